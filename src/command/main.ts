@@ -1,0 +1,87 @@
+/** The command line: `agent`, `status`, `ls`, `show`, `--version`, `--help`. */
+import { parseArgs } from 'node:util'
+import { ask, noAgent } from '../agent/client.ts'
+import { SUPPORTED } from '../cni/version.ts'
+import { recordList } from '../link/record.ts'
+
+const VERSION = process.env.TUNLINK_VERSION ?? 'from source'
+
+const HELP = `tunlink ${VERSION}: a CNI plugin that gives a pod a true point-to-point link (a TUN device)
+
+Run by a container runtime with CNI_COMMAND set, it is the plugin. Otherwise:
+  tunlink agent [--data-dir DIR] [--idle-exit SECONDS]   keep the wires of the links whose far end is the node
+  tunlink status [--data-dir DIR]                        the agent's state, as JSON
+  tunlink ls [--data-dir DIR]                            the links on record, a line each
+  tunlink show NETWORK CONTAINERID IFNAME [--data-dir DIR]   one link's plan and counters, as JSON
+  tunlink --version | --help
+DIR is /run/tunlink unless given.
+`
+
+/** Resolves with the exit status. */
+export async function runCommand(argv: string[]): Promise<number> {
+  const { values, positionals } = parseCommandLine(argv)
+  if (values.help) return write(HELP)
+  if (values.version) return write(`${VERSION}\n`)
+  const dataDir = values['data-dir']
+  switch (positionals[0]) {
+    case undefined:
+      process.stderr.write(`CNI tunlink plugin ${VERSION}\nCNI protocol versions supported: ${SUPPORTED.join(', ')}\n`)
+      return 0
+    case 'agent': {
+      const { runAgent } = await import('../agent/server.ts')
+      await runAgent({ dataDir, workerEntry: __filename, idleSeconds: Number(values['idle-exit']) })
+      return 0
+    }
+    case 'status':
+      return status(dataDir)
+    case 'ls':
+      return write(recordList(dataDir).map(plan => `${plan.network} ${plan.containerID} ${plan.ifname} ${plan.farEnd} ${plan.pod.addresses.map(address => address.local).join(',')}\n`).join(''))
+    case 'show':
+      return show(dataDir, positionals.slice(1))
+    default:
+      process.stderr.write(`Unknown command "${positionals[0]}"\n${HELP}`)
+      return 2
+  }
+}
+
+function parseCommandLine(argv: string[]) {
+  try {
+    return parseArgs({
+      args: argv,
+      allowPositionals: true,
+      options: {
+        'data-dir': { type: 'string', default: '/run/tunlink' },
+        'idle-exit': { type: 'string', default: '0' },
+        help: { type: 'boolean', short: 'h', default: false },
+        version: { type: 'boolean', short: 'v', default: false },
+      },
+    })
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`)
+    process.exit(2)
+  }
+}
+
+async function status(dataDir: string): Promise<number> {
+  try {
+    return write(`${JSON.stringify(await ask(dataDir, { op: 'status' }))}\n`)
+  } catch (error) {
+    process.stderr.write(noAgent(error) ? `No agent answers at ${dataDir}/agent.sock\n` : `${(error as Error).message}\n`)
+    return 1
+  }
+}
+
+async function show(dataDir: string, [network, containerID, ifname]: string[]): Promise<number> {
+  const plan = recordList(dataDir, network).find(plan => plan.containerID === containerID && plan.ifname === ifname)
+  if (plan === undefined) {
+    process.stderr.write(`No link "${ifname}" of container "${containerID}" in network "${network}" on record in ${dataDir}\n`)
+    return 1
+  }
+  const links = await ask(dataDir, { op: 'list' }).then(answer => answer.links as { link: string }[], () => [])
+  return write(`${JSON.stringify({ plan, wire: links.find(({ link }) => link === plan.host?.ifname) }, null, 2)}\n`)
+}
+
+function write(text: string): number {
+  process.stdout.write(text)
+  return 0
+}

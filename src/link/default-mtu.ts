@@ -1,0 +1,8 @@
+import type { NetlinkSocket } from '../linux/netlink.ts'
+import { defaultRouteIndex, linkMtu } from '../linux/rtnetlink.ts'
+
+/** MTU in bytes of the device that the node's default route leaves by; 1500 when there is no such route. */
+export function defaultRouteMtu(node: NetlinkSocket): number {
+  const route = defaultRouteIndex(node)
+  return route === undefined ? 1500 : Math.min(linkMtu(node, route.index), 65535)
+}

@@ -1,0 +1,76 @@
+/** One TUN device of a link: made, configured, looked at, in the network namespace that the caller has entered or holds sockets of. */
+import { closeSync } from 'node:fs'
+import { NetlinkSocket } from '../linux/netlink.ts'
+import { addressAdd, type Link, linkDelete, linkGet, linkSet, type Route, routeAdd, routeAddEcmp } from '../linux/rtnetlink.ts'
+import { sysctlSet } from '../linux/sysctl.ts'
+import { createTun, setOffloads } from '../linux/tun.ts'
+import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
+
+/** What `ip link` shows of a device of ours, and how a clean-up knows that a device is ours. */
+export const linkAlias = ({ network, containerID, ifname }: Attachment) => `tunlink:${network}/${containerID}/${ifname}`.slice(0, 255)
+
+export interface Device {
+  fd: number
+  index: number
+}
+
+/** Makes the device in the calling thread's network namespace. It persists until removeDevice(). */
+export function createDevice(netlink: NetlinkSocket, plan: LinkPlan, end: EndPlan): Device {
+  const { fd } = createTun({ name: end.ifname, owner: plan.owner, group: plan.group, multiQueue: plan.multiQueue, persist: true, vnetHdr: plan.farEnd === 'host' })
+  try {
+    if (plan.farEnd === 'host') setOffloads(fd)
+    return { fd, index: linkGet(netlink, end.ifname).index }
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/**
+ * Gives the device MTU, addresses and routes, in the only order that keeps all of them: MTU before IPv6 addresses (the kernel drops
+ * those below 1280), up before addresses (an IPv6 peer route added to a device that is down is lost).
+ */
+export function configureDevice(netlink: NetlinkSocket, index: number, plan: LinkPlan, end: EndPlan): void {
+  if (end.addresses.some(address => address.local.includes(':'))) {
+    sysctlSet(['net', 'ipv6', 'conf', end.ifname, 'disable_ipv6'], '0')
+    sysctlSet(['net', 'ipv6', 'conf', end.ifname, 'addr_gen_mode'], '1') // none: no link-local address of the kernel's own
+    sysctlSet(['net', 'ipv6', 'conf', end.ifname, 'keep_addr_on_down'], '1')
+  }
+  linkSet(netlink, index, { mtu: plan.mtu, txQLen: plan.txQLen, alias: linkAlias(plan), up: true })
+  for (const address of end.addresses) addressAdd(netlink, index, address)
+  for (const sameDestination of groupByDestination(end.routes)) {
+    if (sameDestination.length === 1) routeAdd(netlink, index, sameDestination[0]!)
+    else routeAddEcmp(netlink, index, sameDestination)
+  }
+}
+
+/** A destination named more than once, with the same priority and table, is one route with several next hops. */
+function groupByDestination(routes: Route[]): Route[][] {
+  const groups = new Map<string, Route[]>()
+  for (const route of routes) {
+    const key = `${route.dst} ${route.priority ?? ''} ${route.table ?? ''}`
+    groups.set(key, [...(groups.get(key) ?? []), route])
+  }
+  return [...groups.values()]
+}
+
+/** Removes the device `ifname` if it is there and ours; true when it was. */
+export function removeDevice(netlink: NetlinkSocket, ifname: string, attachment: Attachment): boolean {
+  let link: Link
+  try {
+    link = linkGet(netlink, ifname)
+  } catch (error) {
+    if (isGone(error)) return false
+    throw error
+  }
+  const ours = link.kind === 'tun' && (link.alias === undefined || link.alias === linkAlias(attachment))
+  if (!ours) return false
+  try {
+    linkDelete(netlink, link.index)
+  } catch (error) {
+    if (!isGone(error)) throw error
+  }
+  return true
+}
+
+export const isGone = (error: unknown) => ['ENODEV', 'ENOENT', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? '')

@@ -1,0 +1,126 @@
+/**
+ * What one attachment needs in the kernel, as plain JSON: made here from configuration and lease by a pure function, carried to the
+ * agent, written to disk as the record, and read back by CHECK, DEL and GC.
+ *
+ * Why a peer and not a subnet: a TUN device is a point-to-point link with one neighbour. `local peer remote/32` says so, needs no
+ * shared subnet, and makes the kernel add the host route by itself at both ends.
+ */
+import { createHash } from 'node:crypto'
+import type { NetConf } from '../cni/netconf.ts'
+import { CniError, CODE } from '../cni/error.ts'
+import { parseCidr } from '../linux/inet.ts'
+import type { Address, Route } from '../linux/rtnetlink.ts'
+
+/** One attachment: what CNI identifies a link by. `ifname` is the name inside the pod. */
+export interface Attachment {
+  network: string
+  containerID: string
+  ifname: string
+}
+
+/** One end of a link. */
+export interface EndPlan {
+  ifname: string
+  addresses: Address[]
+  routes: Route[]
+}
+
+export interface LinkPlan extends Attachment {
+  farEnd: 'host' | 'attach'
+  /** Path of the pod's network namespace. */
+  netns: string
+  /** Bytes; absent: that of the node's default-route device, known when the plan is applied. */
+  mtu?: number
+  txQLen?: number
+  /** Numeric uid and gid that may attach (`attach` only). */
+  owner?: number
+  group?: number
+  multiQueue: boolean
+  pod: EndPlan
+  /** The node's end; absent when anybody may be the far end. */
+  host?: EndPlan
+  /** Addresses whose traffic is masqueraded where it leaves the node. */
+  masquerade: string[]
+}
+
+/** What the IPAM gave, in the shape of a CNI result: addresses with prefix, routes without interface. */
+export interface Leased {
+  ips: { address: string; gateway?: string; peer?: string }[]
+  routes: Route[]
+}
+
+/** The name of the node's end: derived, so that a retry or a clean-up finds it without any state. */
+export function hostIfname({ network, containerID, ifname }: Attachment): string {
+  return `tl${createHash('sha256').update(`${network}\0${containerID}\0${ifname}`).digest('hex').slice(0, 13)}`
+}
+
+const DEFAULT_PEER = { 4: '169.254.1.1', 6: 'fe80::1' }
+
+/** Throws CniError 7 when configuration and lease do not fit together. */
+export function planLink(conf: NetConf, attachment: Attachment, netns: string, lease: Leased): LinkPlan {
+  if (lease.ips.length === 0) throw new CniError(CODE.invalidConfig, 'no IP address: set "ipam", or request addresses with the capability "ips"')
+  const ends = lease.ips.map(ip => addressEnds(conf, ip))
+  const mtu = conf.mtu ?? (conf.farEnd === 'attach' ? 1500 : undefined)
+  if (mtu !== undefined && mtu < 1280 && ends.some(end => end.family === 6)) {
+    throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 addresses, not ${mtu}`)
+  }
+  const plan: LinkPlan = {
+    ...attachment,
+    farEnd: conf.farEnd,
+    netns,
+    multiQueue: conf.multiQueue,
+    pod: { ifname: attachment.ifname, addresses: ends.map(end => end.pod), routes: podRoutes(lease.routes, ends) },
+    masquerade: conf.ipMasq ? ends.map(end => end.pod.local) : [],
+  }
+  if (mtu !== undefined) plan.mtu = mtu
+  if (conf.txQLen !== undefined) plan.txQLen = conf.txQLen
+  if (conf.owner !== undefined) plan.owner = conf.owner
+  if (conf.group !== undefined) plan.group = conf.group
+  if (conf.farEnd === 'host') plan.host = { ifname: hostIfname(attachment), ...hostEnd(ends) }
+  return plan
+}
+
+interface Ends {
+  family: 4 | 6
+  pod: Address
+  /** The far end's address; absent when the pod's peer is its own address, which then has no next hop. */
+  gateway?: string
+}
+
+function addressEnds(conf: NetConf, ip: Leased['ips'][number]): Ends {
+  const cidr = parseCidr(ip.address)
+  if (cidr === undefined) throw new CniError(CODE.invalidConfig, `the IPAM returned "${ip.address}", which is not an address with a prefix`)
+  const { family, address: local, prefix } = cidr
+  const full = family === 4 ? 32 : 128
+  const configured = conf.peer.find(peer => parseCidr(`${peer.address}/${full}`)?.family === family)
+  const peer = configured?.address ?? ip.peer ?? ip.gateway ?? DEFAULT_PEER[family]
+  if (conf.addressing === 'subnet') return { family, pod: { local, prefix }, gateway: peer }
+  if (peer === local) return { family, pod: { local, prefix: full } }
+  return { family, pod: { local, peer, prefix: configured?.prefix ?? full }, gateway: peer }
+}
+
+/** Routes without a gateway go via the far end, so that plugins that copy routes (`sbr`) find a next hop in them. */
+function podRoutes(routes: Route[], ends: Ends[]): Route[] {
+  return routes.map(route => {
+    const family = route.dst.includes(':') ? 6 : 4
+    const end = ends.find(candidate => candidate.family === family)
+    if (end === undefined) {
+      throw new CniError(CODE.invalidConfig, `route "${route.dst}" has no IPv${family} address to leave from`)
+    }
+    const gw = route.gw ?? (route.scope === 253 ? undefined : end.gateway)
+    if (gw === undefined) return route
+    // The kernel takes a next hop that it has no route to only as "onlink": on a link with one neighbour, every one is.
+    return gw === end.pod.peer ? { ...route, gw } : { ...route, gw, onlink: true }
+  })
+}
+
+function hostEnd(ends: Ends[]): Omit<EndPlan, 'ifname'> {
+  const addresses: Address[] = []
+  const routes: Route[] = []
+  for (const { family, pod, gateway } of ends) {
+    const full = family === 4 ? 32 : 128
+    if (gateway === undefined) routes.push({ dst: `${pod.local}/${full}` })
+    else addresses.push({ local: gateway, peer: pod.local, prefix: full })
+  }
+  return { addresses, routes }
+}

@@ -1,0 +1,61 @@
+/** Records: one file per attachment holding its plan, written before the kernel is touched, removed after the link is gone. */
+import { createHash } from 'node:crypto'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { Attachment, LinkPlan } from './plan.ts'
+
+const directory = (dataDir: string) => join(dataDir, 'links')
+
+/** ":" can be in neither part, so two attachments never share a file; a name too long for a file becomes its hash. */
+function fileName({ containerID, ifname }: Attachment): string {
+  const name = `${containerID}:${ifname}`
+  return `${Buffer.byteLength(name) <= 200 ? name : createHash('sha256').update(name).digest('hex')}.json`
+}
+
+const path = (dataDir: string, attachment: Attachment) => join(directory(dataDir), attachment.network, fileName(attachment))
+
+/** Writes atomically: a reader sees the whole plan or none. */
+export function recordWrite(dataDir: string, plan: LinkPlan): void {
+  const file = path(dataDir, plan)
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+  const temporary = `${file}.${process.pid}`
+  writeFileSync(temporary, JSON.stringify(plan), { mode: 0o600 })
+  renameSync(temporary, file)
+}
+
+export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | undefined {
+  return read(path(dataDir, attachment))
+}
+
+export function recordRemove(dataDir: string, attachment: Attachment): void {
+  rmSync(path(dataDir, attachment), { force: true })
+}
+
+/** All records, of one network if named. */
+export function recordList(dataDir: string, network?: string): LinkPlan[] {
+  const networks = network === undefined ? list(directory(dataDir)) : [network]
+  return networks.flatMap(name =>
+    list(join(directory(dataDir), name))
+      .filter(file => file.endsWith('.json'))
+      .map(file => read(join(directory(dataDir), name, file)))
+      .filter(plan => plan !== undefined),
+  )
+}
+
+function read(file: string): LinkPlan | undefined {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as LinkPlan
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new Error(`Cannot read the record ${file}`, { cause: error })
+  }
+}
+
+function list(path: string): string[] {
+  try {
+    return readdirSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * koffi for the bundled executables: build.mjs puts this module in the place of 'koffi'.
+ *
+ * The addon travels inside the bundle and is loaded from a file that has no name (O_TMPFILE, see open(2)): nobody else can
+ * open, replace or find it, many processes may start at once, and nothing is left behind. Any directory will do that is writable
+ * and not mounted noexec, so that neither a read-only root nor a noexec /tmp is in the way.
+ */
+import { closeSync, constants, openSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
+import addonBase64 from 'koffi-addon'
+
+const O_TMPFILE = 0o20200000 // <asm-generic/fcntl.h>, includes O_DIRECTORY
+const DIRECTORIES = ['/dev/shm', '/run', dirname(process.execPath), '/var/tmp', '/tmp']
+
+function loadFrom(directory: string, bytes: Buffer): unknown {
+  const fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o700)
+  try {
+    writeSync(fd, bytes)
+    const module = { exports: {} }
+    process.dlopen(module, `/proc/self/fd/${fd}`)
+    return module.exports
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function load(): unknown {
+  const bytes = Buffer.from(addonBase64, 'base64')
+  const refusals: string[] = []
+  for (const directory of DIRECTORIES) {
+    try {
+      return loadFrom(directory, bytes)
+    } catch (error) {
+      refusals.push((error as Error).message)
+    }
+  }
+  throw new Error(`Cannot load the foreign function interface: one of ${DIRECTORIES.join(', ')} must be writable and not mounted noexec (${refusals.join('; ')})`)
+}
+
+export default load()
