@@ -1,0 +1,31 @@
+import { getSystemErrorMap } from 'node:util'
+
+/** The name and text of an errno, such as ["EEXIST", "file already exists"]. */
+export function errnoName(errno: number): [string, string] {
+  return getSystemErrorMap().get(-errno) ?? EXTRA[errno] ?? [`errno ${errno}`, 'unknown error']
+}
+
+/** <asm-generic/errno.h>: those that the runtime's map lacks and the kernel answers with here. */
+const EXTRA: Record<number, [string, string]> = {
+  22: ['EINVAL', 'invalid argument'],
+  77: ['EBADFD', 'file descriptor in bad state'],
+  95: ['EOPNOTSUPP', 'operation not supported'],
+  99: ['EADDRNOTAVAIL', 'address not available'],
+  101: ['ENETUNREACH', 'network is unreachable'],
+  105: ['ENOBUFS', 'no buffer space available'],
+}
+
+/** A system call failed; `code` is the errno's name. */
+export class SyscallError extends Error {
+  override name = 'SyscallError'
+  readonly syscall: string
+  readonly errno: number
+  readonly code: string
+  constructor(syscall: string, errno: number, what = '') {
+    const [code, text] = errnoName(errno)
+    super(`${syscall}${what === '' ? '' : ` ${what}`}: ${code} (${text})`)
+    this.syscall = syscall
+    this.errno = errno
+    this.code = code
+  }
+}

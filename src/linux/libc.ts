@@ -1,0 +1,40 @@
+/** The only door to the foreign function interface: system calls throw a SyscallError instead of returning -1. */
+import koffi from 'koffi'
+import { SyscallError } from './errno.ts'
+
+const libc = koffi.load('libc.so.6')
+
+/** A libc function as koffi calls it, for the packet path: returns -1 on failure, see errno(). */
+export const func = (name: string, result: string, args: string[]) => libc.func(name, result, args)
+
+/** errno of the calling thread's last failed call. */
+export const errno = (): number => koffi.errno()
+
+/** `length` bytes of memory at `address` (from mmap), shared, not copied. */
+export const view = (address: number | bigint, length: number): ArrayBuffer => koffi.view(BigInt(address), length)
+
+function checked(name: string, args: string[]) {
+  const call = func(name, 'int', args)
+  return (...values: unknown[]): number => {
+    const result = call(...values) as number
+    if (result < 0) throw new SyscallError(name, errno())
+    return result
+  }
+}
+
+/** setns(2) of the calling thread. */
+export const setns: (fd: number, nstype: number) => number = checked('setns', ['int', 'int'])
+/** flock(2): EAGAIN when LOCK_NB is given and somebody else has it. */
+export const flock: (fd: number, operation: number) => number = checked('flock', ['int', 'int'])
+/** socket(2). */
+export const socket: (domain: number, type: number, protocol: number) => number = checked('socket', ['int', 'int', 'int'])
+/** setsockopt(2) of an int option. */
+export const setsockopt: (fd: number, level: number, name: number, value: Buffer, length: number) => number = checked('setsockopt', ['int', 'int', 'int', 'void *', 'uint32_t'])
+/** send(2). */
+export const send: (fd: number, bytes: Buffer, length: number, flags: number) => number = checked('send', ['int', 'void *', 'size_t', 'int'])
+/** recv(2) into `bytes`. */
+export const recv: (fd: number, bytes: Buffer, length: number, flags: number) => number = checked('recv', ['int', 'void *', 'size_t', 'int'])
+/** ioctl(2) with a pointer to `argument`. */
+export const ioctl: (fd: number, request: number, argument: Buffer) => number = checked('ioctl', ['int', 'uint64_t', 'void *'])
+/** ioctl(2) with a number. */
+export const ioctlNumber: (fd: number, request: number, argument: number) => number = checked('ioctl', ['int', 'uint64_t', 'uint64_t'])

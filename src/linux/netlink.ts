@@ -1,0 +1,169 @@
+/** Netlink messages: see netlink(7). A message is a header, a family struct, then attributes padded to four bytes; host byte order. */
+import { closeSync } from 'node:fs'
+import { errnoName } from './errno.ts'
+import { recv, send, setsockopt, socket } from './libc.ts'
+import * as uapi from './uapi.ts'
+
+const align = (length: number) => (length + 3) & ~3 // NLMSG_ALIGN, NLA_ALIGN
+const ONE = Buffer.from([1, 0, 0, 0])
+
+/** One attribute, padded. */
+export function attribute(type: number, payload: Buffer): Buffer {
+  const length = uapi.nlattr.size + payload.length
+  const bytes = Buffer.alloc(align(length))
+  uapi.nlattr.encode({ len: length, type }).copy(bytes)
+  payload.copy(bytes, uapi.nlattr.size)
+  return bytes
+}
+
+/** An attribute that holds attributes. */
+export const nested = (type: number, ...attributes: Buffer[]) => attribute(type | uapi.NLA_F_NESTED, Buffer.concat(attributes))
+
+export const u32 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32LE(value)
+  return bytes
+}
+
+export function message(type: number, flags: number, seq: number, body: Buffer[]): Buffer {
+  const payload = Buffer.concat(body)
+  return Buffer.concat([uapi.nlmsghdr.encode({ len: uapi.nlmsghdr.size + payload.length, type, flags, seq }), payload])
+}
+
+/** The attributes in `bytes` by type, the last of a type winning. Throws RangeError when cut short. */
+export function attributes(bytes: Buffer): Map<number, Buffer> {
+  const found = new Map<number, Buffer>()
+  for (let at = 0; at < bytes.length; ) {
+    const { len, type } = uapi.nlattr.decode(bytes.subarray(at))
+    if (len < uapi.nlattr.size || at + len > bytes.length) throw new RangeError(`Cannot decode attribute ${type}: length ${len} of ${bytes.length - at} bytes`)
+    found.set(type & uapi.NLA_TYPE_MASK, bytes.subarray(at + uapi.nlattr.size, at + len))
+    at += align(len)
+  }
+  return found
+}
+
+export interface Message {
+  type: number
+  flags: number
+  seq: number
+  payload: Buffer
+}
+
+/** The messages in a datagram. Throws RangeError when cut short. */
+export function messages(bytes: Buffer): Message[] {
+  const found: Message[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const { len, type, flags, seq } = uapi.nlmsghdr.decode(bytes.subarray(at))
+    if (len < uapi.nlmsghdr.size || at + len > bytes.length) throw new RangeError(`Cannot decode netlink message ${type}: length ${len} of ${bytes.length - at} bytes`)
+    found.push({ type, flags, seq, payload: bytes.subarray(at + uapi.nlmsghdr.size, at + len) })
+    at += align(len)
+  }
+  return found
+}
+
+/** The kernel refused a request; `code` is the errno's name, the message has the kernel's own words where it gave some. */
+export class NetlinkError extends Error {
+  override name = 'NetlinkError'
+  readonly errno: number
+  readonly code: string
+  constructor(errno: number, words = '') {
+    const [code, text] = errnoName(errno)
+    super(`netlink: ${code} (${words || text})`)
+    this.errno = errno
+    this.code = code
+  }
+}
+
+/** Throws NetlinkError unless `reply`, an NLMSG_ERROR message, is an acknowledgement. */
+export function acknowledge(reply: Message): void {
+  if (reply.payload.length < 4) throw new RangeError(`Cannot decode an acknowledgement of ${reply.payload.length} bytes`)
+  const errno = -reply.payload.readInt32LE(0)
+  if (errno !== 0) throw new NetlinkError(errno, extendedAck(reply))
+}
+
+/** NLMSGERR_ATTR_MSG: it follows the header of the request, or (not NLM_F_CAPPED) all of the request. */
+function extendedAck({ flags, payload }: Message): string {
+  if ((flags & uapi.NLM_F_ACK_TLVS) === 0) return ''
+  const echoed = flags & uapi.NLM_F_CAPPED ? uapi.nlmsghdr.size : align(uapi.nlmsghdr.decode(payload.subarray(4)).len)
+  const words = attributes(payload.subarray(4 + echoed)).get(uapi.NLMSGERR_ATTR_MSG)
+  return words === undefined ? '' : words.toString('latin1').replace(/\0$/, '')
+}
+
+export interface Request {
+  type: number
+  flags: number
+  body: Buffer[]
+}
+
+/** A netlink socket of the network namespace in which it was opened. */
+export class NetlinkSocket implements Disposable {
+  readonly #fd: number
+  readonly #reply = Buffer.alloc(65536)
+  #seq = 0
+  #open = true
+
+  constructor(protocol: number = uapi.NETLINK_ROUTE) {
+    this.#fd = socket(uapi.AF_NETLINK, uapi.SOCK_RAW | uapi.SOCK_CLOEXEC, protocol)
+    for (const option of [uapi.NETLINK_CAP_ACK, uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK]) setsockopt(this.#fd, uapi.SOL_NETLINK, option, ONE, 4)
+  }
+
+  /** Sends one request and waits for its acknowledgement. Throws NetlinkError. */
+  request(type: number, flags: number, ...body: Buffer[]): void {
+    this.requestBatch([{ type, flags, body }])
+  }
+
+  /** Sends requests in one datagram and waits for every acknowledgement. Throws the first NetlinkError. */
+  requestBatch(requests: Request[]): void {
+    const first = this.#seq + 1
+    const waiting = new Set<number>()
+    const datagram = requests.map(request => {
+      const seq = ++this.#seq
+      waiting.add(seq)
+      return message(request.type, uapi.NLM_F_REQUEST | uapi.NLM_F_ACK | request.flags, seq, request.body)
+    })
+    this.#send(Buffer.concat(datagram))
+    let failure: unknown
+    while (waiting.size > 0) {
+      for (const reply of this.#receive()) {
+        if (reply.seq < first || reply.type !== uapi.NLMSG_ERROR) continue
+        waiting.delete(reply.seq)
+        try {
+          acknowledge(reply)
+        } catch (error) {
+          failure ??= error
+        }
+      }
+    }
+    if (failure !== undefined) throw failure
+  }
+
+  /** Sends a query; the payloads of the answers, all of them with NLM_F_DUMP in `flags`. Throws NetlinkError. */
+  get(type: number, flags: number, ...body: Buffer[]): Buffer[] {
+    const seq = ++this.#seq
+    const dump = (flags & uapi.NLM_F_DUMP) === uapi.NLM_F_DUMP
+    this.#send(message(type, uapi.NLM_F_REQUEST | flags, seq, body))
+    const found: Buffer[] = []
+    for (;;) {
+      for (const reply of this.#receive()) {
+        if (reply.seq !== seq) continue
+        if (reply.type === uapi.NLMSG_ERROR) acknowledge(reply)
+        if (reply.type === uapi.NLMSG_DONE) return found
+        found.push(Buffer.from(reply.payload))
+      }
+      if (!dump && found.length > 0) return found
+    }
+  }
+
+  #send(bytes: Buffer): void {
+    send(this.#fd, bytes, bytes.length, 0)
+  }
+
+  #receive(): Message[] {
+    return messages(this.#reply.subarray(0, recv(this.#fd, this.#reply, this.#reply.length, 0)))
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#open) closeSync(this.#fd)
+    this.#open = false
+  }
+}

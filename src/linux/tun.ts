@@ -1,0 +1,79 @@
+/** TUN devices: see the kernel's Documentation/networking/tuntap.rst. */
+import { closeSync, constants, openSync } from 'node:fs'
+import { func, ioctl, ioctlNumber } from './libc.ts'
+import * as uapi from './uapi.ts'
+
+export interface TunOptions {
+  name: string
+  /** Numeric uid and gid, as the initial user namespace sees them; both must match where both are set. */
+  owner?: number | undefined
+  group?: number | undefined
+  multiQueue?: boolean
+  /** The device outlives its descriptors. */
+  persist: boolean
+  /** Packets carry a virtio_net_hdr, so that GSO packets pass whole. */
+  vnetHdr: boolean
+}
+
+/** ip tuntap add mode tun NAME ...: in the calling thread's network namespace. Throws EBUSY when the name is taken by a TUN, EINVAL when by another device. */
+export function createTun(options: TunOptions): { fd: number; name: string } {
+  if (options.name.includes('%')) throw new RangeError(`Cannot name an interface "${options.name}": the kernel would expand "%"`)
+  if (Buffer.byteLength(options.name) >= uapi.IFNAMSIZ) throw new RangeError(`Cannot name an interface "${options.name}": at most ${uapi.IFNAMSIZ - 1} bytes`)
+  const fd = openTun(options.name, flags(options) | uapi.IFF_TUN_EXCL)
+  try {
+    if (options.owner !== undefined) ioctlNumber(fd, uapi.TUNSETOWNER, options.owner)
+    if (options.group !== undefined) ioctlNumber(fd, uapi.TUNSETGROUP, options.group)
+    if (options.persist) setPersist(fd, true)
+    return { fd, name: options.name }
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/** A descriptor for the device `name`, which must exist (ENODEV): TUNSETIFF alone would make a new one. */
+export function attachTun(options: { name: string; vnetHdr: boolean; multiQueue?: boolean }): number {
+  if (ifNameToIndex(options.name) === 0) throw Object.assign(new Error(`attach to ${options.name}: ENODEV (no such device)`), { code: 'ENODEV' })
+  return openTun(options.name, flags(options))
+}
+
+/** Offers the device every offload that passes GSO packets whole; `uso` is false where the kernel (before 6.2) refuses UDP's. */
+export function setOffloads(fd: number): { uso: boolean } {
+  const tcp = uapi.TUN_F_CSUM | uapi.TUN_F_TSO4 | uapi.TUN_F_TSO6 | uapi.TUN_F_TSO_ECN
+  try {
+    ioctlNumber(fd, uapi.TUNSETOFFLOAD, tcp | uapi.TUN_F_USO4 | uapi.TUN_F_USO6)
+    return { uso: true }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+    ioctlNumber(fd, uapi.TUNSETOFFLOAD, tcp)
+    return { uso: false }
+  }
+}
+
+/** Whether the device outlives its descriptors. */
+export function setPersist(fd: number, persist: boolean): void {
+  ioctlNumber(fd, uapi.TUNSETPERSIST, persist ? 1 : 0)
+}
+
+const ifNameToIndex = func('if_nametoindex', 'uint32_t', ['const char *']) as (name: string) => number
+
+const flags = ({ vnetHdr, multiQueue }: { vnetHdr: boolean; multiQueue?: boolean }) =>
+  uapi.IFF_TUN | uapi.IFF_NO_PI | (vnetHdr ? uapi.IFF_VNET_HDR : 0) | (multiQueue ? uapi.IFF_MULTI_QUEUE : 0)
+
+function openTun(name: string, flags: number): number {
+  const ifreq = Buffer.alloc(40) // struct ifreq: name, then a 24-byte union
+  ifreq.write(name)
+  ifreq.writeUInt16LE(flags, uapi.IFNAMSIZ)
+  const fd = openSync('/dev/net/tun', constants.O_RDWR | constants.O_NONBLOCK | O_CLOEXEC)
+  try {
+    ioctl(fd, uapi.TUNSETIFF, ifreq)
+    const given = ifreq.toString('latin1', 0, ifreq.indexOf(0))
+    if (given !== name) throw new RangeError(`The kernel named the interface "${given}", not "${name}"`)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+const O_CLOEXEC = 0o2000000

@@ -1,0 +1,114 @@
+/** What this program uses of the kernel's headers, under the kernel's own names. */
+import { s32, struct, u8, u16, u32 } from './struct.ts'
+
+// <linux/netlink.h>
+export const NETLINK_ROUTE = 0
+export const NETLINK_NETFILTER = 12
+export const NLM_F_REQUEST = 0x01
+export const NLM_F_MULTI = 0x02
+export const NLM_F_ACK = 0x04
+export const NLM_F_DUMP = 0x300
+export const NLM_F_REPLACE = 0x100
+export const NLM_F_EXCL = 0x200
+export const NLM_F_CREATE = 0x400
+export const NLM_F_CAPPED = 0x100
+export const NLM_F_ACK_TLVS = 0x200
+export const NLMSG_ERROR = 2
+export const NLMSG_DONE = 3
+export const NLMSGERR_ATTR_MSG = 1
+export const NLA_F_NESTED = 0x8000
+export const NLA_TYPE_MASK = 0x3fff
+export const NETLINK_CAP_ACK = 10
+export const NETLINK_EXT_ACK = 11
+export const NETLINK_GET_STRICT_CHK = 12
+export const nlmsghdr = struct({ len: u32, type: u16, flags: u16, seq: u32, pid: u32 })
+export const nlattr = struct({ len: u16, type: u16 })
+
+// <linux/rtnetlink.h>
+export const RTM_NEWLINK = 16
+export const RTM_DELLINK = 17
+export const RTM_GETLINK = 18
+export const RTM_NEWADDR = 20
+export const RTM_GETADDR = 22
+export const RTM_NEWROUTE = 24
+export const RTM_GETROUTE = 26
+export const RTA_DST = 1
+export const RTA_OIF = 4
+export const RTA_GATEWAY = 5
+export const RTA_PRIORITY = 6
+export const RTA_METRICS = 8
+export const RTA_MULTIPATH = 9
+export const RTA_TABLE = 15
+export const RTAX_MTU = 2
+export const RTAX_ADVMSS = 8
+export const RTNH_F_ONLINK = 4
+export const RT_TABLE_UNSPEC = 0
+export const RT_TABLE_MAIN = 254
+export const RT_TABLE_LOCAL = 255
+export const RTPROT_STATIC = 4
+export const RT_SCOPE_UNIVERSE = 0
+export const RT_SCOPE_LINK = 253
+export const RTN_UNICAST = 1
+export const rtmsg = struct({ family: u8, dst_len: u8, src_len: u8, tos: u8, table: u8, protocol: u8, scope: u8, type: u8, flags: u32 })
+export const ifinfomsg = struct({ family: u8, pad: u8, type: u16, index: s32, flags: u32, change: u32 })
+export const rtnexthop = struct({ len: u16, flags: u8, hops: u8, ifindex: s32 })
+
+// <linux/if_addr.h>
+export const IFA_ADDRESS = 1 // the peer on a point-to-point link, else the same as IFA_LOCAL
+export const IFA_LOCAL = 2
+export const IFA_F_NODAD = 0x02
+export const ifaddrmsg = struct({ family: u8, prefixlen: u8, flags: u8, scope: u8, index: u32 })
+
+// <linux/if.h>
+export const IFNAMSIZ = 16
+export const IFF_UP = 0x1
+export const IFF_POINTOPOINT = 0x10
+export const IFF_NOARP = 0x80
+
+// <linux/if_link.h>
+export const IFLA_IFNAME = 3
+export const IFLA_MTU = 4
+export const IFLA_TXQLEN = 13
+export const IFLA_LINKINFO = 18
+export const IFLA_IFALIAS = 20
+export const IFLA_INFO_KIND = 1
+export const IFLA_INFO_DATA = 2
+export const IFLA_TUN_OWNER = 1
+export const IFLA_TUN_GROUP = 2
+export const IFLA_TUN_TYPE = 3
+export const IFLA_TUN_VNET_HDR = 5
+export const IFLA_TUN_PERSIST = 6
+export const IFLA_TUN_MULTI_QUEUE = 7
+
+// <linux/if_tun.h>
+export const IFF_TUN = 0x0001
+export const IFF_MULTI_QUEUE = 0x0100
+export const IFF_NO_PI = 0x1000
+export const IFF_VNET_HDR = 0x4000
+export const IFF_TUN_EXCL = 0x8000
+export const TUNSETIFF = 0x400454ca // _IOW('T', 202, int)
+export const TUNSETPERSIST = 0x400454cb
+export const TUNSETOWNER = 0x400454cc
+export const TUNSETGROUP = 0x400454ce
+export const TUNSETOFFLOAD = 0x400454d0
+export const TUN_F_CSUM = 0x01
+export const TUN_F_TSO4 = 0x02
+export const TUN_F_TSO6 = 0x04
+export const TUN_F_TSO_ECN = 0x08
+export const TUN_F_USO4 = 0x20
+export const TUN_F_USO6 = 0x40
+
+// <linux/nsfs.h>, <linux/sched.h>
+export const NS_GET_NSTYPE = 0xb703 // _IO(0xb7, 0x3)
+export const CLONE_NEWNET = 0x40000000
+
+// <sys/socket.h>, <sys/file.h>
+export const AF_UNSPEC = 0
+export const AF_INET = 2
+export const AF_INET6 = 10
+export const AF_NETLINK = 16
+export const SOCK_RAW = 3
+export const SOCK_CLOEXEC = 0o2000000
+export const SOL_NETLINK = 270
+export const LOCK_EX = 2
+export const LOCK_NB = 4
