@@ -1,0 +1,23 @@
+/** CNI_ARGS: `KEY=VALUE;KEY=VALUE`. Runtimes send the K8S_ keys, multus MAC and IP as well. */
+import { CniError, CODE } from './error.ts'
+
+const KNOWN = ['IP', 'GATEWAY', 'MAC', 'K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S_POD_INFRA_CONTAINER_ID', 'K8S_POD_UID']
+
+/** Throws CniError 4 for a pair that is none, and for an unknown key unless IgnoreUnknown is set. */
+export function parseArgs(text: string): Record<string, string> {
+  const args: Record<string, string> = {}
+  for (const pair of text.split(';').filter(pair => pair !== '')) {
+    const parts = pair.split('=')
+    if (parts.length !== 2) throw new CniError(CODE.invalidEnvironment, `ARGS: invalid pair "${pair}"`, `CNI_ARGS is "${text}"`)
+    args[parts[0]!] = parts[1]!
+  }
+  const { IgnoreUnknown = '0', ...others } = args
+  if (!/^(1|true|0|false)$/i.test(IgnoreUnknown)) {
+    throw new CniError(CODE.invalidEnvironment, `ARGS: IgnoreUnknown must be a boolean, not "${IgnoreUnknown}"`, `CNI_ARGS is "${text}"`)
+  }
+  const unknown = Object.keys(others).filter(key => !KNOWN.includes(key))
+  if (unknown.length > 0 && !/^(1|true)$/i.test(IgnoreUnknown)) {
+    throw new CniError(CODE.invalidEnvironment, `ARGS: unknown args ${JSON.stringify(unknown.map(key => `${key}=${others[key]}`))}`, `CNI_ARGS is "${text}"`)
+  }
+  return others
+}

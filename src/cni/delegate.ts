@@ -1,0 +1,43 @@
+/** Running another plugin: see "Plugin Delegation" in the CNI specification. */
+import { spawnSync } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { CniError, CODE } from './error.ts'
+
+const BUSY_TRIES = 6
+
+/** The path of plugin `type` in one of `directories`. Throws CniError 7. */
+export function findPlugin(type: string, directories: string[]): string {
+  if (type.includes('/')) throw new CniError(CODE.invalidConfig, `invalid plugin name: ${type}`)
+  for (const directory of directories) {
+    const path = join(directory, type)
+    if (statSync(path, { throwIfNoEntry: false })?.isFile()) return path
+  }
+  throw new CniError(CODE.invalidConfig, `failed to find plugin "${type}" in path [${directories.join(' ')}]`)
+}
+
+/** Runs plugin `type` with this process's environment but for the command, and the whole configuration; its standard output. Throws its CniError. */
+export function delegate(command: string, type: string, stdin: string, directories: string[]): string {
+  const path = findPlugin(type, directories)
+  for (let tries = 1; ; tries++) {
+    const { status, stdout, stderr, error } = spawnSync(path, { input: stdin, encoding: 'utf8', env: { ...process.env, CNI_COMMAND: command } })
+    if (stderr) process.stderr.write(stderr)
+    const code = (error as NodeJS.ErrnoException | undefined)?.code
+    if (code === 'ETXTBSY' && tries < BUSY_TRIES) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000) // an installer is writing it
+      continue
+    }
+    if (error !== undefined) throw new CniError(CODE.internal, `cannot run plugin ${path}: ${error.message}`)
+    if (status === 0) return stdout
+    throw delegateError(type, status, stdout)
+  }
+}
+
+function delegateError(type: string, status: number | null, stdout: string): CniError {
+  try {
+    const { code, msg, details } = JSON.parse(stdout) as { code: number; msg: string; details?: string }
+    return new CniError(code, msg, details)
+  } catch {
+    return new CniError(CODE.internal, `plugin "${type}" failed with status ${status}`, stdout || undefined)
+  }
+}
