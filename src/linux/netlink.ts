@@ -93,6 +93,8 @@ export interface Request {
   type: number
   flags: number
   body: Buffer[]
+  /** The kernel never acknowledges this one. */
+  silent?: boolean
 }
 
 /** A netlink socket of the network namespace in which it was opened. */
@@ -118,19 +120,20 @@ export class NetlinkSocket implements Disposable {
     const waiting = new Set<number>()
     const datagram = requests.map(request => {
       const seq = ++this.#seq
-      waiting.add(seq)
-      return message(request.type, uapi.NLM_F_REQUEST | uapi.NLM_F_ACK | request.flags, seq, request.body)
+      if (!request.silent) waiting.add(seq)
+      return message(request.type, uapi.NLM_F_REQUEST | (request.silent ? 0 : uapi.NLM_F_ACK) | request.flags, seq, request.body)
     })
     this.#send(Buffer.concat(datagram))
     let failure: unknown
     while (waiting.size > 0) {
       for (const reply of this.#receive()) {
         if (reply.seq < first || reply.type !== uapi.NLMSG_ERROR) continue
-        waiting.delete(reply.seq)
+        const expected = waiting.delete(reply.seq)
         try {
           acknowledge(reply)
         } catch (error) {
           failure ??= error
+          if (!expected) waiting.clear() // a batch refused as a whole: at its silent first message
         }
       }
     }

@@ -42,7 +42,7 @@ function takeLease(context: Context): FullLease {
     const { ips, routes, dns } = delegateIpam(context, 'ADD')!
     return { ips, routes, dns }
   }
-  if (conf.ipam !== undefined) return acquire(conf.dataDir, conf.name, attachmentOf(context), parseIpam(conf.ipam, { name: conf.name }), conf.requestedIPs)
+  if (conf.ipam !== undefined) return acquire(conf.dataDir, conf.name, attachmentOf(context), parseIpam(conf.ipam), conf.requestedIPs)
   if (conf.requestedIPs.length === 0) {
     throw new CniError(CODE.invalidConfig, 'no IP address: "ipam" is missing, and none was requested by runtimeConfig.ips, args.cni.ips or CNI_ARGS IP')
   }

@@ -17,7 +17,7 @@ export async function status(context: Context): Promise<void> {
   })
   if (conf.farEnd === 'host' && !conf.agent.spawn) await agentAnswers(conf.dataDir)
   if (isDelegated(conf)) delegateStatus(context)
-  else if (conf.ipam !== undefined && exhausted(conf.dataDir, conf.name, parseIpam(conf.ipam, { name: conf.name }))) {
+  else if (conf.ipam !== undefined && exhausted(conf.dataDir, conf.name, parseIpam(conf.ipam))) {
     throw unavailable(`no addresses available for network "${conf.name}"`)
   }
 }

@@ -1,0 +1,148 @@
+/**
+ * Leases, without a lock: the file system's link(2) is the lock.
+ *
+ *   <dataDir>/ipam/<network>/.owners/<containerID>:<ifname>   who, and the addresses it has taken or was about to take
+ *   <dataDir>/ipam/<network>/<address>                        a hard link to that file
+ *
+ * An address is written into the owner's file before it is linked, and released only where the link is the owner's (same inode). So a
+ * crash at any point leaves nothing that release() or collect() would not find, and neither looks at anybody else's lease.
+ */
+import { createHash } from 'node:crypto'
+import { appendFileSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { CniError, CODE } from '../cni/error.ts'
+import { parseAddress, parseCidr } from '../linux/inet.ts'
+import type { Route } from '../linux/rtnetlink.ts'
+import { candidates, capacity } from './candidates.ts'
+import { describeRange, type Pool, type Range, toAddress, toNumber } from './pool.ts'
+import type { Dns } from './resolv-conf.ts'
+
+export interface Owner {
+  containerID: string
+  ifname: string
+}
+
+export interface Lease {
+  /** `address` with the prefix of its subnet; `peer` is the other of a pair. */
+  ips: { address: string; gateway?: string; peer?: string }[]
+  routes: Route[]
+  dns?: Dns
+}
+
+const networkDir = (dataDir: string, network: string) => join(dataDir, 'ipam', network)
+const ownersDir = (dataDir: string, network: string) => join(networkDir(dataDir, network), '.owners')
+
+function ownerFile(dataDir: string, network: string, { containerID, ifname }: Owner): string {
+  const name = `${containerID}:${ifname}`
+  return join(ownersDir(dataDir, network), Buffer.byteLength(name) <= 200 ? name : createHash('sha256').update(name).digest('hex'))
+}
+
+/**
+ * Takes one address (or pair) from each set of the pool: the requested one where `requested` has one of that set.
+ * Throws CniError 100 when there is none, 7 when a requested address is in no set, 4 when the owner has a lease already.
+ */
+export function acquire(dataDir: string, network: string, owner: Owner, pool: Pool, requested: string[]): Lease {
+  const wishes = matchRequests(pool, requested)
+  const file = ownerFile(dataDir, network, owner)
+  mkdirSync(ownersDir(dataDir, network), { recursive: true, mode: 0o700 })
+  try {
+    writeFileSync(file, `${JSON.stringify({ containerID: owner.containerID, ifname: owner.ifname })}\n`, { flag: 'wx', mode: 0o600 })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    throw new CniError(CODE.invalidEnvironment, `CNI_CONTAINERID "${owner.containerID}" has addresses for CNI_IFNAME "${owner.ifname}" in network "${network}" already`, 'DEL it first')
+  }
+  try {
+    const ips = pool.sets.map((set, index) => take(networkDir(dataDir, network), file, owner, pool, set, wishes[index]))
+    return { ips, routes: pool.routes, ...(pool.dns === undefined ? {} : { dns: pool.dns }) }
+  } catch (error) {
+    release(dataDir, network, owner)
+    throw error
+  }
+}
+
+/** For each set the requested address, if any. */
+function matchRequests(pool: Pool, requested: string[]): (bigint | undefined)[] {
+  const wishes: (bigint | undefined)[] = pool.sets.map(() => undefined)
+  for (const text of requested) {
+    const parsed = parseCidr(text) ?? parseAddress(text)!
+    const value = toNumber(parsed.bytes)
+    const at = pool.sets.findIndex((set, index) => wishes[index] === undefined && set.some(range => range.family === parsed.family && value >= range.first && value <= range.last))
+    if (at < 0) throw new CniError(CODE.invalidConfig, `requested address "${text}" is in none of the ranges ${pool.sets.flat().map(describeRange).join(', ')}`)
+    wishes[at] = value
+  }
+  return wishes
+}
+
+function take(directory: string, file: string, owner: Owner, pool: Pool, set: Range[], wish: bigint | undefined): Lease['ips'][number] {
+  for (const { value, range } of candidates(pool, set, wish, `${owner.containerID}:${owner.ifname}`)) {
+    const address = toAddress(value, range.family)
+    appendFileSync(file, `${address}\n`)
+    try {
+      linkSync(file, join(directory, address))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue
+      throw error
+    }
+    return {
+      address: `${address}/${range.prefix}`,
+      ...(range.gateway === undefined ? {} : { gateway: toAddress(range.gateway, range.family) }),
+      ...(pool.pair ? { peer: toAddress(value ^ 1n, range.family) } : {}),
+    }
+  }
+  if (wish !== undefined) throw new CniError(CODE.addressUnavailable, `requested address "${toAddress(wish, set[0]!.family)}" is not available`)
+  throw new CniError(CODE.addressUnavailable, `no addresses available in range set: ${set.map(describeRange).join(', ')}`)
+}
+
+/** Gives back what the owner has. Nothing there is no error. */
+export function release(dataDir: string, network: string, owner: Owner): void {
+  releaseFile(networkDir(dataDir, network), ownerFile(dataDir, network, owner))
+}
+
+function releaseFile(directory: string, file: string): void {
+  const inode = statSync(file, { throwIfNoEntry: false })?.ino
+  if (inode === undefined) return
+  for (const address of addressesIn(file)) {
+    const path = join(directory, address)
+    if (statSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path, { force: true })
+  }
+  rmSync(file, { force: true })
+}
+
+/** The lines behind the first that are addresses: a crash may have cut the last one short. */
+const addressesIn = (file: string) => readFileSync(file, 'utf8').split('\n').slice(1).filter(line => parseAddress(line) !== undefined)
+
+/** Addresses that the owner holds; undefined when it holds none. */
+export function leaseOf(dataDir: string, network: string, owner: Owner): string[] | undefined {
+  const file = ownerFile(dataDir, network, owner)
+  const inode = statSync(file, { throwIfNoEntry: false })?.ino
+  if (inode === undefined) return undefined
+  const held = addressesIn(file).filter(address => statSync(join(networkDir(dataDir, network), address), { throwIfNoEntry: false })?.ino === inode)
+  return held.length > 0 ? held : undefined
+}
+
+/** Releases every lease of the network whose owner is not in `valid`. */
+export function collect(dataDir: string, network: string, valid: Owner[]): void {
+  const directory = ownersDir(dataDir, network)
+  const keep = new Set(valid.map(owner => ownerFile(dataDir, network, owner)))
+  for (const name of list(directory)) {
+    if (!keep.has(join(directory, name))) releaseFile(networkDir(dataDir, network), join(directory, name))
+  }
+}
+
+/** True when some set has no address left. Counts files: for STATUS, not for ADD. */
+export function exhausted(dataDir: string, network: string, pool: Pool): boolean {
+  const leased = list(networkDir(dataDir, network)).map(name => parseAddress(name)).filter(address => address !== undefined)
+  return pool.sets.some(set => {
+    const taken = leased.filter(({ family, bytes }) => set.some(range => range.family === family && toNumber(bytes) >= range.first && toNumber(bytes) <= range.last))
+    return BigInt(taken.length) >= capacity(pool, set)
+  })
+}
+
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}

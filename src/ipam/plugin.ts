@@ -1,0 +1,32 @@
+/** The verbs of the built-in IPAM for another plugin that names it under `ipam.type`. */
+import { CniError, CODE } from '../cni/error.ts'
+import { acquire, collect, exhausted, type Lease, leaseOf, type Owner, release } from './lease.ts'
+import { parseIpam, type Pool } from './pool.ts'
+
+export interface IpamInput extends Owner {
+  network: string
+  dataDir: string
+  ipam: Record<string, unknown>
+  requestedIPs: string[]
+}
+
+const poolOf = ({ ipam }: IpamInput): Pool => parseIpam(ipam)
+
+/** The addresses keep their subnet's prefix, as the other plugin expects. */
+export const ipamAdd = (input: IpamInput): Lease => acquire(input.dataDir, input.network, input, poolOf(input), input.requestedIPs)
+
+export const ipamDel = (input: IpamInput): void => release(input.dataDir, input.network, input)
+
+/** Throws CniError 999 when nothing is leased. */
+export function ipamCheck(input: IpamInput): void {
+  if (leaseOf(input.dataDir, input.network, input) === undefined) {
+    throw new CniError(CODE.internal, `CNI_CONTAINERID "${input.containerID}" has no addresses for CNI_IFNAME "${input.ifname}" in network "${input.network}"`)
+  }
+}
+
+export const ipamGc = (input: IpamInput, valid: Owner[]): void => collect(input.dataDir, input.network, valid)
+
+/** Throws CniError 50 when no address is left. */
+export function ipamStatus(input: IpamInput): void {
+  if (exhausted(input.dataDir, input.network, poolOf(input))) throw new CniError(CODE.pluginNotAvailable, 'plugin not available', `no addresses available for network "${input.network}"`)
+}
