@@ -38,3 +38,13 @@ export const recv: (fd: number, bytes: Buffer, length: number, flags: number) =>
 export const ioctl: (fd: number, request: number, argument: Buffer) => number = checked('ioctl', ['int', 'uint64_t', 'void *'])
 /** ioctl(2) with a number. */
 export const ioctlNumber: (fd: number, request: number, argument: number) => number = checked('ioctl', ['int', 'uint64_t', 'uint64_t'])
+
+/** eventfd(2), close-on-exec. */
+export const eventfd: (initial: number, flags: number) => number = checked('eventfd', ['uint32_t', 'int'])
+/** epoll_create1(2). */
+export const epollCreate: (flags: number) => number = checked('epoll_create1', ['int'])
+/** epoll_ctl(2); `event` is a struct epoll_event. */
+export const epollCtl: (epoll: number, operation: number, fd: number, event: Buffer) => number = checked('epoll_ctl', ['int', 'int', 'int', 'void *'])
+
+/** Where `bytes` lie in memory, to be passed as a plain number: cheaper a call than the buffer itself. They must stay referenced. */
+export const addressOf = (bytes: Uint8Array): number => Number(koffi.address(bytes))

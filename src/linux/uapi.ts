@@ -112,3 +112,11 @@ export const SOCK_CLOEXEC = 0o2000000
 export const SOL_NETLINK = 270
 export const LOCK_EX = 2
 export const LOCK_NB = 4
+
+// <linux/eventpoll.h>, <sys/eventfd.h>
+export const EPOLL_CLOEXEC = 0o2000000
+export const EPOLL_CTL_ADD = 1
+export const EPOLL_CTL_DEL = 2
+export const EPOLLIN = 0x1
+export const EFD_CLOEXEC = 0o2000000
+export const EFD_NONBLOCK = 0o4000
