@@ -31,14 +31,22 @@ function cni(command: string, pod: string): Result | undefined {
   const { status, stdout, stderr } = spawnSync('ip', ['netns', 'exec', node, plugin], {
     input: JSON.stringify(conf),
     encoding: 'utf8',
-    env: { PATH: process.env.PATH, CNI_COMMAND: command, CNI_CONTAINERID: pod, CNI_NETNS: `/run/netns/${pod}`, CNI_IFNAME: 'eth0', CNI_PATH: resolve(plugin, '..') },
+    env: {
+      PATH: process.env.PATH,
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: pod,
+      CNI_NETNS: `/run/netns/${pod}`,
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: resolve(plugin, '..'),
+    },
   })
   if (status !== 0) throw new Error(`${command} of ${pod} failed: ${stdout}${stderr}`)
   return stdout === '' ? undefined : JSON.parse(stdout)
 }
 
 async function transfer(from: string, to: string, address: string): Promise<void> {
-  const listening = "const s=require('net').createServer(c=>{const h=require('crypto').createHash('sha256');let n=0;c.on('data',d=>{n+=d.length;h.update(d)});c.on('end',()=>{console.log(n,h.digest('hex'));s.close()})}).listen(5001,()=>console.log('ready'))"
+  const listening =
+    "const s=require('net').createServer(c=>{const h=require('crypto').createHash('sha256');let n=0;c.on('data',d=>{n+=d.length;h.update(d)});c.on('end',()=>{console.log(n,h.digest('hex'));s.close()})}).listen(5001,()=>console.log('ready'))"
   const sending = `const c=require('net').connect(5001,'${address}',()=>{const h=require('crypto').createHash('sha256');const b=require('crypto').randomBytes(1<<20);let i=0;(function go(){while(i<1024){i++;h.update(b);if(!c.write(b))return c.once('drain',go)}c.end(()=>console.log(i*b.length,h.digest('hex')))})()})`
   const receiver = spawn('ip', ['netns', 'exec', to, process.execPath, '-e', listening], { stdio: ['ignore', 'pipe', 'inherit'] })
   let received = ''
@@ -53,7 +61,12 @@ async function transfer(from: string, to: string, address: string): Promise<void
 }
 
 function ping(from: string, to: string): void {
-  show(inside(from, 'ping', '-c', '2', '-i', '0.2', '-W', '2', to).split('\n').at(-3)!.replace(/^/, `${from.replace(/.*-/, '')} -> ${to}: `))
+  show(
+    inside(from, 'ping', '-c', '2', '-i', '0.2', '-W', '2', to)
+      .split('\n')
+      .at(-3)!
+      .replace(/^/, `${from.replace(/.*-/, '')} -> ${to}: `),
+  )
 }
 
 async function demo(): Promise<void> {
@@ -74,8 +87,12 @@ async function demo(): Promise<void> {
   await transfer(pods[0]!, pods[1]!, addresses[1]![0]!)
   step('DEL, and nothing is left')
   for (const pod of pods) cni('DEL', pod)
-  const links = [node, ...pods].flatMap(netns => JSON.parse(inside(netns, 'ip', '-j', 'link')) as { ifname: string }[]).filter(({ ifname }) => ifname !== 'lo')
-  const files = ['links/demo', 'ipam/demo', 'ipam/demo/.owners'].flatMap(dir => (existsSync(join(dataDir, dir)) ? readdirSync(join(dataDir, dir)) : [])).filter(name => name !== '.owners')
+  const links = [node, ...pods]
+    .flatMap(netns => JSON.parse(inside(netns, 'ip', '-j', 'link')) as { ifname: string }[])
+    .filter(({ ifname }) => ifname !== 'lo')
+  const files = ['links/demo', 'ipam/demo', 'ipam/demo/.owners']
+    .flatMap(dir => (existsSync(join(dataDir, dir)) ? readdirSync(join(dataDir, dir)) : []))
+    .filter(name => name !== '.owners')
   show(`links: ${links.length}, records and leases: ${files.length}`)
   if (links.length + files.length > 0) throw new Error(`left behind: ${JSON.stringify([links, files])}`)
   await agentEnds()

@@ -2,11 +2,7 @@
 import { join } from 'node:path'
 import type { Attachment, LinkPlan } from '../link/plan.ts'
 
-export type Request =
-  | { op: 'apply'; plan: LinkPlan }
-  | { op: 'remove'; attachment: Attachment }
-  | { op: 'status' }
-  | { op: 'list' }
+export type Request = { op: 'apply'; plan: LinkPlan } | { op: 'remove'; attachment: Attachment } | { op: 'status' } | { op: 'list' }
 
 /** `error` is a CNI error object: code, msg, details. */
 export type Answer = { ok: true; [key: string]: unknown } | { ok: false; error: { code: number; msg: string; details?: string } }

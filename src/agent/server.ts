@@ -2,9 +2,9 @@
 import { closeSync, mkdirSync, openSync, rmSync, watch } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { toErrorJson } from '../cni/error.ts'
+import { kernelError } from '../link/errors.ts'
 import { flock } from '../linux/libc.ts'
 import { LOCK_EX, LOCK_NB } from '../linux/uapi.ts'
-import { kernelError } from '../link/errors.ts'
 import { Agent } from './agent.ts'
 import { log } from './log.ts'
 import { type Answer, lockPath, type Request, socketPath } from './protocol.ts'
@@ -28,11 +28,14 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const server = await listen(options.dataDir, agent)
   const watchers = watchNamespaces(agent)
   let idleSince = Date.now()
-  const timer = setInterval(() => {
-    void agent.sweep()
-    if (agent.links > 0) idleSince = Date.now()
-    else if (options.idleSeconds > 0 && Date.now() - idleSince >= options.idleSeconds * 1000) void stop('idle')
-  }, Math.min(SWEEP_MS, Math.max(options.idleSeconds, 1) * 1000))
+  const timer = setInterval(
+    () => {
+      void agent.sweep()
+      if (agent.links > 0) idleSince = Date.now()
+      else if (options.idleSeconds > 0 && Date.now() - idleSince >= options.idleSeconds * 1000) void stop('idle')
+    },
+    Math.min(SWEEP_MS, Math.max(options.idleSeconds, 1) * 1000),
+  )
   const stop = async (reason: string) => {
     log('agent ends', { reason })
     clearInterval(timer)

@@ -19,7 +19,12 @@ export async function askOrSpawn(dataDir: string, options: SpawnOptions, request
   } catch (error) {
     if (!noAgent(error)) throw error
   }
-  if (!options.spawn) throw new CniError(CODE.pluginNotAvailable, `no agent answers at ${dataDir}/agent.sock`, '"agent.spawn" is false: start one with "tunlink agent"')
+  if (!options.spawn)
+    throw new CniError(
+      CODE.pluginNotAvailable,
+      `no agent answers at ${dataDir}/agent.sock`,
+      '"agent.spawn" is false: start one with "tunlink agent"',
+    )
   await start(dataDir, options.idleSeconds)
   const deadline = Date.now() + START_TIMEOUT_MS
   for (;;) {

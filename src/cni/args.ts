@@ -17,7 +17,11 @@ export function parseArgs(text: string): Record<string, string> {
   }
   const unknown = Object.keys(others).filter(key => !KNOWN.includes(key))
   if (unknown.length > 0 && !/^(1|true)$/i.test(IgnoreUnknown)) {
-    throw new CniError(CODE.invalidEnvironment, `ARGS: unknown args ${JSON.stringify(unknown.map(key => `${key}=${others[key]}`))}`, `CNI_ARGS is "${text}"`)
+    throw new CniError(
+      CODE.invalidEnvironment,
+      `ARGS: unknown args ${JSON.stringify(unknown.map(key => `${key}=${others[key]}`))}`,
+      `CNI_ARGS is "${text}"`,
+    )
   }
   return others
 }

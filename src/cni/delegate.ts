@@ -20,7 +20,11 @@ export function findPlugin(type: string, directories: string[]): string {
 export function delegate(command: string, type: string, stdin: string, directories: string[]): string {
   const path = findPlugin(type, directories)
   for (let tries = 1; ; tries++) {
-    const { status, stdout, stderr, error } = spawnSync(path, { input: stdin, encoding: 'utf8', env: { ...process.env, CNI_COMMAND: command } })
+    const { status, stdout, stderr, error } = spawnSync(path, {
+      input: stdin,
+      encoding: 'utf8',
+      env: { ...process.env, CNI_COMMAND: command },
+    })
     if (stderr) process.stderr.write(stderr)
     const code = (error as NodeJS.ErrnoException | undefined)?.code
     if (code === 'ETXTBSY' && tries < BUSY_TRIES) {

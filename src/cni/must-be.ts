@@ -3,7 +3,8 @@ import { CniError, CODE } from './error.ts'
 
 type Values = Record<string, unknown>
 
-const refuse = (key: string, mustBe: string, value: unknown) => new CniError(CODE.invalidConfig, `"${key}" must be ${mustBe}, not ${JSON.stringify(value)}`)
+const refuse = (key: string, mustBe: string, value: unknown) =>
+  new CniError(CODE.invalidConfig, `"${key}" must be ${mustBe}, not ${JSON.stringify(value)}`)
 
 export function optionalBoolean(values: Values, key: string): boolean | undefined {
   const value = values[key]
@@ -15,7 +16,8 @@ export function optionalBoolean(values: Values, key: string): boolean | undefine
 export function optionalInteger(values: Values, key: string, least: number, most: number): number | undefined {
   const value = values[key]
   if (value === undefined || value === null) return undefined
-  if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) throw refuse(key, `an integer from ${least} to ${most}`, value)
+  if (!Number.isInteger(value) || (value as number) < least || (value as number) > most)
+    throw refuse(key, `an integer from ${least} to ${most}`, value)
   return value as number
 }
 

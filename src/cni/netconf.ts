@@ -44,7 +44,14 @@ export function parseNetConf(stdin: string, environment: Environment): NetConf {
   const cniVersion = optionalString(raw, 'cniVersion') || '0.1.0' // as the reference library reads an absent one
   const name = verifyName(raw)
   verifyVersion(cniVersion, environment.command)
-  const conf: NetConf = { cniVersion, name, type: optionalString(raw, 'type') ?? 'tunlink', ...linkKeys(raw), ...sharedKeys(raw), requestedIPs: [] }
+  const conf: NetConf = {
+    cniVersion,
+    name,
+    type: optionalString(raw, 'type') ?? 'tunlink',
+    ...linkKeys(raw),
+    ...sharedKeys(raw),
+    requestedIPs: [],
+  }
   const dns = runtimeDns(raw) ?? (optionalObject(raw, 'dns') as Dns | undefined)
   if (dns !== undefined) conf.dns = dns
   const ipam = optionalObject(raw, 'ipam')
@@ -64,7 +71,8 @@ function parseJson(stdin: string): Values {
   } catch (error) {
     throw new CniError(CODE.decoding, `error unmarshall network config: ${(error as Error).message}`)
   }
-  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) throw new CniError(CODE.decoding, 'error unmarshall network config: not an object')
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw))
+    throw new CniError(CODE.decoding, 'error unmarshall network config: not an object')
   return raw as Values
 }
 
@@ -77,7 +85,8 @@ function verifyName(raw: Values): string {
 
 function linkKeys(raw: Values): Pick<NetConf, 'farEnd' | 'mtu' | 'owner' | 'group' | 'multiQueue' | 'txQLen'> {
   for (const key of ['mac', 'bridge']) {
-    if (raw[key] !== undefined) throw new CniError(CODE.unsupportedField, `"${key}" is ${JSON.stringify(raw[key])}: a TUN device has no link layer`)
+    if (raw[key] !== undefined)
+      throw new CniError(CODE.unsupportedField, `"${key}" is ${JSON.stringify(raw[key])}: a TUN device has no link layer`)
   }
   const farEnd = optionalChoice(raw, 'farEnd', ['host', 'attach']) ?? 'host'
   const owner = optionalInteger(raw, 'owner', 0, 2 ** 32 - 2)
@@ -86,10 +95,14 @@ function linkKeys(raw: Values): Pick<NetConf, 'farEnd' | 'mtu' | 'owner' | 'grou
   const allowAnyUser = optionalBoolean(raw, 'allowAnyUser') ?? false
   if (farEnd === 'host') {
     for (const key of ['owner', 'group', 'multiQueue', 'allowAnyUser']) {
-      if (raw[key] !== undefined) throw new CniError(CODE.invalidConfig, `"${key}" is ${JSON.stringify(raw[key])}, but goes with "farEnd": "attach" only`)
+      if (raw[key] !== undefined)
+        throw new CniError(CODE.invalidConfig, `"${key}" is ${JSON.stringify(raw[key])}, but goes with "farEnd": "attach" only`)
     }
   } else if (owner === undefined && group === undefined && !allowAnyUser) {
-    throw new CniError(CODE.invalidConfig, '"farEnd" is "attach" without "owner" and "group": any user could attach; set one of them, or "allowAnyUser": true')
+    throw new CniError(
+      CODE.invalidConfig,
+      '"farEnd" is "attach" without "owner" and "group": any user could attach; set one of them, or "allowAnyUser": true',
+    )
   }
   const mtu = optionalInteger(raw, 'mtu', 68, 65535) ?? annotatedMtu(raw)
   const txQLen = optionalInteger(raw, 'txQLen', 1, 2 ** 31 - 1)
@@ -99,7 +112,8 @@ function linkKeys(raw: Values): Pick<NetConf, 'farEnd' | 'mtu' | 'owner' | 'grou
 function sharedKeys(raw: Values): Pick<NetConf, 'addressing' | 'peer' | 'ipMasq' | 'dataDir' | 'agent' | 'ifName'> {
   const dataDir = optionalString(raw, 'dataDir') ?? '/run/tunlink'
   // sockaddr_un holds 108 bytes, unix(7)
-  if (!dataDir.startsWith('/') || Buffer.byteLength(dataDir) > 90) throw new CniError(CODE.invalidConfig, `"dataDir" must be an absolute path of at most 90 bytes, not "${dataDir}"`)
+  if (!dataDir.startsWith('/') || Buffer.byteLength(dataDir) > 90)
+    throw new CniError(CODE.invalidConfig, `"dataDir" must be an absolute path of at most 90 bytes, not "${dataDir}"`)
   const agent = optionalObject(raw, 'agent') ?? {}
   const ifName = optionalString(raw, 'ifName')
   if (ifName !== undefined) verifyIfname(ifName, '"ifName"')
@@ -118,15 +132,21 @@ function peers(value: unknown): NetConf['peer'] {
   if (value === undefined || value === null) return []
   const found = (Array.isArray(value) ? value : [value]).map(item => {
     const peer = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(`${item}/${item.includes(':') ? 128 : 32}`)) : undefined
-    if (peer === undefined) throw new CniError(CODE.invalidConfig, `"peer" must be an address, with or without prefix, or a list of them, not ${JSON.stringify(item)}`)
+    if (peer === undefined)
+      throw new CniError(
+        CODE.invalidConfig,
+        `"peer" must be an address, with or without prefix, or a list of them, not ${JSON.stringify(item)}`,
+      )
     return peer
   })
-  if (new Set(found.map(peer => peer.family)).size < found.length) throw new CniError(CODE.invalidConfig, `"peer" must have one address per family, not ${JSON.stringify(value)}`)
+  if (new Set(found.map(peer => peer.family)).size < found.length)
+    throw new CniError(CODE.invalidConfig, `"peer" must have one address per family, not ${JSON.stringify(value)}`)
   return found.map(({ address, prefix }) => ({ address, prefix }))
 }
 
 function verifyIpam(ipam: Values): NonNullable<NetConf['ipam']> {
-  if (typeof ipam.type !== 'string' || ipam.type === '') throw new CniError(CODE.invalidConfig, `"ipam.type" must name a plugin, not ${JSON.stringify(ipam.type)}`)
+  if (typeof ipam.type !== 'string' || ipam.type === '')
+    throw new CniError(CODE.invalidConfig, `"ipam.type" must name a plugin, not ${JSON.stringify(ipam.type)}`)
   return ipam as NonNullable<NetConf['ipam']>
 }
 
@@ -134,7 +154,11 @@ function verifyIpam(ipam: Values): NonNullable<NetConf['ipam']> {
 function runtimeDns(raw: Values): Dns | undefined {
   const dns = optionalObject(optionalObject(raw, 'runtimeConfig') ?? {}, 'dns')
   if (dns === undefined) return undefined
-  return defined({ nameservers: optionalStrings(dns, 'servers'), search: optionalStrings(dns, 'searches'), options: optionalStrings(dns, 'options') })
+  return defined({
+    nameservers: optionalStrings(dns, 'servers'),
+    search: optionalStrings(dns, 'searches'),
+    options: optionalStrings(dns, 'options'),
+  })
 }
 
 /** The pod annotation `tunlink.dev/mtu`, as runtimes hand it over by capability. */
@@ -148,17 +172,25 @@ function requestedIPs(raw: Values, { args }: Environment): string[] {
   const runtimeConfig = optionalObject(raw, 'runtimeConfig') ?? {}
   const cniArgs = (raw.args as { cni?: Values } | undefined)?.cni ?? {}
   const environmentArgs = parseArgs(args)
-  for (const [key, mac] of [['runtimeConfig.mac', runtimeConfig.mac], ['args.cni.mac', cniArgs.mac], ['CNI_ARGS MAC', environmentArgs.MAC]] as const) {
-    if (mac !== undefined && mac !== '') throw new CniError(CODE.unsupportedField, `${key} is ${JSON.stringify(mac)}: a TUN device has no MAC address`)
+  for (const [key, mac] of [
+    ['runtimeConfig.mac', runtimeConfig.mac],
+    ['args.cni.mac', cniArgs.mac],
+    ['CNI_ARGS MAC', environmentArgs.MAC],
+  ] as const) {
+    if (mac !== undefined && mac !== '')
+      throw new CniError(CODE.unsupportedField, `${key} is ${JSON.stringify(mac)}: a TUN device has no MAC address`)
   }
   const fromArgs = Array.isArray(cniArgs.ips) ? cniArgs.ips.filter(ip => typeof ip === 'string') : []
-  const [source, ips] = ([
-    ['runtimeConfig.ips', optionalStrings(runtimeConfig, 'ips') ?? []],
-    ['args.cni.ips', fromArgs],
-    ['CNI_ARGS IP', environmentArgs.IP?.split(',') ?? []],
-  ] as [string, string[]][]).find(([, ips]) => ips.length > 0) ?? ['', []]
+  const [source, ips] = (
+    [
+      ['runtimeConfig.ips', optionalStrings(runtimeConfig, 'ips') ?? []],
+      ['args.cni.ips', fromArgs],
+      ['CNI_ARGS IP', environmentArgs.IP?.split(',') ?? []],
+    ] as [string, string[]][]
+  ).find(([, ips]) => ips.length > 0) ?? ['', []]
   for (const ip of ips) {
-    if (parseCidr(ip) === undefined && parseAddress(ip) === undefined) throw new CniError(CODE.invalidConfig, `${source} must be addresses, not "${ip}"`)
+    if (parseCidr(ip) === undefined && parseAddress(ip) === undefined)
+      throw new CniError(CODE.invalidConfig, `${source} must be addresses, not "${ip}"`)
   }
   return [...new Set(ips)] // podman sends each twice
 }

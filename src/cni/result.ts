@@ -55,9 +55,12 @@ export function parseResult(json: unknown, version: string): Result {
   const raw = json as Partial<Result> & { ip4?: LegacyIP; ip6?: LegacyIP }
   const cniVersion = raw.cniVersion || version
   const legacy = compareVersions(cniVersion, '0.3.0') < 0
-  const result = legacy ? fromLegacy(raw, cniVersion) : { cniVersion, interfaces: raw.interfaces ?? [], ips: raw.ips ?? [], routes: raw.routes ?? [], dns: raw.dns ?? {} }
+  const result = legacy
+    ? fromLegacy(raw, cniVersion)
+    : { cniVersion, interfaces: raw.interfaces ?? [], ips: raw.ips ?? [], routes: raw.routes ?? [], dns: raw.dns ?? {} }
   for (const { address } of result.ips) {
-    if (typeof address !== 'string' || parseCidr(address) === undefined) throw new CniError(CODE.decoding, `result has "${address}" for an address with prefix`)
+    if (typeof address !== 'string' || parseCidr(address) === undefined)
+      throw new CniError(CODE.decoding, `result has "${address}" for an address with prefix`)
   }
   return result
 }
@@ -81,7 +84,9 @@ export function printResult(result: Result, version: string): string {
   return JSON.stringify({
     cniVersion: version,
     ...(result.interfaces.length > 0 ? { interfaces: newest ? result.interfaces : result.interfaces.map(oldInterface) } : {}),
-    ips: result.ips.map(ip => (compareVersions(version, '1.0.0') < 0 ? { version: String(family(ip.address)), ...ip } : withoutVersion(ip))),
+    ips: result.ips.map(ip =>
+      compareVersions(version, '1.0.0') < 0 ? { version: String(family(ip.address)), ...ip } : withoutVersion(ip),
+    ),
     ...(result.routes.length > 0 ? { routes: newest ? result.routes : result.routes.map(oldRoute) } : {}),
     ...(withDns ? { dns: result.dns } : {}),
   })

@@ -25,7 +25,8 @@ export function verifyVersion(version: string, command: string): void {
   const since = SINCE[command]
   if (since !== undefined) {
     if (compareVersions(version, since) < 0) throw new CniError(CODE.incompatibleVersion, `config version does not allow ${command}`)
-    if (compareVersions(version, SUPPORTED.at(-1)!) > 0) throw new CniError(CODE.incompatibleVersion, `plugin version does not allow ${command}`)
+    if (compareVersions(version, SUPPORTED.at(-1)!) > 0)
+      throw new CniError(CODE.incompatibleVersion, `plugin version does not allow ${command}`)
   }
   if (SUPPORTED.includes(version)) return
   const supported = SUPPORTED.map(known => `"${known}"`).join(' ')

@@ -35,7 +35,14 @@ export async function runCommand(argv: string[]): Promise<number> {
     case 'status':
       return status(dataDir)
     case 'ls':
-      return write(recordList(dataDir).map(plan => `${plan.network} ${plan.containerID} ${plan.ifname} ${plan.farEnd} ${plan.pod.addresses.map(address => address.local).join(',')}\n`).join(''))
+      return write(
+        recordList(dataDir)
+          .map(
+            plan =>
+              `${plan.network} ${plan.containerID} ${plan.ifname} ${plan.farEnd} ${plan.pod.addresses.map(address => address.local).join(',')}\n`,
+          )
+          .join(''),
+      )
     case 'show':
       return show(dataDir, positionals.slice(1))
     default:
@@ -77,7 +84,10 @@ async function show(dataDir: string, [network, containerID, ifname]: string[]): 
     process.stderr.write(`No link "${ifname}" of container "${containerID}" in network "${network}" on record in ${dataDir}\n`)
     return 1
   }
-  const links = await ask(dataDir, { op: 'list' }).then(answer => answer.links as { link: string }[], () => [])
+  const links = await ask(dataDir, { op: 'list' }).then(
+    answer => answer.links as { link: string }[],
+    () => [],
+  )
   return write(`${JSON.stringify({ plan, wire: links.find(({ link }) => link === plan.host?.ifname) }, null, 2)}\n`)
 }
 

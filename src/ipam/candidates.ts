@@ -48,7 +48,10 @@ function skippable(pool: Pool, range: Range, value: bigint, step: bigint, most: 
 function isLeasable(pool: Pool, set: Range[], { family }: Range, value: bigint): boolean {
   const last = pool.pair ? value + 1n : value
   const touches = (first: bigint, end: bigint) => first <= last && end >= value
-  return !set.some(({ gateway }) => gateway !== undefined && touches(gateway, gateway)) && !pool.exclude.some(block => block.family === family && touches(block.first, block.last))
+  return (
+    !set.some(({ gateway }) => gateway !== undefined && touches(gateway, gateway)) &&
+    !pool.exclude.some(block => block.family === family && touches(block.first, block.last))
+  )
 }
 
 /** How many leases the set can give: a little more when excluded blocks overlap each other or a gateway. */

@@ -49,7 +49,11 @@ export function acquire(dataDir: string, network: string, owner: Owner, pool: Po
     writeFileSync(file, `${JSON.stringify({ containerID: owner.containerID, ifname: owner.ifname })}\n`, { flag: 'wx', mode: 0o600 })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    throw new CniError(CODE.invalidEnvironment, `CNI_CONTAINERID "${owner.containerID}" has addresses for CNI_IFNAME "${owner.ifname}" in network "${network}" already`, 'DEL it first')
+    throw new CniError(
+      CODE.invalidEnvironment,
+      `CNI_CONTAINERID "${owner.containerID}" has addresses for CNI_IFNAME "${owner.ifname}" in network "${network}" already`,
+      'DEL it first',
+    )
   }
   try {
     const ips = pool.sets.map((set, index) => take(networkDir(dataDir, network), file, owner, pool, set, wishes[index]))
@@ -66,8 +70,15 @@ function matchRequests(pool: Pool, requested: string[]): (bigint | undefined)[] 
   for (const text of requested) {
     const parsed = parseCidr(text) ?? parseAddress(text)!
     const value = toNumber(parsed.bytes)
-    const at = pool.sets.findIndex((set, index) => wishes[index] === undefined && set.some(range => range.family === parsed.family && value >= range.first && value <= range.last))
-    if (at < 0) throw new CniError(CODE.invalidConfig, `requested address "${text}" is in none of the ranges ${pool.sets.flat().map(describeRange).join(', ')}`)
+    const at = pool.sets.findIndex(
+      (set, index) =>
+        wishes[index] === undefined && set.some(range => range.family === parsed.family && value >= range.first && value <= range.last),
+    )
+    if (at < 0)
+      throw new CniError(
+        CODE.invalidConfig,
+        `requested address "${text}" is in none of the ranges ${pool.sets.flat().map(describeRange).join(', ')}`,
+      )
     wishes[at] = value
   }
   return wishes
@@ -89,7 +100,8 @@ function take(directory: string, file: string, owner: Owner, pool: Pool, set: Ra
       ...(pool.pair ? { peer: toAddress(value ^ 1n, range.family) } : {}),
     }
   }
-  if (wish !== undefined) throw new CniError(CODE.addressUnavailable, `requested address "${toAddress(wish, set[0]!.family)}" is not available`)
+  if (wish !== undefined)
+    throw new CniError(CODE.addressUnavailable, `requested address "${toAddress(wish, set[0]!.family)}" is not available`)
   throw new CniError(CODE.addressUnavailable, `no addresses available in range set: ${set.map(describeRange).join(', ')}`)
 }
 
@@ -109,14 +121,20 @@ function releaseFile(directory: string, file: string): void {
 }
 
 /** The lines behind the first that are addresses: a crash may have cut the last one short. */
-const addressesIn = (file: string) => readFileSync(file, 'utf8').split('\n').slice(1).filter(line => parseAddress(line) !== undefined)
+const addressesIn = (file: string) =>
+  readFileSync(file, 'utf8')
+    .split('\n')
+    .slice(1)
+    .filter(line => parseAddress(line) !== undefined)
 
 /** Addresses that the owner holds; undefined when it holds none. */
 export function leaseOf(dataDir: string, network: string, owner: Owner): string[] | undefined {
   const file = ownerFile(dataDir, network, owner)
   const inode = statSync(file, { throwIfNoEntry: false })?.ino
   if (inode === undefined) return undefined
-  const held = addressesIn(file).filter(address => statSync(join(networkDir(dataDir, network), address), { throwIfNoEntry: false })?.ino === inode)
+  const held = addressesIn(file).filter(
+    address => statSync(join(networkDir(dataDir, network), address), { throwIfNoEntry: false })?.ino === inode,
+  )
   return held.length > 0 ? held : undefined
 }
 
@@ -131,9 +149,13 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
 
 /** True when some set has no address left. Counts files: for STATUS, not for ADD. */
 export function exhausted(dataDir: string, network: string, pool: Pool): boolean {
-  const leased = list(networkDir(dataDir, network)).map(name => parseAddress(name)).filter(address => address !== undefined)
+  const leased = list(networkDir(dataDir, network))
+    .map(name => parseAddress(name))
+    .filter(address => address !== undefined)
   return pool.sets.some(set => {
-    const taken = leased.filter(({ family, bytes }) => set.some(range => range.family === family && toNumber(bytes) >= range.first && toNumber(bytes) <= range.last))
+    const taken = leased.filter(({ family, bytes }) =>
+      set.some(range => range.family === family && toNumber(bytes) >= range.first && toNumber(bytes) <= range.last),
+    )
     return BigInt(taken.length) >= capacity(pool, set)
   })
 }

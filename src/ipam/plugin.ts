@@ -1,7 +1,7 @@
 /** The verbs of the built-in IPAM for another plugin that names it under `ipam.type`. */
 import { CniError, CODE } from '../cni/error.ts'
 import { acquire, collect, exhausted, type Lease, leaseOf, type Owner, release } from './lease.ts'
-import { parseIpam, type Pool } from './pool.ts'
+import { type Pool, parseIpam } from './pool.ts'
 
 export interface IpamInput extends Owner {
   network: string
@@ -20,7 +20,10 @@ export const ipamDel = (input: IpamInput): void => release(input.dataDir, input.
 /** Throws CniError 999 when nothing is leased. */
 export function ipamCheck(input: IpamInput): void {
   if (leaseOf(input.dataDir, input.network, input) === undefined) {
-    throw new CniError(CODE.internal, `CNI_CONTAINERID "${input.containerID}" has no addresses for CNI_IFNAME "${input.ifname}" in network "${input.network}"`)
+    throw new CniError(
+      CODE.internal,
+      `CNI_CONTAINERID "${input.containerID}" has no addresses for CNI_IFNAME "${input.ifname}" in network "${input.network}"`,
+    )
   }
 }
 
@@ -28,5 +31,6 @@ export const ipamGc = (input: IpamInput, valid: Owner[]): void => collect(input.
 
 /** Throws CniError 50 when no address is left. */
 export function ipamStatus(input: IpamInput): void {
-  if (exhausted(input.dataDir, input.network, poolOf(input))) throw new CniError(CODE.pluginNotAvailable, 'plugin not available', `no addresses available for network "${input.network}"`)
+  if (exhausted(input.dataDir, input.network, poolOf(input)))
+    throw new CniError(CODE.pluginNotAvailable, 'plugin not available', `no addresses available for network "${input.network}"`)
 }

@@ -25,11 +25,13 @@ export interface Pool {
 }
 
 const bits = (family: Family) => (family === 4 ? 32 : 128)
-const refuse = (key: string, mustBe: string, value: unknown) => new CniError(CODE.invalidConfig, `"ipam.${key}" must be ${mustBe}, not ${JSON.stringify(value)}`)
+const refuse = (key: string, mustBe: string, value: unknown) =>
+  new CniError(CODE.invalidConfig, `"ipam.${key}" must be ${mustBe}, not ${JSON.stringify(value)}`)
 
 export const toNumber = (bytes: Uint8Array): bigint => BigInt(`0x${Buffer.from(bytes).toString('hex')}`)
 
-export const toAddress = (value: bigint, family: Family): string => formatAddress(Buffer.from(value.toString(16).padStart(bits(family) / 4, '0'), 'hex'))
+export const toAddress = (value: bigint, family: Family): string =>
+  formatAddress(Buffer.from(value.toString(16).padStart(bits(family) / 4, '0'), 'hex'))
 
 type Values = Record<string, unknown>
 
@@ -49,9 +51,11 @@ export function parseIpam(ipam: Values): Pool {
 /** `subnet` at the top is one set of one range, before those of `ranges`. */
 function rangeSets(ipam: Values): Values[][] {
   const sets: Values[][] = []
-  if (ipam.subnet !== undefined) sets.push([{ subnet: ipam.subnet, rangeStart: ipam.rangeStart, rangeEnd: ipam.rangeEnd, gateway: ipam.gateway }])
+  if (ipam.subnet !== undefined)
+    sets.push([{ subnet: ipam.subnet, rangeStart: ipam.rangeStart, rangeEnd: ipam.rangeEnd, gateway: ipam.gateway }])
   if (ipam.ranges !== undefined) {
-    if (!Array.isArray(ipam.ranges) || !ipam.ranges.every(set => Array.isArray(set) && set.length > 0)) throw refuse('ranges', 'a list of non-empty lists of ranges', ipam.ranges)
+    if (!Array.isArray(ipam.ranges) || !ipam.ranges.every(set => Array.isArray(set) && set.length > 0))
+      throw refuse('ranges', 'a list of non-empty lists of ranges', ipam.ranges)
     sets.push(...(ipam.ranges as Values[][]))
     if (ipam.subnet === undefined && ipam.gateway !== undefined) sets.push(...withGateway(sets.splice(0), ipam.gateway))
   }
@@ -63,11 +67,15 @@ function rangeSets(ipam: Values): Values[][] {
 function withGateway(sets: Values[][], gateway: unknown): Values[][] {
   const address = typeof gateway === 'string' ? parseAddress(gateway) : undefined
   if (address === undefined) throw refuse('gateway', 'an address', gateway)
-  return sets.map(set => set.map(range => {
-    const subnet = typeof range.subnet === 'string' ? parseCidr(range.subnet) : undefined
-    const holds = subnet?.family === address.family && (toNumber(address.bytes) ^ toNumber(subnet.bytes)) >> BigInt(bits(subnet.family) - subnet.prefix) === 0n
-    return holds ? { gateway, ...range } : range
-  }))
+  return sets.map(set =>
+    set.map(range => {
+      const subnet = typeof range.subnet === 'string' ? parseCidr(range.subnet) : undefined
+      const holds =
+        subnet?.family === address.family &&
+        (toNumber(address.bytes) ^ toNumber(subnet.bytes)) >> BigInt(bits(subnet.family) - subnet.prefix) === 0n
+      return holds ? { gateway, ...range } : range
+    }),
+  )
 }
 
 function parseRange(range: Values, pair: boolean): Range {
@@ -76,12 +84,14 @@ function parseRange(range: Values, pair: boolean): Range {
   const { family, prefix } = subnet
   const network = toNumber(subnet.bytes)
   const size = 1n << BigInt(bits(family) - prefix)
-  if (network % size !== 0n) throw refuse('subnet', `a network without host bits (${toAddress(network - (network % size), family)}/${prefix})`, range.subnet)
+  if (network % size !== 0n)
+    throw refuse('subnet', `a network without host bits (${toAddress(network - (network % size), family)}/${prefix})`, range.subnet)
   const inSubnet = (key: string): bigint | undefined => {
     if (range[key] === undefined || range[key] === null) return undefined
     const parsed = typeof range[key] === 'string' ? parseAddress(range[key]) : undefined
     const value = parsed && toNumber(parsed.bytes)
-    if (value === undefined || parsed?.family !== family || value < network || value >= network + size) throw refuse(key, `an address in ${range.subnet}`, range[key])
+    if (value === undefined || parsed?.family !== family || value < network || value >= network + size)
+      throw refuse(key, `an address in ${range.subnet}`, range[key])
     return value
   }
   // The network's own address and IPv4's broadcast are nobody's, but in networks of one or two (RFC 3021, RFC 6164) all are.
@@ -107,13 +117,17 @@ function configuredGateway(range: Values, family: Family): bigint | undefined {
 }
 
 function verifySet(set: Range[]): void {
-  if (set.some(range => range.family !== set[0]!.family)) throw new CniError(CODE.invalidConfig, '"ipam.ranges" mixes IPv4 and IPv6 in one list: each list gives one address')
+  if (set.some(range => range.family !== set[0]!.family))
+    throw new CniError(CODE.invalidConfig, '"ipam.ranges" mixes IPv4 and IPv6 in one list: each list gives one address')
 }
 
 function verifyDisjoint(ranges: Range[]): void {
   for (const [index, range] of ranges.entries()) {
-    const clash = ranges.slice(index + 1).find(other => other.family === range.family && other.first <= range.last && range.first <= other.last)
-    if (clash !== undefined) throw new CniError(CODE.invalidConfig, `"ipam.ranges" overlap: ${describeRange(range)} and ${describeRange(clash)}`)
+    const clash = ranges
+      .slice(index + 1)
+      .find(other => other.family === range.family && other.first <= range.last && range.first <= other.last)
+    if (clash !== undefined)
+      throw new CniError(CODE.invalidConfig, `"ipam.ranges" overlap: ${describeRange(range)} and ${describeRange(clash)}`)
   }
 }
 
@@ -126,20 +140,23 @@ function parseExclude(exclude: unknown): Pool['exclude'] {
     const cidr = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(`${item}/${item.includes(':') ? 128 : 32}`)) : undefined
     if (cidr === undefined) throw refuse('exclude', 'a list of addresses and networks', item)
     const size = 1n << BigInt(bits(cidr.family) - cidr.prefix)
-    const first = toNumber(cidr.bytes) / size * size
+    const first = (toNumber(cidr.bytes) / size) * size
     return { family: cidr.family, first, last: first + size - 1n }
   })
 }
 
 /** Without the key, a default route per family. */
 function parseRoutes(routes: unknown, sets: Range[][]): Route[] {
-  if (routes === undefined || routes === null) return [...new Set(sets.map(set => set[0]!.family))].map(family => ({ dst: family === 4 ? '0.0.0.0/0' : '::/0' }))
+  if (routes === undefined || routes === null)
+    return [...new Set(sets.map(set => set[0]!.family))].map(family => ({ dst: family === 4 ? '0.0.0.0/0' : '::/0' }))
   if (!Array.isArray(routes)) throw refuse('routes', 'a list of routes', routes)
   for (const route of routes as Route[]) {
-    if (typeof route?.dst !== 'string' || parseCidr(route.dst) === undefined) throw refuse('routes', 'routes with a network in "dst"', route)
+    if (typeof route?.dst !== 'string' || parseCidr(route.dst) === undefined)
+      throw refuse('routes', 'routes with a network in "dst"', route)
     if (route.gw !== undefined && parseAddress(route.gw) === undefined) throw refuse('routes', 'routes with an address in "gw"', route)
     for (const key of ['mtu', 'advmss', 'priority', 'table', 'scope'] as const) {
-      if (route[key] !== undefined && (!Number.isInteger(route[key]) || route[key] < 0 || route[key] > 0xffffffff)) throw refuse('routes', `routes with an integer in "${key}"`, route)
+      if (route[key] !== undefined && (!Number.isInteger(route[key]) || route[key] < 0 || route[key] > 0xffffffff))
+        throw refuse('routes', `routes with an integer in "${key}"`, route)
     }
   }
   return routes as Route[]

@@ -21,7 +21,10 @@ export function readResolvConf(path: unknown): Dns {
 export function parseResolvConf(text: string): Dns {
   const dns: Dns = {}
   for (const line of text.split('\n')) {
-    const [keyword, ...values] = line.replace(/[#;].*/, '').trim().split(/\s+/)
+    const [keyword, ...values] = line
+      .replace(/[#;].*/, '')
+      .trim()
+      .split(/\s+/)
     if (values.length === 0) continue
     if (keyword === 'nameserver') dns.nameservers = [...(dns.nameservers ?? []), values[0]!]
     else if (keyword === 'domain') dns.domain = values[0]!

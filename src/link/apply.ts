@@ -42,7 +42,10 @@ function applyHostEnd(node: NetlinkSocket, plan: LinkPlan, undo: (() => void)[])
   const end = plan.host!
   removeDevice(node, end.ifname, plan) // left by an attachment of the same name whose record was lost
   const { fd, index } = during(`create the node's end ${end.ifname}`, () => createDevice(node, plan, end))
-  undo.push(() => removeDevice(node, end.ifname, plan), () => closeSync(fd))
+  undo.push(
+    () => removeDevice(node, end.ifname, plan),
+    () => closeSync(fd),
+  )
   enableForwarding(end)
   guardHostEnd(end)
   during(`configure the node's end ${end.ifname}`, () => configureDevice(node, index, plan, end))
@@ -54,7 +57,10 @@ function applyPodEnd(plan: LinkPlan, undo: (() => void)[]): Device {
     const netlink = new NetlinkSocket()
     try {
       const device = during(`create ${plan.ifname} in ${plan.netns}`, () => createDevice(netlink, plan, plan.pod))
-      undo.push(() => removePodEnd(plan), () => closeSync(device.fd))
+      undo.push(
+        () => removePodEnd(plan),
+        () => closeSync(device.fd),
+      )
       during(`configure ${plan.ifname} in ${plan.netns}`, () => configureDevice(netlink, device.index, plan, plan.pod))
       return device
     } finally {
@@ -80,7 +86,9 @@ function during<T>(doing: string, body: () => T): T {
   try {
     return body()
   } catch (cause) {
-    throw Object.assign(new Error(`Cannot ${doing}: ${(cause as Error).message}`, { cause }), { code: (cause as NodeJS.ErrnoException).code })
+    throw Object.assign(new Error(`Cannot ${doing}: ${(cause as Error).message}`, { cause }), {
+      code: (cause as NodeJS.ErrnoException).code,
+    })
   }
 }
 

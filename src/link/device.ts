@@ -1,8 +1,8 @@
 /** One TUN device of a link: made, configured, looked at, in the network namespace that the caller has entered or holds sockets of. */
 import { closeSync } from 'node:fs'
-import { NetlinkSocket } from '../linux/netlink.ts'
+import type { NetlinkSocket } from '../linux/netlink.ts'
 import { addressAdd, type Link, linkDelete, linkGet, linkSet, type Route, routeAdd, routeAddEcmp } from '../linux/rtnetlink.ts'
-import { sysctlSet } from '../linux/sysctl.ts'
+import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
 import { createTun, setOffloads } from '../linux/tun.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
 
@@ -16,7 +16,14 @@ export interface Device {
 
 /** Makes the device in the calling thread's network namespace. It persists until removeDevice(). */
 export function createDevice(netlink: NetlinkSocket, plan: LinkPlan, end: EndPlan): Device {
-  const { fd } = createTun({ name: end.ifname, owner: plan.owner, group: plan.group, multiQueue: plan.multiQueue, persist: true, vnetHdr: plan.farEnd === 'host' })
+  const { fd } = createTun({
+    name: end.ifname,
+    owner: plan.owner,
+    group: plan.group,
+    multiQueue: plan.multiQueue,
+    persist: true,
+    vnetHdr: plan.farEnd === 'host',
+  })
   try {
     if (plan.farEnd === 'host') setOffloads(fd)
     return { fd, index: linkGet(netlink, end.ifname).index }
@@ -31,17 +38,22 @@ export function createDevice(netlink: NetlinkSocket, plan: LinkPlan, end: EndPla
  * those below 1280), up before addresses (an IPv6 peer route added to a device that is down is lost).
  */
 export function configureDevice(netlink: NetlinkSocket, index: number, plan: LinkPlan, end: EndPlan): void {
-  if (end.addresses.some(address => address.local.includes(':'))) {
-    sysctlSet(['net', 'ipv6', 'conf', end.ifname, 'disable_ipv6'], '0')
-    sysctlSet(['net', 'ipv6', 'conf', end.ifname, 'addr_gen_mode'], '1') // none: no link-local address of the kernel's own
-    sysctlSet(['net', 'ipv6', 'conf', end.ifname, 'keep_addr_on_down'], '1')
-  }
+  configureIPv6(end)
   linkSet(netlink, index, { mtu: plan.mtu, txQLen: plan.txQLen, alias: linkAlias(plan), up: true })
   for (const address of end.addresses) addressAdd(netlink, index, address)
   for (const sameDestination of groupByDestination(end.routes)) {
     if (sameDestination.length === 1) routeAdd(netlink, index, sameDestination[0]!)
     else routeAddEcmp(netlink, index, sameDestination)
   }
+}
+
+/** No link-local address of the kernel's own making, and addresses that outlive a link set down. A kernel without IPv6 has no such keys. */
+function configureIPv6(end: EndPlan): void {
+  const key = (name: string) => ['net', 'ipv6', 'conf', end.ifname, name]
+  if (sysctlGet(key('addr_gen_mode')) !== undefined) sysctlSet(key('addr_gen_mode'), '1')
+  if (!end.addresses.some(address => address.local.includes(':'))) return
+  sysctlSet(key('disable_ipv6'), '0')
+  sysctlSet(key('keep_addr_on_down'), '1')
 }
 
 /** A destination named more than once, with the same priority and table, is one route with several next hops. */

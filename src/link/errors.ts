@@ -14,5 +14,9 @@ const CODES: Record<string, number> = {
 export function kernelError(error: unknown): CniError {
   if (error instanceof CniError) return error
   const { message, code, cause } = error as NodeJS.ErrnoException & { cause?: Error }
-  return new CniError(CODES[code ?? ''] ?? CODE.internal, message, cause instanceof Error && !message.includes(cause.message) ? cause.message : undefined)
+  return new CniError(
+    CODES[code ?? ''] ?? CODE.internal,
+    message,
+    cause instanceof Error && !message.includes(cause.message) ? cause.message : undefined,
+  )
 }

@@ -1,8 +1,9 @@
 /** What the node needs for its ends of links: forwarding, source checks, masquerade. */
-import { NETLINK_NETFILTER } from '../linux/uapi.ts'
+
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { addMasquerade, deleteMasquerade, ensureTable } from '../linux/nftables.ts'
 import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
+import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import type { EndPlan, LinkPlan } from './plan.ts'
 
 const families = (end: EndPlan) => {

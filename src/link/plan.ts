@@ -6,8 +6,8 @@
  * shared subnet, and makes the kernel add the host route by itself at both ends.
  */
 import { createHash } from 'node:crypto'
-import type { NetConf } from '../cni/netconf.ts'
 import { CniError, CODE } from '../cni/error.ts'
+import type { NetConf } from '../cni/netconf.ts'
 import { parseCidr } from '../linux/inet.ts'
 import type { Address, Route } from '../linux/rtnetlink.ts'
 
@@ -58,7 +58,8 @@ const DEFAULT_PEER = { 4: '169.254.1.1', 6: 'fe80::1' }
 
 /** Throws CniError 7 when configuration and lease do not fit together. */
 export function planLink(conf: NetConf, attachment: Attachment, netns: string, lease: Leased): LinkPlan {
-  if (lease.ips.length === 0) throw new CniError(CODE.invalidConfig, 'no IP address: set "ipam", or request addresses with the capability "ips"')
+  if (lease.ips.length === 0)
+    throw new CniError(CODE.invalidConfig, 'no IP address: set "ipam", or request addresses with the capability "ips"')
   const ends = lease.ips.map(ip => addressEnds(conf, ip))
   const mtu = conf.mtu ?? (conf.farEnd === 'attach' ? 1500 : undefined)
   if (mtu !== undefined && mtu < 1280 && ends.some(end => end.family === 6)) {
@@ -109,8 +110,9 @@ function podRoutes(routes: Route[], ends: Ends[]): Route[] {
     }
     const gw = route.gw ?? (route.scope === 253 ? undefined : end.gateway)
     if (gw === undefined) return route
-    // The kernel takes a next hop that it has no route to only as "onlink": on a link with one neighbour, every one is.
-    return gw === end.pod.peer ? { ...route, gw } : { ...route, gw, onlink: true }
+    // The kernel takes a next hop that it has no host route to only as "onlink": on a link with one neighbour, every one is.
+    const hasHostRoute = gw === end.pod.peer && end.pod.prefix === (family === 4 ? 32 : 128)
+    return hasHostRoute ? { ...route, gw } : { ...route, gw, onlink: true }
   })
 }
 

@@ -34,7 +34,9 @@ function load(): unknown {
       refusals.push((error as Error).message)
     }
   }
-  throw new Error(`Cannot load the foreign function interface: one of ${DIRECTORIES.join(', ')} must be writable and not mounted noexec (${refusals.join('; ')})`)
+  throw new Error(
+    `Cannot load the foreign function interface: one of ${DIRECTORIES.join(', ')} must be writable and not mounted noexec (${refusals.join('; ')})`,
+  )
 }
 
 export default load()

@@ -29,11 +29,27 @@ export const flock: (fd: number, operation: number) => number = checked('flock',
 /** socket(2). */
 export const socket: (domain: number, type: number, protocol: number) => number = checked('socket', ['int', 'int', 'int'])
 /** setsockopt(2) of an int option. */
-export const setsockopt: (fd: number, level: number, name: number, value: Buffer, length: number) => number = checked('setsockopt', ['int', 'int', 'int', 'void *', 'uint32_t'])
+export const setsockopt: (fd: number, level: number, name: number, value: Buffer, length: number) => number = checked('setsockopt', [
+  'int',
+  'int',
+  'int',
+  'void *',
+  'uint32_t',
+])
 /** send(2). */
-export const send: (fd: number, bytes: Buffer, length: number, flags: number) => number = checked('send', ['int', 'void *', 'size_t', 'int'])
+export const send: (fd: number, bytes: Buffer, length: number, flags: number) => number = checked('send', [
+  'int',
+  'void *',
+  'size_t',
+  'int',
+])
 /** recv(2) into `bytes`. */
-export const recv: (fd: number, bytes: Buffer, length: number, flags: number) => number = checked('recv', ['int', 'void *', 'size_t', 'int'])
+export const recv: (fd: number, bytes: Buffer, length: number, flags: number) => number = checked('recv', [
+  'int',
+  'void *',
+  'size_t',
+  'int',
+])
 /** ioctl(2) with a pointer to `argument`. */
 export const ioctl: (fd: number, request: number, argument: Buffer) => number = checked('ioctl', ['int', 'uint64_t', 'void *'])
 /** ioctl(2) with a number. */
@@ -44,7 +60,12 @@ export const eventfd: (initial: number, flags: number) => number = checked('even
 /** epoll_create1(2). */
 export const epollCreate: (flags: number) => number = checked('epoll_create1', ['int'])
 /** epoll_ctl(2); `event` is a struct epoll_event. */
-export const epollCtl: (epoll: number, operation: number, fd: number, event: Buffer) => number = checked('epoll_ctl', ['int', 'int', 'int', 'void *'])
+export const epollCtl: (epoll: number, operation: number, fd: number, event: Buffer) => number = checked('epoll_ctl', [
+  'int',
+  'int',
+  'int',
+  'void *',
+])
 
 /** Where `bytes` lie in memory, to be passed as a plain number: cheaper a call than the buffer itself. They must stay referenced. */
 export const addressOf = (bytes: Uint8Array): number => Number(koffi.address(bytes))

@@ -35,7 +35,8 @@ export function attributes(bytes: Buffer): Map<number, Buffer> {
   const found = new Map<number, Buffer>()
   for (let at = 0; at < bytes.length; ) {
     const { len, type } = uapi.nlattr.decode(bytes.subarray(at))
-    if (len < uapi.nlattr.size || at + len > bytes.length) throw new RangeError(`Cannot decode attribute ${type}: length ${len} of ${bytes.length - at} bytes`)
+    if (len < uapi.nlattr.size || at + len > bytes.length)
+      throw new RangeError(`Cannot decode attribute ${type}: length ${len} of ${bytes.length - at} bytes`)
     found.set(type & uapi.NLA_TYPE_MASK, bytes.subarray(at + uapi.nlattr.size, at + len))
     at += align(len)
   }
@@ -54,7 +55,8 @@ export function messages(bytes: Buffer): Message[] {
   const found: Message[] = []
   for (let at = 0; at < bytes.length; ) {
     const { len, type, flags, seq } = uapi.nlmsghdr.decode(bytes.subarray(at))
-    if (len < uapi.nlmsghdr.size || at + len > bytes.length) throw new RangeError(`Cannot decode netlink message ${type}: length ${len} of ${bytes.length - at} bytes`)
+    if (len < uapi.nlmsghdr.size || at + len > bytes.length)
+      throw new RangeError(`Cannot decode netlink message ${type}: length ${len} of ${bytes.length - at} bytes`)
     found.push({ type, flags, seq, payload: bytes.subarray(at + uapi.nlmsghdr.size, at + len) })
     at += align(len)
   }
@@ -106,7 +108,8 @@ export class NetlinkSocket implements Disposable {
 
   constructor(protocol: number = uapi.NETLINK_ROUTE) {
     this.#fd = socket(uapi.AF_NETLINK, uapi.SOCK_RAW | uapi.SOCK_CLOEXEC, protocol)
-    for (const option of [uapi.NETLINK_CAP_ACK, uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK]) setsockopt(this.#fd, uapi.SOL_NETLINK, option, ONE, 4)
+    for (const option of [uapi.NETLINK_CAP_ACK, uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK])
+      setsockopt(this.#fd, uapi.SOL_NETLINK, option, ONE, 4)
   }
 
   /** Sends one request and waits for its acknowledgement. Throws NetlinkError. */

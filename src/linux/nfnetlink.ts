@@ -55,11 +55,20 @@ export const nftType = (message: number) => (NFNL_SUBSYS_NFTABLES << 8) | messag
 export const nftHeader = () => nfgenmsg.encode({ family: NFPROTO_INET })
 
 /** One nf_tables message: `message` an NFT_MSG_ constant. */
-export const nftRequest = (message: number, flags: number, ...body: Buffer[]): Request => ({ type: nftType(message), flags, body: [nftHeader(), ...body] })
+export const nftRequest = (message: number, flags: number, ...body: Buffer[]): Request => ({
+  type: nftType(message),
+  flags,
+  body: [nftHeader(), ...body],
+})
 
 /** All of `requests` or none: what nf_tables calls a transaction. */
 export function transaction(requests: Request[]): Request[] {
-  const bracket = (type: number): Request => ({ type, flags: 0, silent: true, body: [nfgenmsg.encode({ res_id: NFNL_SUBSYS_NFTABLES << 8 })] })
+  const bracket = (type: number): Request => ({
+    type,
+    flags: 0,
+    silent: true,
+    body: [nfgenmsg.encode({ res_id: NFNL_SUBSYS_NFTABLES << 8 })],
+  })
   return [bracket(NFNL_MSG_BATCH_BEGIN), ...requests, bracket(NFNL_MSG_BATCH_END)]
 }
 
@@ -68,14 +77,28 @@ const expression = (name: string, ...data: Buffer[]) => nested(1, attribute(1, t
 /** meta load KEY => reg 1 */
 export const meta = (key: number) => expression('meta', attribute(2, be32(key)), attribute(1, be32(NFT_REG_1)))
 /** cmp OP reg 1 VALUE: as many bytes as VALUE has. */
-export const cmp = (op: number, value: Buffer) => expression('cmp', attribute(1, be32(NFT_REG_1)), attribute(2, be32(op)), nested(3, attribute(1, value)))
+export const cmp = (op: number, value: Buffer) =>
+  expression('cmp', attribute(1, be32(NFT_REG_1)), attribute(2, be32(op)), nested(3, attribute(1, value)))
 /** payload load LENGTHb @ network header + OFFSET => reg 1 */
 export const payload = (offset: number, length: number) =>
-  expression('payload', attribute(1, be32(NFT_REG_1)), attribute(2, be32(NFT_PAYLOAD_NETWORK_HEADER)), attribute(3, be32(offset)), attribute(4, be32(length)))
+  expression(
+    'payload',
+    attribute(1, be32(NFT_REG_1)),
+    attribute(2, be32(NFT_PAYLOAD_NETWORK_HEADER)),
+    attribute(3, be32(offset)),
+    attribute(4, be32(length)),
+  )
 /** lookup reg 1 set SET */
-export const lookup = (set: string, flags = 0) => expression('lookup', attribute(1, text(set)), attribute(2, be32(NFT_REG_1)), ...(flags ? [attribute(5, be32(flags))] : []))
+export const lookup = (set: string, flags = 0) =>
+  expression('lookup', attribute(1, text(set)), attribute(2, be32(NFT_REG_1)), ...(flags ? [attribute(5, be32(flags))] : []))
 /** fib saddr . iif oif present => reg 1 */
-export const fibSaddrIif = () => expression('fib', attribute(3, be32(NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT)), attribute(2, be32(NFT_FIB_RESULT_OIF)), attribute(1, be32(NFT_REG_1)))
+export const fibSaddrIif = () =>
+  expression(
+    'fib',
+    attribute(3, be32(NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT)),
+    attribute(2, be32(NFT_FIB_RESULT_OIF)),
+    attribute(1, be32(NFT_REG_1)),
+  )
 /** immediate reg 0 drop */
 export const drop = () => expression('immediate', attribute(1, be32(NFT_REG_VERDICT)), nested(2, nested(2, attribute(1, be32(NF_DROP)))))
 /** masq */

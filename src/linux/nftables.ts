@@ -25,10 +25,14 @@ export function ensureTable(netfilter: NetlinkSocket): void {
 /** The messages that make the table. */
 export function tableTransaction() {
   const fromOther = (protocol: number, source: number, destination: number, length: number, set: string) => [
-    nft.meta(nft.NFT_META_NFPROTO), nft.cmp(nft.NFT_CMP_EQ, Buffer.from([protocol])),
-    nft.payload(source, length), nft.lookup(set),
-    nft.payload(destination, length), nft.lookup(set, nft.NFT_LOOKUP_F_INV),
-    nft.meta(nft.NFT_META_OIFNAME), nft.cmp(nft.NFT_CMP_NEQ, OURS),
+    nft.meta(nft.NFT_META_NFPROTO),
+    nft.cmp(nft.NFT_CMP_EQ, Buffer.from([protocol])),
+    nft.payload(source, length),
+    nft.lookup(set),
+    nft.payload(destination, length),
+    nft.lookup(set, nft.NFT_LOOKUP_F_INV),
+    nft.meta(nft.NFT_META_OIFNAME),
+    nft.cmp(nft.NFT_CMP_NEQ, OURS),
     nft.masq(),
   ]
   return nft.transaction([
@@ -37,11 +41,17 @@ export function tableTransaction() {
     nft.newSet(TABLE, 'masq6', 8, 16, 2),
     nft.newChain(TABLE, 'prerouting', 'filter', nft.NF_INET_PRE_ROUTING, -300),
     nft.newChain(TABLE, 'postrouting', 'nat', nft.NF_INET_POST_ROUTING, 100),
-    nft.newRule(TABLE, 'prerouting',
-      nft.meta(nft.NFT_META_NFPROTO), nft.cmp(nft.NFT_CMP_EQ, Buffer.from([nft.NFPROTO_IPV6])),
-      nft.meta(nft.NFT_META_IIFNAME), nft.cmp(nft.NFT_CMP_EQ, OURS),
-      nft.fibSaddrIif(), nft.cmp(nft.NFT_CMP_EQ, nft.be32(0)),
-      nft.drop()),
+    nft.newRule(
+      TABLE,
+      'prerouting',
+      nft.meta(nft.NFT_META_NFPROTO),
+      nft.cmp(nft.NFT_CMP_EQ, Buffer.from([nft.NFPROTO_IPV6])),
+      nft.meta(nft.NFT_META_IIFNAME),
+      nft.cmp(nft.NFT_CMP_EQ, OURS),
+      nft.fibSaddrIif(),
+      nft.cmp(nft.NFT_CMP_EQ, nft.be32(0)),
+      nft.drop(),
+    ),
     nft.newRule(TABLE, 'postrouting', ...fromOther(nft.NFPROTO_IPV4, 12, 16, 4, 'masq4')),
     nft.newRule(TABLE, 'postrouting', ...fromOther(nft.NFPROTO_IPV6, 8, 24, 16, 'masq6')),
   ])
@@ -54,7 +64,8 @@ export function addMasquerade(netfilter: NetlinkSocket, addresses: string[]): vo
 
 /** nft delete element ...: one that is not there is no error. */
 export function deleteMasquerade(netfilter: NetlinkSocket, addresses: string[]): void {
-  for (const address of addresses) ignoring('ENOENT', () => netfilter.requestBatch(nft.transaction([element(nft.NFT_MSG_DELSETELEM, address)])))
+  for (const address of addresses)
+    ignoring('ENOENT', () => netfilter.requestBatch(nft.transaction([element(nft.NFT_MSG_DELSETELEM, address)])))
 }
 
 /** nft delete table inet tunlink, if it is there. */

@@ -1,6 +1,6 @@
 /** The `ip` commands this program needs: see rtnetlink(7). */
 import { formatAddress, parseAddress, parseCidr } from './inet.ts'
-import { attribute, attributes, nested, type NetlinkSocket, u32 } from './netlink.ts'
+import { attribute, attributes, type NetlinkSocket, nested, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 
 /** An address on a link. With `peer`, `prefix` is the peer's: `local peer PEER/PREFIX`. */
@@ -60,7 +60,13 @@ export function linkMtu(netlink: NetlinkSocket, index: number): number {
 export function decodeLink(payload: Buffer): Link {
   const { index, flags } = uapi.ifinfomsg.decode(payload)
   const found = attributes(payload.subarray(uapi.ifinfomsg.size))
-  const link: Link = { index, flags, name: string(found.get(uapi.IFLA_IFNAME)), mtu: found.get(uapi.IFLA_MTU)?.readUInt32LE() ?? 0, txQLen: found.get(uapi.IFLA_TXQLEN)?.readUInt32LE() ?? 0 }
+  const link: Link = {
+    index,
+    flags,
+    name: string(found.get(uapi.IFLA_IFNAME)),
+    mtu: found.get(uapi.IFLA_MTU)?.readUInt32LE() ?? 0,
+    txQLen: found.get(uapi.IFLA_TXQLEN)?.readUInt32LE() ?? 0,
+  }
   const alias = found.get(uapi.IFLA_IFALIAS)
   if (alias !== undefined) link.alias = string(alias)
   const info = attributes(found.get(uapi.IFLA_LINKINFO) ?? Buffer.alloc(0))
@@ -89,7 +95,11 @@ function decodeTun(found: Map<number, Buffer>): NonNullable<Link['tun']> {
 }
 
 /** ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [up] */
-export function linkSet(netlink: NetlinkSocket, index: number, set: { mtu?: number | undefined; txQLen?: number | undefined; alias?: string | undefined; up?: boolean }): void {
+export function linkSet(
+  netlink: NetlinkSocket,
+  index: number,
+  set: { mtu?: number | undefined; txQLen?: number | undefined; alias?: string | undefined; up?: boolean },
+): void {
   const flags = set.up === true ? uapi.IFF_UP : 0
   const body = [uapi.ifinfomsg.encode({ index, flags, change: flags })]
   if (set.mtu !== undefined) body.push(attribute(uapi.IFLA_MTU, u32(set.mtu)))
@@ -152,7 +162,10 @@ export function routeAddEcmp(netlink: NetlinkSocket, index: number, routes: Rout
   during(`add route ${first.dst} via ${routes.map(({ gw }) => gw).join(' and ')}`, () => {
     const hops = routes.map(({ gw, onlink }) => {
       const gateway = gw === undefined ? Buffer.alloc(0) : attribute(uapi.RTA_GATEWAY, address(gw).bytes)
-      return Buffer.concat([uapi.rtnexthop.encode({ len: uapi.rtnexthop.size + gateway.length, flags: onlink ? uapi.RTNH_F_ONLINK : 0, ifindex: index }), gateway])
+      return Buffer.concat([
+        uapi.rtnexthop.encode({ len: uapi.rtnexthop.size + gateway.length, flags: onlink ? uapi.RTNH_F_ONLINK : 0, ifindex: index }),
+        gateway,
+      ])
     })
     netlink.request(uapi.RTM_NEWROUTE, CREATE, ...routeBody(first, 0), attribute(uapi.RTA_MULTIPATH, Buffer.concat(hops)))
   })
@@ -164,7 +177,9 @@ function routeBody(route: Route, flags: number): Buffer[] {
   const family = cidr.family === 4 ? uapi.AF_INET : uapi.AF_INET6
   const scope = route.scope ?? (route.gw === undefined && cidr.family === 4 ? uapi.RT_SCOPE_LINK : uapi.RT_SCOPE_UNIVERSE)
   const table = route.table ?? uapi.RT_TABLE_MAIN
-  const body = [uapi.rtmsg.encode({ ...ROUTE_HEADER, family, dst_len: cidr.prefix, table: table > 255 ? uapi.RT_TABLE_UNSPEC : table, scope, flags })]
+  const body = [
+    uapi.rtmsg.encode({ ...ROUTE_HEADER, family, dst_len: cidr.prefix, table: table > 255 ? uapi.RT_TABLE_UNSPEC : table, scope, flags }),
+  ]
   if (cidr.prefix > 0) body.push(attribute(uapi.RTA_DST, masked(cidr.bytes, cidr.prefix)))
   if (table > 255) body.push(attribute(uapi.RTA_TABLE, u32(table)))
   if (route.priority !== undefined) body.push(attribute(uapi.RTA_PRIORITY, u32(route.priority)))
@@ -193,7 +208,10 @@ export function decodeRoute(payload: Buffer): Route[] {
   const { family, dst_len, table } = uapi.rtmsg.decode(payload)
   const found = attributes(payload.subarray(uapi.rtmsg.size))
   const any = Buffer.alloc(family === uapi.AF_INET ? 4 : 16)
-  const route: Route = { dst: `${formatAddress(found.get(uapi.RTA_DST) ?? any)}/${dst_len}`, table: found.get(uapi.RTA_TABLE)?.readUInt32LE() ?? table }
+  const route: Route = {
+    dst: `${formatAddress(found.get(uapi.RTA_DST) ?? any)}/${dst_len}`,
+    table: found.get(uapi.RTA_TABLE)?.readUInt32LE() ?? table,
+  }
   const priority = found.get(uapi.RTA_PRIORITY)
   if (priority !== undefined) route.priority = priority.readUInt32LE()
   const metrics = attributes(found.get(uapi.RTA_METRICS) ?? Buffer.alloc(0))
@@ -208,7 +226,8 @@ function gateways(found: Map<number, Buffer>): (string | undefined)[] {
   const hops: (string | undefined)[] = []
   for (let at = 0; at < multipath.length; ) {
     const { len } = uapi.rtnexthop.decode(multipath.subarray(at))
-    if (len < uapi.rtnexthop.size || at + len > multipath.length) throw new RangeError(`Cannot decode next hop: length ${len} of ${multipath.length - at} bytes`)
+    if (len < uapi.rtnexthop.size || at + len > multipath.length)
+      throw new RangeError(`Cannot decode next hop: length ${len} of ${multipath.length - at} bytes`)
     const gateway = attributes(multipath.subarray(at + uapi.rtnexthop.size, at + len)).get(uapi.RTA_GATEWAY)
     hops.push(gateway && formatAddress(gateway))
     at += (len + 3) & ~3
@@ -221,7 +240,12 @@ export function defaultRouteIndex(netlink: NetlinkSocket): { index: number } | u
   for (const destination of ['1.1.1.1', '2000::']) {
     const { family, bytes } = address(destination)
     try {
-      const [reply] = netlink.get(uapi.RTM_GETROUTE, 0, uapi.rtmsg.encode({ family, dst_len: bytes.length * 8 }), attribute(uapi.RTA_DST, bytes))
+      const [reply] = netlink.get(
+        uapi.RTM_GETROUTE,
+        0,
+        uapi.rtmsg.encode({ family, dst_len: bytes.length * 8 }),
+        attribute(uapi.RTA_DST, bytes),
+      )
       const index = attributes(reply!.subarray(uapi.rtmsg.size)).get(uapi.RTA_OIF)
       if (index !== undefined) return { index: index.readUInt32LE() }
     } catch (error) {

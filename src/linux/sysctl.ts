@@ -8,7 +8,9 @@ export function sysctlSet(key: string[], value: string): void {
   try {
     writeFileSync(file(key), value)
   } catch (cause) {
-    throw Object.assign(new Error(`set sysctl ${key.join('.')} to "${value}": ${(cause as Error).message}`, { cause }), { code: (cause as NodeJS.ErrnoException).code })
+    throw Object.assign(new Error(`set sysctl ${key.join('.')} to "${value}": ${(cause as Error).message}`, { cause }), {
+      code: (cause as NodeJS.ErrnoException).code,
+    })
   }
 }
 

@@ -18,7 +18,8 @@ export interface TunOptions {
 /** ip tuntap add mode tun NAME ...: in the calling thread's network namespace. Throws EBUSY when the name is taken by a TUN, EINVAL when by another device. */
 export function createTun(options: TunOptions): { fd: number; name: string } {
   if (options.name.includes('%')) throw new RangeError(`Cannot name an interface "${options.name}": the kernel would expand "%"`)
-  if (Buffer.byteLength(options.name) >= uapi.IFNAMSIZ) throw new RangeError(`Cannot name an interface "${options.name}": at most ${uapi.IFNAMSIZ - 1} bytes`)
+  if (Buffer.byteLength(options.name) >= uapi.IFNAMSIZ)
+    throw new RangeError(`Cannot name an interface "${options.name}": at most ${uapi.IFNAMSIZ - 1} bytes`)
   const fd = openTun(options.name, flags(options) | uapi.IFF_TUN_EXCL)
   try {
     if (options.owner !== undefined) ioctlNumber(fd, uapi.TUNSETOWNER, options.owner)
@@ -33,7 +34,8 @@ export function createTun(options: TunOptions): { fd: number; name: string } {
 
 /** A descriptor for the device `name`, which must exist (ENODEV): TUNSETIFF alone would make a new one. */
 export function attachTun(options: { name: string; vnetHdr: boolean; multiQueue?: boolean }): number {
-  if (ifNameToIndex(options.name) === 0) throw Object.assign(new Error(`attach to ${options.name}: ENODEV (no such device)`), { code: 'ENODEV' })
+  if (ifNameToIndex(options.name) === 0)
+    throw Object.assign(new Error(`attach to ${options.name}: ENODEV (no such device)`), { code: 'ENODEV' })
   return openTun(options.name, flags(options))
 }
 

@@ -1,14 +1,15 @@
 /** ADD: lease, plan, apply; whatever fails, nothing of it stays. */
+
+import { existsSync } from 'node:fs'
+import { askOrSpawn } from '../agent/spawn.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { appendResult, type Result } from '../cni/result.ts'
 import { acquire, release } from '../ipam/lease.ts'
 import { parseIpam } from '../ipam/pool.ts'
-import { askOrSpawn } from '../agent/spawn.ts'
 import { type Leased, type LinkPlan, planLink } from '../link/plan.ts'
 import { recordRead } from '../link/record.ts'
 import { attachmentOf, type Context, delegateIpam, isDelegated, verifyNetns } from './context.ts'
 import { del } from './del.ts'
-import { existsSync } from 'node:fs'
 
 type FullLease = Leased & { dns?: Result['dns'] }
 
@@ -31,7 +32,11 @@ async function refuseDuplicate(context: Context): Promise<void> {
   const record = recordRead(context.conf.dataDir, attachmentOf(context))
   if (record === undefined) return
   if (existsSync(record.netns)) {
-    throw new CniError(CODE.invalidEnvironment, `CNI_CONTAINERID "${containerID}" has a link for CNI_IFNAME "${ifname}" already`, 'DEL it first')
+    throw new CniError(
+      CODE.invalidEnvironment,
+      `CNI_CONTAINERID "${containerID}" has a link for CNI_IFNAME "${ifname}" already`,
+      'DEL it first',
+    )
   }
   await del(context)
 }
@@ -44,7 +49,10 @@ function takeLease(context: Context): FullLease {
   }
   if (conf.ipam !== undefined) return acquire(conf.dataDir, conf.name, attachmentOf(context), parseIpam(conf.ipam), conf.requestedIPs)
   if (conf.requestedIPs.length === 0) {
-    throw new CniError(CODE.invalidConfig, 'no IP address: "ipam" is missing, and none was requested by runtimeConfig.ips, args.cni.ips or CNI_ARGS IP')
+    throw new CniError(
+      CODE.invalidConfig,
+      'no IP address: "ipam" is missing, and none was requested by runtimeConfig.ips, args.cni.ips or CNI_ARGS IP',
+    )
   }
   return { ips: conf.requestedIPs.map(ip => ({ address: ip.includes('/') ? ip : `${ip}/${ip.includes(':') ? 128 : 32}` })), routes: [] }
 }

@@ -19,7 +19,12 @@ export async function gc(context: Context): Promise<void> {
   }
   try {
     if (isDelegated(conf)) delegateIpam(context, 'GC')
-    else collect(conf.dataDir, conf.name, conf.ifName === undefined ? valid : valid.map(attachment => ({ ...attachment, ifname: conf.ifName! })))
+    else
+      collect(
+        conf.dataDir,
+        conf.name,
+        conf.ifName === undefined ? valid : valid.map(attachment => ({ ...attachment, ifname: conf.ifName! })),
+      )
   } catch (error) {
     failures.push((error as Error).message)
   }

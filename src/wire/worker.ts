@@ -27,7 +27,12 @@ export function workerMain(): void {
   const eventsAddress = addressOf(events)
   const packet = Buffer.alloc(PACKET_SIZE)
   const packetAddress = addressOf(packet)
-  const epollWait = func('epoll_wait', 'int', ['int', 'uint64_t', 'int', 'int']) as (epoll: number, events: number, most: number, timeout: number) => number
+  const epollWait = func('epoll_wait', 'int', ['int', 'uint64_t', 'int', 'int']) as (
+    epoll: number,
+    events: number,
+    most: number,
+    timeout: number,
+  ) => number
   const drain = drainer(shared, packetAddress)
   while (Atomics.load(control, STOP) === 0) {
     const ready = epollWait(shared.epollFd, eventsAddress, MAX_EVENTS, -1)

@@ -1,0 +1,148 @@
+/** What the live tests share: namespaces of their own, and the built executables run as a runtime would run them. */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+
+const dist = resolve(import.meta.dirname, '../dist')
+
+/** Both forms of the plugin, by name. */
+export const EXECUTABLES: [string, string][] = [
+  ['tunlink', join(dist, 'tunlink')],
+  ['tunlink.cjs', join(dist, 'tunlink.cjs')],
+]
+
+export const VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0']
+
+export interface Output {
+  status: number | null
+  stdout: string
+  stderr: string
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the plugin printed
+  json: any
+}
+
+/** `ip -j ARGS` in a namespace. */
+// biome-ignore lint/suspicious/noExplicitAny: whatever ip(8) printed
+export const ip = (netns: string, ...args: string[]): any =>
+  JSON.parse(execFileSync('ip', ['-n', netns, '-j', ...args], { encoding: 'utf8' }) || '[]')
+
+export const inside = (netns: string, ...command: string[]) =>
+  execFileSync('ip', ['netns', 'exec', netns, ...command], { encoding: 'utf8' })
+
+/** True when `to` answers from `from`. */
+export const pings = (from: string, to: string) => spawnSync('ip', ['netns', 'exec', from, 'ping', '-c', '1', '-W', '2', to]).status === 0
+
+/** One node and its pods, each a namespace, and a state directory, all gone after close(). */
+export class Lab {
+  readonly dataDir = mkdtempSync(join(tmpdir(), 'tunlink-test-'))
+  readonly node: string
+  readonly executable: string
+  readonly #namespaces: string[] = []
+
+  constructor(executable = EXECUTABLES[0]![1]) {
+    if (process.getuid?.() !== 0) throw new Error('The live tests make network namespaces and TUN devices: run them as root')
+    this.executable = executable
+    this.node = this.netns()
+  }
+
+  /** A new namespace with lo up. */
+  netns(): string {
+    const name = `tlt-${process.pid}-${counter++}`
+    execFileSync('ip', ['netns', 'add', name])
+    this.#namespaces.push(name)
+    inside(name, 'ip', 'link', 'set', 'lo', 'up')
+    return name
+  }
+
+  /** Runs the executable on the node. `env` entries that are undefined are unset. */
+  run(env: Record<string, string | undefined>, stdin: string): Output {
+    const path = `${dirname(process.execPath)}:${process.env.PATH}`
+    const { status, stdout, stderr } = spawnSync('ip', ['netns', 'exec', this.node, this.executable], {
+      input: stdin,
+      encoding: 'utf8',
+      env: { PATH: path, ...env },
+    })
+    return { status, stdout, stderr, json: parse(stdout) }
+  }
+
+  /** One CNI call about a pod; `conf` over a configuration with the built-in IPAM. */
+  cni(command: string, pod: string, conf: object = {}, env: Record<string, string | undefined> = {}): Output {
+    const netns = `/run/netns/${pod}`
+    const given = { CNI_COMMAND: command, CNI_CONTAINERID: pod, CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: `${dist}:/usr/lib/cni` }
+    return this.run({ ...given, ...env }, JSON.stringify({ ...this.conf, ...conf }))
+  }
+
+  /** cni(), which must succeed. */
+  must(command: string, pod: string, conf: object = {}, env: Record<string, string | undefined> = {}): Output {
+    const output = this.cni(command, pod, conf, env)
+    if (output.status !== 0) throw new Error(`${command} failed: ${output.stdout}${output.stderr}`)
+    return output
+  }
+
+  get conf() {
+    return {
+      cniVersion: '1.1.0',
+      name: 'net',
+      type: 'tunlink',
+      dataDir: this.dataDir,
+      agent: { idleSeconds: 1 },
+      ipam: { type: 'tunlink', subnet: '10.66.0.0/24' },
+    }
+  }
+
+  /** Links of a namespace but lo. */
+  links(netns: string): string[] {
+    return (ip(netns, 'link') as { ifname: string }[]).map(({ ifname }) => ifname).filter(name => name !== 'lo')
+  }
+
+  /** Files under links/ and ipam/: records and leases. */
+  files(): string[] {
+    return ['links', 'ipam'].flatMap(part => {
+      const directory = join(this.dataDir, part)
+      if (!existsSync(directory)) return []
+      return readdirSync(directory, { recursive: true, withFileTypes: true })
+        .filter(entry => entry.isFile())
+        .map(entry => entry.name)
+    })
+  }
+
+  /** Process ID of the agent; undefined when none serves this directory. */
+  agentPid(): number | undefined {
+    for (const entry of readdirSync('/proc').filter(name => /^\d+$/.test(name))) {
+      try {
+        const words = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0')
+        if (words.includes('agent') && words.includes(this.dataDir)) return Number(entry)
+      } catch {
+        // It has ended meanwhile.
+      }
+    }
+    return undefined
+  }
+
+  close(): void {
+    const agent = this.agentPid()
+    if (agent !== undefined) process.kill(agent, 'SIGKILL')
+    for (const name of this.#namespaces) spawnSync('ip', ['netns', 'del', name])
+    rmSync(this.dataDir, { recursive: true, force: true })
+  }
+}
+
+let counter = 0
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Resolves when `condition` holds; throws after `seconds`. */
+export async function eventually(what: string, condition: () => boolean, seconds = 10): Promise<void> {
+  const deadline = Date.now() + seconds * 1000
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`did not happen within ${seconds} s: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+}
