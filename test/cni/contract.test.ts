@@ -1,0 +1,409 @@
+/** The CNI contract as a black box: dispatch, validation, codes, and result shapes in every version, of both executables. */
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { EXECUTABLES, Lab, VERSIONS } from '../support.ts'
+
+const test = suite('contract')
+
+for (const [name, executable] of EXECUTABLES) {
+  const lab = new Lab(executable)
+  const pod = lab.netns()
+  const untouched = () => assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [], 'nothing was changed')
+  const refused = (output: ReturnType<Lab['run']>, code: number, message: string | RegExp) => {
+    assert.is(output.status, 1, output.stderr)
+    assert.is(output.json?.code, code, output.stdout)
+    if (typeof message === 'string') assert.is(output.json.msg, message)
+    else assert.match(output.json.msg, message)
+    assert.type(output.json.cniVersion, 'string')
+    untouched()
+  }
+
+  const environments: [string, string, Record<string, string | undefined>, number, string | RegExp][] = [
+    ['S2', 'ADD', { CNI_CONTAINERID: 'some-%%container-id' }, 4, 'invalid characters in containerID'],
+    ['S3', 'ADD', { CNI_IFNAME: '1234567890123456' }, 4, 'interface name is too long'],
+    ['S4', 'ADD', { CNI_IFNAME: '.' }, 4, 'interface name is . or ..'],
+    ['S4', 'ADD', { CNI_IFNAME: '..' }, 4, 'interface name is . or ..'],
+    ['S5', 'ADD', { CNI_IFNAME: 'test/test' }, 4, 'interface name contains / or : or whitespace characters'],
+    ['S5', 'ADD', { CNI_IFNAME: 'test:test' }, 4, 'interface name contains / or : or whitespace characters'],
+    ['S5', 'ADD', { CNI_IFNAME: 'test test' }, 4, 'interface name contains / or : or whitespace characters'],
+    ['TU2', 'ADD', { CNI_IFNAME: 'tt%d' }, 4, /contains %/],
+    [
+      'S7',
+      'ADD',
+      { CNI_NETNS: undefined, CNI_IFNAME: undefined, CNI_PATH: undefined },
+      4,
+      'required env variables [CNI_NETNS,CNI_IFNAME,CNI_PATH] missing',
+    ],
+    ...['ADD', 'CHECK'].flatMap(verb =>
+      ['CONTAINERID', 'NETNS', 'IFNAME', 'PATH'].map(
+        key =>
+          ['S6', verb, { [`CNI_${key}`]: undefined }, 4, `required env variables [CNI_${key}] missing`] as [
+            string,
+            string,
+            Record<string, undefined>,
+            number,
+            string,
+          ],
+      ),
+    ),
+    ...['CONTAINERID', 'IFNAME', 'PATH'].map(
+      key =>
+        ['S8', 'DEL', { [`CNI_${key}`]: undefined }, 4, `required env variables [CNI_${key}] missing`] as [
+          string,
+          string,
+          Record<string, undefined>,
+          number,
+          string,
+        ],
+    ),
+    ['S9', 'GC', { CNI_PATH: undefined }, 4, 'required env variables [CNI_PATH] missing'],
+    ['S18', 'NOPE', {}, 4, 'unknown CNI_COMMAND: NOPE'],
+    ['P16', 'ADD', { CNI_NETNS: '/run/netns/absent' }, 8, /"\/run\/netns\/absent" cannot be opened/],
+    ['netns', 'ADD', { CNI_NETNS: '/etc/passwd' }, 8, /"\/etc\/passwd" is not a network namespace/],
+    ['S24', 'ADD', { CNI_NETNS: '/proc/self/ns/net' }, 8, "plugin's netns and netns from CNI_NETNS should not be the same"],
+    ['P17', 'ADD', { CNI_ARGS: 'FOO=BAR' }, 4, 'ARGS: unknown args ["FOO=BAR"]'],
+    ['P17', 'ADD', { CNI_ARGS: 'FOO' }, 4, 'ARGS: invalid pair "FOO"'],
+    ['MAC', 'ADD', { CNI_ARGS: 'MAC=02:00:00:00:00:01' }, 2, /CNI_ARGS MAC is "02:00:00:00:00:01"/],
+    ['IP', 'ADD', { CNI_ARGS: 'IP=10.66.0' }, 7, 'CNI_ARGS IP must be addresses, not "10.66.0"'],
+  ]
+  for (const [id, command, env, code, message] of environments) {
+    test(`${name} ${id}: ${command} with ${JSON.stringify(env)}`, () => refused(lab.cni(command, pod, {}, env), code, message))
+  }
+
+  const configurations: [string, string, object, number, string | RegExp][] = [
+    ['S11', 'ADD', { cniVersion: '9.9.9' }, 1, 'incompatible CNI versions'],
+    ['S11', 'ADD', { cniVersion: '1.0' }, 1, 'incompatible CNI versions'],
+    ['S12', 'CHECK', { cniVersion: '0.3.1' }, 1, 'config version does not allow CHECK'],
+    ['S13', 'GC', { cniVersion: '1.0.0' }, 1, 'config version does not allow GC'],
+    ['S13', 'STATUS', { cniVersion: '1.0.0' }, 1, 'config version does not allow STATUS'],
+    ['S14', 'CHECK', { cniVersion: '1.9.0' }, 1, 'plugin version does not allow CHECK'],
+    ['S15', 'STATUS', { cniVersion: 'adsfsadf' }, 6, /adsfsadf/],
+    ['S16', 'ADD', { name: 'te%%st' }, 7, 'invalid characters found in network name'],
+    ['S23', 'ADD', { name: '' }, 7, 'missing network name'],
+    ['TU10', 'ADD', { mtu: 67 }, 7, '"mtu" must be an integer from 68 to 65535, not 67'],
+    ['TU10', 'ADD', { mtu: 65536 }, 7, '"mtu" must be an integer from 68 to 65535, not 65536'],
+    ['TU10', 'ADD', { mtu: '1500' }, 7, '"mtu" must be an integer from 68 to 65535, not "1500"'],
+    [
+      'TU9',
+      'ADD',
+      { mtu: 1279, ipam: { type: 'tunlink', subnet: 'fd66::/64' } },
+      7,
+      '"mtu" must be at least 1280 with IPv6 addresses, not 1279',
+    ],
+    ['TU17', 'ADD', { runtimeConfig: { mac: '02:00:00:00:00:01' } }, 2, /runtimeConfig.mac is "02:00:00:00:00:01"/],
+    ['T3', 'ADD', { bridge: 'br1' }, 2, /"bridge" is "br1"/],
+    ['TU4', 'ADD', { farEnd: 'attach' }, 7, /any user could attach/],
+    ['key', 'ADD', { farEnd: 'nowhere' }, 7, '"farEnd" must be "host" or "attach", not "nowhere"'],
+    ['key', 'ADD', { addressing: 'flat' }, 7, '"addressing" must be "peer" or "subnet", not "flat"'],
+    ['key', 'ADD', { owner: 1000 }, 7, /"owner" is 1000, but goes with "farEnd": "attach" only/],
+    ['key', 'ADD', { farEnd: 'attach', owner: -1 }, 7, /"owner" must be an integer/],
+    ['key', 'ADD', { ipMasq: 'yes' }, 7, '"ipMasq" must be true or false, not "yes"'],
+    ['key', 'ADD', { txQLen: 0 }, 7, /"txQLen" must be an integer from 1/],
+    ['key', 'ADD', { peer: '10.66.0.300' }, 7, /"peer" must be an address/],
+    ['key', 'ADD', { peer: ['10.1.1.1', '10.1.1.2'] }, 7, /"peer" must have one address per family/],
+    ['key', 'ADD', { dataDir: 'relative' }, 7, /"dataDir" must be an absolute path/],
+    ['key', 'ADD', { agent: { spawn: 'no' } }, 7, '"spawn" must be true or false, not "no"'],
+    ['ipam', 'ADD', { ipam: undefined }, 7, /no IP address: "ipam" is missing/],
+    ['ipam', 'ADD', { ipam: { type: 'absent' } }, 7, /failed to find plugin "absent" in path/],
+    ['ipam', 'ADD', { ipam: { subnet: '10.0.0.0/24' } }, 7, /"ipam.type" must name a plugin/],
+    ['ipam', 'ADD', { ipam: { type: 'tunlink' } }, 7, '"ipam" needs "subnet" or "ranges"'],
+    ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.1/24' } }, 7, /without host bits \(10.0.0.0\/24\), not "10.0.0.1\/24"/],
+    ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.0/33' } }, 7, /"ipam.subnet" must be a network/],
+    [
+      'ipam',
+      'ADD',
+      { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', rangeStart: '10.0.1.1' } },
+      7,
+      /"ipam.rangeStart" must be an address in 10.0.0.0\/24/,
+    ],
+    ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', gateway: 'fd00::1' } }, 7, /"ipam.gateway" must be an IPv4 address/],
+    [
+      'ipam',
+      'ADD',
+      { ipam: { type: 'tunlink', ranges: [[{ subnet: '10.0.0.0/24' }, { subnet: 'fd00::/64' }]] } },
+      7,
+      /mixes IPv4 and IPv6/,
+    ],
+    ['ipam', 'ADD', { ipam: { type: 'tunlink', ranges: [[{ subnet: '10.0.0.0/24' }], [{ subnet: '10.0.0.0/25' }]] } }, 7, /overlap/],
+    [
+      'ipam',
+      'ADD',
+      { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', exclude: ['x'] } },
+      7,
+      /"ipam.exclude" must be a list of addresses and networks, not "x"/,
+    ],
+    [
+      'ipam',
+      'ADD',
+      { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', routes: [{ dst: 'everywhere' }] } },
+      7,
+      /"ipam.routes" must be routes with a network in "dst"/,
+    ],
+    [
+      'ipam',
+      'ADD',
+      { ipam: { type: 'tunlink', subnet: '10.66.0.0/24', routes: [{ dst: '::/0' }] } },
+      7,
+      /route "::\/0" has no IPv6 address to leave from/,
+    ],
+    ['ipam', 'ADD', { runtimeConfig: { ips: ['192.0.2.1'] } }, 7, /requested address "192.0.2.1" is in none of the ranges/],
+    ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.66.0.0/24', resolvConf: '/absent' } }, 7, /"ipam.resolvConf" is "\/absent"/],
+    ['GC', 'GC', {}, 7, /"cni.dev\/valid-attachments" is missing/],
+    ['CHECK', 'CHECK', {}, 7, /prevResult is missing/],
+  ]
+  for (const [id, command, conf, code, message] of configurations) {
+    test(`${name} ${id}: ${command} with ${JSON.stringify(conf)}`, () => refused(lab.cni(command, pod, conf), code, message))
+  }
+
+  test(`${name} S11: names what the configuration has and what it supports`, () => {
+    assert.is(
+      lab.cni('ADD', pod, { cniVersion: '9.9.9' }).json.details,
+      `config is "9.9.9", plugin supports [${VERSIONS.map(version => `"${version}"`).join(' ')}]`,
+    )
+  })
+
+  test(`${name} S17: VERSION needs neither environment nor standard input`, () => {
+    const { status, json } = lab.run({ CNI_COMMAND: 'VERSION' }, '{ garbage')
+    assert.is(status, 0)
+    assert.equal(json.supportedVersions, VERSIONS)
+  })
+
+  test(`${name} L9: VERSION as libcni and podman call it`, () => {
+    const dummy = { CNI_COMMAND: 'VERSION', CNI_NETNS: 'dummy', CNI_IFNAME: 'dummy', CNI_PATH: 'dummy', CNI_CONTAINERID: '' }
+    assert.is(lab.run(dummy, '{"cniVersion":"1.1.0"}').status, 0)
+  })
+
+  test(`${name} S19: without a command says what it is, on stderr`, () => {
+    for (const CNI_COMMAND of [undefined, '']) {
+      const { status, stdout, stderr } = lab.run({ CNI_COMMAND }, '')
+      assert.is(status, 0)
+      assert.is(stdout, '')
+      assert.match(stderr, /CNI protocol versions supported: 0\.1\.0, .*1\.1\.0/)
+    }
+  })
+
+  test(`${name} S22: bad JSON is code 6`, () => {
+    const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c', CNI_NETNS: `/run/netns/${pod}`, CNI_IFNAME: 'eth0', CNI_PATH: '/x' }
+    refused(lab.run(env, '{'), 6, /^error unmarshall network config: /)
+  })
+
+  for (const cniVersion of VERSIONS) {
+    test(`${name} P3, T2: ADD, CHECK and DEL in ${cniVersion}`, () => {
+      const conf = {
+        cniVersion,
+        mtu: 1400,
+        dns: { nameservers: ['10.1.2.3'], search: ['a.b'] },
+        ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/30' }], [{ subnet: 'fd66::4/126' }]] },
+      }
+      const { json } = lab.must('ADD', pod, conf)
+      const [host, eth0, v4, v6, routes] = [
+        json.interfaces?.[0]?.name,
+        'eth0',
+        '10.66.0.2/32',
+        json.ips?.[1]?.address ?? json.ip6?.ip,
+        [
+          { dst: '0.0.0.0/0', gw: '10.66.0.1' },
+          { dst: '::/0', gw: 'fd66::5' },
+        ],
+      ]
+      const dns = conf.dns
+      const sandbox = `/run/netns/${pod}`
+      const version = (number: string) => (cniVersion < '1.0.0' ? { version: number } : {})
+      const mtu = cniVersion === '1.1.0' ? { mtu: 1400 } : {}
+      assert.equal(
+        json,
+        cniVersion < '0.3.0'
+          ? {
+              cniVersion,
+              ip4: { ip: v4, gateway: '10.66.0.1', routes: [routes[0]] },
+              ip6: { ip: v6, gateway: 'fd66::5', routes: [routes[1]] },
+              dns,
+            }
+          : {
+              cniVersion,
+              interfaces: [
+                { name: host, ...mtu },
+                { name: eth0, ...mtu, sandbox },
+              ],
+              ips: [
+                { ...version('4'), interface: 1, address: v4, gateway: '10.66.0.1' },
+                { ...version('6'), interface: 1, address: v6, gateway: 'fd66::5' },
+              ],
+              routes,
+              dns,
+            },
+      )
+      if (cniVersion >= '0.4.0') {
+        const check = lab.must('CHECK', pod, { ...conf, prevResult: json })
+        assert.is(check.stdout, '')
+      }
+      assert.is(lab.must('DEL', pod, { ...conf, prevResult: json }).stdout, '')
+      lab.must('DEL', pod, { ...conf, prevResult: json })
+      untouched()
+    })
+  }
+
+  test(`${name} S10: no cniVersion is 0.1.0`, () => {
+    const { json } = lab.must('ADD', pod, { cniVersion: undefined })
+    assert.is(json.cniVersion, '0.1.0')
+    assert.ok(json.ip4.ip.endsWith('/32'))
+    lab.must('DEL', pod, { cniVersion: undefined })
+  })
+
+  test(`${name} P14: a second ADD fails, and the first link stays whole`, () => {
+    const { json } = lab.must('ADD', pod)
+    const again = lab.cni('ADD', pod)
+    assert.is(again.json.code, 4)
+    lab.must('CHECK', pod, { prevResult: json })
+    lab.must('DEL', pod)
+    untouched()
+  })
+
+  test(`${name} P15: ADD of another container on the same interface fails and leaks nothing; its DEL leaves the first alone`, () => {
+    const { json } = lab.must('ADD', pod)
+    const other = lab.cni('ADD', pod, {}, { CNI_CONTAINERID: 'other' })
+    assert.is(other.json.code, 4, other.stdout)
+    lab.must('DEL', pod, {}, { CNI_CONTAINERID: 'other' })
+    lab.must('CHECK', pod, { prevResult: json })
+    lab.must('DEL', pod)
+    untouched()
+  })
+
+  test(`${name} P11, P12, P13: DEL of what is not there`, () => {
+    lab.must('DEL', pod)
+    for (const CNI_NETNS of [undefined, '', '/run/netns/absent', '/etc/passwd']) {
+      lab.must('ADD', pod)
+      lab.must('DEL', pod, {}, { CNI_NETNS })
+      lab.must('DEL', pod, {}, { CNI_NETNS })
+      untouched()
+    }
+  })
+
+  test(`${name} P8: empty lists of dns replace the IPAM's`, () => {
+    const { json } = lab.must('ADD', pod, {
+      dns: { nameservers: [] },
+      ipam: { type: 'tunlink', subnet: '10.66.0.0/24', dns: { nameservers: ['10.9.9.9'] } },
+    })
+    assert.equal(json.dns, { nameservers: [] })
+    lab.must('DEL', pod)
+  })
+
+  test(`${name} L1, L6: requested addresses, by precedence`, () => {
+    const asks = { args: { cni: { ips: ['10.66.0.8'] } }, runtimeConfig: { ips: ['10.66.0.7/24'] } }
+    assert.is(lab.must('ADD', pod, asks, { CNI_ARGS: 'IP=10.66.0.9' }).json.ips[0].address, '10.66.0.7/32')
+    lab.must('DEL', pod)
+    assert.is(lab.must('ADD', pod, { args: asks.args }, { CNI_ARGS: 'IP=10.66.0.9' }).json.ips[0].address, '10.66.0.8/32')
+    lab.must('DEL', pod)
+    assert.is(lab.must('ADD', pod, { ipam: undefined }, { CNI_ARGS: 'IgnoreUnknown=1;IP=10.66.0.9' }).json.ips[0].address, '10.66.0.9/32')
+    lab.must('DEL', pod, { ipam: undefined })
+    untouched()
+  })
+
+  test(`${name} 1.7: chained, adds its interface behind those of the previous result`, () => {
+    const prevResult = {
+      cniVersion: '1.1.0',
+      interfaces: [{ name: 'veth1' }, { name: 'eth0', sandbox: `/run/netns/${pod}` }],
+      ips: [{ interface: 1, address: '10.244.1.7/24', gateway: '10.244.1.1' }],
+      routes: [{ dst: '0.0.0.0/0' }],
+    }
+    const conf = {
+      prevResult,
+      ifName: 'tun0',
+      farEnd: 'attach',
+      owner: 1000,
+      ipam: { type: 'tunlink', subnet: '10.66.0.0/24', routes: [] },
+    }
+    const { json } = lab.must('ADD', pod, conf)
+    assert.equal(json.interfaces.slice(0, 2), prevResult.interfaces)
+    assert.equal(json.interfaces[2], { name: 'tun0', mtu: 1500, sandbox: `/run/netns/${pod}` })
+    assert.equal([json.ips[0], json.ips[1].interface, json.routes], [prevResult.ips[0], 2, prevResult.routes])
+    lab.must('CHECK', pod, { ...conf, prevResult: json })
+    lab.must('DEL', pod, conf)
+    untouched()
+  })
+
+  test(`${name} L7: GC keeps the valid, removes the rest, takes null for an empty list`, () => {
+    const second = lab.netns()
+    lab.must('ADD', pod)
+    lab.must('ADD', second)
+    lab.must(
+      'GC',
+      pod,
+      { 'cni.dev/valid-attachments': [{ containerID: second, ifname: 'eth0' }] },
+      { CNI_CONTAINERID: '', CNI_NETNS: '', CNI_IFNAME: '' },
+    )
+    assert.equal([lab.links(pod), lab.links(second)], [[], ['eth0']])
+    lab.must('GC', pod, { 'cni.dev/valid-attachments': null })
+    assert.equal(lab.links(second), [])
+    untouched()
+  })
+
+  test(`${name} P1: STATUS is fine, then 50 when the pool is exhausted, when no agent may be spawned, when a delegate fails`, () => {
+    lab.must('STATUS', pod)
+    const small = { ipam: { type: 'tunlink', subnet: '10.66.0.5/32' } }
+    lab.must('ADD', pod, small)
+    const output = lab.cni('STATUS', pod, small)
+    assert.is(output.json?.code, 50, output.stdout)
+    lab.must('DEL', pod, small)
+    assert.is(lab.cni('STATUS', pod, { dataDir: `${lab.dataDir}/alone`, agent: { spawn: false } }).json?.code, 50)
+    assert.is(lab.cni('STATUS', pod, { ipam: { type: 'absent' } }).json?.code, 50)
+  })
+
+  test(`${name}: an exhausted pool is code 100, and names the range`, () => {
+    const small = { ipam: { type: 'tunlink', subnet: '10.66.0.5/32' } }
+    const second = lab.netns()
+    lab.must('ADD', pod, small)
+    const output = lab.cni('ADD', second, small)
+    assert.equal([output.json.code, output.json.msg], [100, 'no addresses available in range set: 10.66.0.5-10.66.0.5'])
+    lab.must('DEL', pod, small)
+    untouched()
+  })
+
+  for (const type of ['host-local', 'static']) {
+    test(`${name}: delegates addresses to ${type}, and takes them back`, () => {
+      const ipam =
+        type === 'static'
+          ? { type, addresses: [{ address: '10.77.0.5/24', gateway: '10.77.0.1' }], routes: [{ dst: '0.0.0.0/0' }] }
+          : {
+              type,
+              dataDir: `${lab.dataDir}/host-local`,
+              ranges: [[{ subnet: '10.77.0.0/24', rangeStart: '10.77.0.5', rangeEnd: '10.77.0.5' }]],
+              routes: [{ dst: '0.0.0.0/0' }],
+            }
+      for (let round = 0; round < 2; round++) {
+        const { json } = lab.must('ADD', pod, { cniVersion: '1.0.0', ipam })
+        assert.equal(json.ips, [{ interface: 1, address: '10.77.0.5/32', gateway: '10.77.0.1' }])
+        lab.must('CHECK', pod, { cniVersion: '1.0.0', ipam, prevResult: json })
+        lab.must('DEL', pod, { cniVersion: '1.0.0', ipam })
+      }
+      untouched()
+    })
+  }
+
+  test(`${name}: a failing ADD gives a delegated address back`, () => {
+    const ipam = {
+      type: 'host-local',
+      dataDir: `${lab.dataDir}/host-local`,
+      ranges: [[{ subnet: '10.77.0.0/24', rangeStart: '10.77.0.5', rangeEnd: '10.77.0.5' }]],
+    }
+    const first = lab.must('ADD', pod)
+    assert.is(lab.cni('ADD', pod, { cniVersion: '1.0.0', ipam }, { CNI_CONTAINERID: 'other' }).json.code, 4)
+    lab.must('DEL', pod, { prevResult: first.json })
+    lab.must('ADD', pod, { cniVersion: '1.0.0', ipam })
+    lab.must('DEL', pod, { cniVersion: '1.0.0', ipam })
+  })
+
+  test(`${name}: is the IPAM of another plugin`, () => {
+    const conf = { cniVersion: '1.0.0', type: 'ptp', ipam: { type: 'tunlink', subnet: '10.66.0.0/24', dataDir: lab.dataDir } }
+    const { json } = lab.must('ADD', pod, conf)
+    assert.match(json.ips[0].address, /^10\.66\.0\.\d+\/24$/)
+    assert.is(json.ips[0].gateway, '10.66.0.1')
+    lab.must('CHECK', pod, conf)
+    lab.must('DEL', pod, conf)
+    untouched()
+  })
+
+  test.after(() => lab.close())
+}
+
+test.run()
