@@ -43,7 +43,9 @@ export class Agent {
     }
   }
 
-  apply(plan: LinkPlan): LinkPlan {
+  /** The plugin has seen that no such attachment exists: a record that is there now is of an agent that died over it. */
+  async apply(plan: LinkPlan): Promise<LinkPlan> {
+    await this.remove(plan)
     const applied = apply(this.#dataDir, plan)
     if (applied.wire !== undefined) this.#open(applied.plan, applied.wire)
     return applied.plan

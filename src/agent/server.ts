@@ -6,6 +6,7 @@ import { kernelError } from '../link/errors.ts'
 import { flock } from '../linux/libc.ts'
 import { LOCK_EX, LOCK_NB } from '../linux/uapi.ts'
 import { Agent } from './agent.ts'
+import { ask, noAgent } from './client.ts'
 import { log } from './log.ts'
 import { type Answer, lockPath, type Request, socketPath } from './protocol.ts'
 
@@ -18,16 +19,19 @@ export interface AgentOptions {
   idleSeconds: number
 }
 
-/** Resolves when the agent serves; throws EAGAIN when another one has the lock. */
-export async function runAgent(options: AgentOptions): Promise<void> {
+/** Resolves with true when the agent serves, with false when another one does. */
+export async function runAgent(options: AgentOptions): Promise<boolean> {
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 })
-  const lock = openSync(lockPath(options.dataDir), 'a', 0o600)
-  flock(lock, LOCK_EX | LOCK_NB)
+  const lock = await takeLock(options.dataDir)
+  if (lock === undefined) return false
   const agent = new Agent(options.dataDir, options.workerEntry)
   await agent.reconcile()
-  const server = await listen(options.dataDir, agent)
-  const watchers = watchNamespaces(agent)
   let idleSince = Date.now()
+  const server = await listen(options.dataDir, socket => {
+    idleSince = Date.now()
+    serve(socket, agent)
+  })
+  const watchers = watchNamespaces(agent)
   const timer = setInterval(
     () => {
       void agent.sweep()
@@ -41,19 +45,41 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     clearInterval(timer)
     for (const watcher of watchers) watcher.close()
     rmSync(socketPath(options.dataDir), { force: true })
-    server.close()
+    await new Promise(resolve => server.close(resolve)) // requests under way are answered first
     await agent.close()
     closeSync(lock)
     process.exit(0)
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal))
   log('agent serves', { dataDir: options.dataDir, ...agent.status() })
+  return true
+}
+
+/** The kernel drops the lock with its holder, however it ends. One that is about to end is waited for; one that answers is left alone. */
+async function takeLock(dataDir: string): Promise<number | undefined> {
+  const lock = openSync(lockPath(dataDir), 'a', 0o600)
+  for (;;) {
+    try {
+      flock(lock, LOCK_EX | LOCK_NB)
+      return lock
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    }
+    try {
+      await ask(dataDir, { op: 'status' })
+      closeSync(lock)
+      return undefined
+    } catch (error) {
+      if (!noAgent(error)) throw error
+    }
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
 }
 
 /** Holding the lock, any socket file that is there belongs to a dead agent. */
-function listen(dataDir: string, agent: Agent): Promise<Server> {
+function listen(dataDir: string, serve: (socket: Socket) => void): Promise<Server> {
   rmSync(socketPath(dataDir), { force: true })
-  const server = createServer(socket => serve(socket, agent))
+  const server = createServer(serve)
   return new Promise((resolve, reject) => {
     const umask = process.umask(0o177)
     server.on('error', reject)
@@ -84,7 +110,7 @@ async function respond(agent: Agent, line: string): Promise<Answer> {
     const request = JSON.parse(line) as Request
     switch (request.op) {
       case 'apply':
-        return { ok: true, plan: agent.apply(request.plan) }
+        return { ok: true, plan: await agent.apply(request.plan) }
       case 'remove':
         await agent.remove(request.attachment)
         return { ok: true }

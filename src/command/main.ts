@@ -29,7 +29,8 @@ export async function runCommand(argv: string[]): Promise<number> {
       return 0
     case 'agent': {
       const { runAgent } = await import('../agent/server.ts')
-      await runAgent({ dataDir, workerEntry: __filename, idleSeconds: Number(values['idle-exit']) })
+      if (await runAgent({ dataDir, workerEntry: __filename, idleSeconds: Number(values['idle-exit']) })) return 0
+      process.stderr.write(`Another agent serves ${dataDir} already\n`)
       return 0
     }
     case 'status':

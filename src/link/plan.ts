@@ -111,7 +111,7 @@ function podRoutes(routes: Route[], ends: Ends[]): Route[] {
     const gw = route.gw ?? (route.scope === 253 ? undefined : end.gateway)
     if (gw === undefined) return route
     // The kernel takes a next hop that it has no host route to only as "onlink": on a link with one neighbour, every one is.
-    const hasHostRoute = gw === end.pod.peer && end.pod.prefix === (family === 4 ? 32 : 128)
+    const hasHostRoute = family === 4 && gw === end.pod.peer && end.pod.prefix === 32
     return hasHostRoute ? { ...route, gw } : { ...route, gw, onlink: true }
   })
 }
