@@ -12,7 +12,8 @@ export async function ask(dataDir: string, request: Request): Promise<Answer & {
 }
 
 /** True when `error` says that nobody listens, or that who did has ended: every request may be made again. */
-export const noAgent = (error: unknown) => ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK'].includes((error as NodeJS.ErrnoException).code ?? '')
+export const noAgent = (error: unknown) =>
+  ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK'].includes((error as NodeJS.ErrnoException).code ?? '')
 
 /** Sends one line, resolves with what comes until the first line feed or the end. */
 async function exchange(path: string, line: string): Promise<string> {

@@ -1,0 +1,307 @@
+/** What happens over time: agents killed, many ADDs at once, namespaces that vanish, file systems that refuse. */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { copyFileSync, existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { EXECUTABLES, eventually, inside, ip, Lab, pings } from '../support.ts'
+
+const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
+const start = (netns: string, ...command: string[]) =>
+  spawn('ip', ['netns', 'exec', netns, ...command], { stdio: ['ignore', 'pipe', 'pipe'] })
+
+/** Everything that `child` prints on stdout until it ends. */
+function outputOf(child: ChildProcess): { text: () => string; ended: Promise<string> } {
+  let text = ''
+  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  return { text: () => text, ended: new Promise(done => child.on('close', () => done(text))) }
+}
+
+async function transfer(lab: Lab, from: string, to: string, address: string, bytes: number, during: () => Promise<void>): Promise<void> {
+  const receiving = outputOf(start(to, process.execPath, script('transfer'), 'receive', '5001'))
+  await eventually('the receiver listens', () => receiving.text().includes('listening'))
+  const sending = outputOf(start(from, process.execPath, script('transfer'), 'send', address, '5001', String(bytes), '3'))
+  await during()
+  const [sent, received] = await Promise.all([sending.ended, receiving.ended])
+  assert.match(sent, new RegExp(`^${bytes} `), `${lab.node}: all was sent`)
+  assert.is(received.replace('listening\n', ''), sent)
+}
+
+const test = suite('lifecycle')
+
+for (const [name, executable] of EXECUTABLES) {
+  test(`${name}: an agent killed during a transfer and started again: the transfer completes`, async () => {
+    const lab = new Lab(executable)
+    try {
+      const [one, two] = [lab.netns(), lab.netns()]
+      lab.must('ADD', one)
+      const address = lab.must('ADD', two).json.ips[0].address.replace('/32', '')
+      await transfer(lab, one, two, address, 256 << 20, async () => {
+        await new Promise(done => setTimeout(done, 300))
+        const killed = lab.agentPid()!
+        process.kill(killed, 'SIGKILL')
+        await new Promise(done => setTimeout(done, 200))
+        const again = spawn('ip', ['netns', 'exec', lab.node, executable, 'agent', '--data-dir', lab.dataDir, '--idle-exit', '1'], {
+          stdio: 'ignore',
+          detached: true,
+          env: { PATH: `${resolve(process.execPath, '..')}:${process.env.PATH}` },
+        })
+        again.unref()
+        await eventually('another agent serves', () => lab.agentPid() !== undefined && lab.agentPid() !== killed)
+      })
+      lab.must('DEL', one)
+      lab.must('DEL', two)
+      assert.equal([...lab.links(one), ...lab.links(lab.node), ...lab.files()], [])
+    } finally {
+      lab.close()
+    }
+  })
+}
+
+test('200 ADDs, 16 at a time, then 200 DELs: no address twice, nothing left', async () => {
+  const lab = new Lab()
+  const conf = { ipMasq: true, ipam: { type: 'tunlink', subnet: '10.66.0.0/24' } }
+  const cni = (command: string, pod: string) =>
+    new Promise<string>((done, fail) => {
+      const child = spawn('ip', ['netns', 'exec', lab.node, lab.executable], {
+        env: {
+          PATH: process.env.PATH,
+          CNI_COMMAND: command,
+          CNI_CONTAINERID: pod,
+          CNI_NETNS: `/run/netns/${pod}`,
+          CNI_IFNAME: 'eth0',
+          CNI_PATH: '/x',
+        },
+      })
+      const output = outputOf(child)
+      child.on('close', async status =>
+        status === 0 ? done(await output.ended) : fail(new Error(`${command} of ${pod}: ${await output.ended}`)),
+      )
+      child.stdin.end(JSON.stringify({ ...lab.conf, ...conf }))
+    })
+  const atATime = async (count: number, items: string[], body: (item: string) => Promise<unknown>) => {
+    const queue = [...items]
+    await Promise.all(
+      Array.from({ length: count }, async () => {
+        for (let item = queue.shift(); item !== undefined; item = queue.shift()) await body(item)
+      }),
+    )
+  }
+  try {
+    const pods = Array.from({ length: 200 }, () => lab.netns())
+    const addresses = new Set<string>()
+    await atATime(16, pods, async pod => addresses.add(JSON.parse(await cni('ADD', pod)).ips[0].address))
+    assert.is(addresses.size, 200)
+    assert.ok(pings(pods[0]!, '10.66.0.1'))
+    assert.is(JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem.length, 200)
+    await atATime(16, pods, pod => cni('DEL', pod))
+    assert.equal([...lab.links(lab.node), ...pods.flatMap(pod => lab.links(pod)), ...lab.files()], [])
+    assert.is(JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem, undefined)
+    await eventually('the agent ends', () => lab.agentPid() === undefined)
+  } finally {
+    lab.close()
+  }
+})
+
+test('a user without capabilities attaches to its link and answers ping; another user gets EPERM', async () => {
+  const lab = new Lab()
+  const device = '/dev/net/tun'
+  const mode = execFileSync('stat', ['-c', '%a', device], { encoding: 'utf8' }).trim()
+  execFileSync('chmod', ['666', device]) // as udev has it; a container gets a node of its own
+  try {
+    const pod = lab.netns()
+    lab.must('ADD', pod, { farEnd: 'attach', owner: 4242, peer: '10.66.66.2', ipam: { type: 'tunlink', subnet: '10.66.66.1/32' } })
+    const [link] = ip(pod, '-d', 'link', 'show', 'dev', 'eth0')
+    assert.equal(
+      [link.linkinfo.info_data.type, String(link.linkinfo.info_data.user), link.linkinfo.info_data.persist],
+      ['tun', '4242', true],
+    )
+    const as = (uid: number) => [
+      'setpriv',
+      `--reuid=${uid}`,
+      `--regid=${uid}`,
+      '--clear-groups',
+      '--inh-caps=-all',
+      '--bounding-set=-all',
+      process.execPath,
+      script('echo'),
+      'eth0',
+    ]
+    const other = spawnSync('ip', ['netns', 'exec', pod, ...as(4243)], { encoding: 'utf8' })
+    assert.match(other.stderr, /EPERM/)
+    const child = start(pod, ...as(4242))
+    const echo = outputOf(child)
+    await eventually('the process attaches', () => echo.text().includes('attached'))
+    assert.ok(pings(pod, '10.66.66.2'))
+    lab.must('DEL', pod, { farEnd: 'attach', owner: 4242 })
+    assert.equal([...lab.links(pod), ...lab.files()], [])
+    child.kill('SIGKILL')
+  } finally {
+    execFileSync('chmod', [mode, device])
+    lab.close()
+  }
+})
+
+test('TU13: a multi-queue device is one', () => {
+  const lab = new Lab()
+  try {
+    const pod = lab.netns()
+    const conf = { farEnd: 'attach', owner: 0, group: 0, multiQueue: true, mtu: 1420, txQLen: 77 }
+    const { json } = lab.must('ADD', pod, conf)
+    const [link] = ip(pod, '-d', 'link', 'show', 'dev', 'eth0')
+    assert.equal([link.linkinfo.info_data.multi_queue, link.mtu, link.txqlen], [true, 1420, 77])
+    assert.equal(lab.links(lab.node), [], 'the node sees nothing of it')
+    assert.is(inside(lab.node, 'cat', '/proc/sys/net/ipv4/ip_forward').trim(), '0', 'nor is forwarding turned on')
+    lab.must('CHECK', pod, { ...conf, prevResult: json })
+    inside(pod, 'ip', 'link', 'set', 'eth0', 'mtu', '1400')
+    assert.match(lab.cni('CHECK', pod, { ...conf, prevResult: json }).json.msg, /mtu 1400, not 1420/)
+    const tuned = { ...json, interfaces: [{ ...json.interfaces[0], mtu: 1400 }] }
+    lab.must('CHECK', pod, { ...conf, prevResult: tuned })
+    inside(pod, 'ip', 'address', 'flush', 'dev', 'eth0')
+    assert.match(lab.cni('CHECK', pod, { ...conf, prevResult: tuned }).json.msg, /lacks the address/)
+  } finally {
+    lab.close()
+  }
+})
+
+test('TU11: IPv6 works in a pod that has it disabled', () => {
+  const lab = new Lab()
+  try {
+    const pod = lab.netns()
+    inside(pod, 'sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1')
+    lab.must('ADD', pod, { ipam: { type: 'tunlink', subnet: 'fd66::/64' } })
+    assert.ok(pings(pod, 'fd66::1'))
+  } finally {
+    lab.close()
+  }
+})
+
+test('a pod sends from its own addresses only', () => {
+  const lab = new Lab()
+  try {
+    const [one, two] = [lab.netns(), lab.netns()]
+    const ipam = { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] }
+    lab.must('ADD', one, { ipam })
+    const [v4, v6] = lab.must('ADD', two, { ipam }).json.ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
+    for (const [own, far] of [
+      ['192.0.2.66', v4],
+      ['2001:db8::66', v6],
+    ]) {
+      assert.ok(pings(one, far), `${far} answers`)
+      inside(one, 'ip', 'address', 'add', own, 'dev', 'lo')
+      inside(lab.node, 'ip', 'route', 'add', own, 'dev', 'lo') // not the way it comes from
+      const counter = own.includes(':') ? 'Ip6InReceives' : 'IpInReceives'
+      const received = () => Number(inside(two, 'nstat', '-asz', counter).match(/(\d+)\s+[\d.]+\s*$/)![1])
+      const before = received()
+      spawnSync('ip', ['netns', 'exec', one, 'ping', '-c', '2', '-i', '0.2', '-W', '1', '-I', own, far])
+      assert.is(received(), before, `nothing from ${own} arrives`)
+    }
+  } finally {
+    lab.close()
+  }
+})
+
+test('a namespace that vanishes without DEL is not pinned by the agent; GC removes what is left', async () => {
+  const lab = new Lab()
+  try {
+    const [one, two] = [lab.netns(), lab.netns()]
+    lab.must('ADD', two)
+    lab.must('ADD', one)
+    const agent = lab.agentPid()!
+    const tunFds = () =>
+      Number(execFileSync('sh', ['-c', `ls -l /proc/${agent}/fd 2>/dev/null | grep -c /dev/net/tun`], { encoding: 'utf8' }))
+    assert.is(tunFds(), 4)
+    execFileSync('ip', ['netns', 'del', one])
+    await eventually('the agent closes its descriptors', () => tunFds() === 2)
+    lab.must('GC', two, { 'cni.dev/valid-attachments': [{ containerID: two, ifname: 'eth0' }] })
+    assert.is(lab.links(lab.node).length, 1)
+    assert.ok(pings(two, '10.66.0.1'))
+  } finally {
+    lab.close()
+  }
+})
+
+test('ADD after a lost DEL whose namespace is gone takes the place over', () => {
+  const lab = new Lab()
+  try {
+    const [one, two] = [lab.netns(), lab.netns()]
+    lab.must('ADD', one, {}, { CNI_CONTAINERID: 'same' })
+    execFileSync('ip', ['netns', 'del', one])
+    lab.must('ADD', two, {}, { CNI_CONTAINERID: 'same' })
+    assert.ok(pings(two, '10.66.0.1'))
+    lab.must('DEL', two, {}, { CNI_CONTAINERID: 'same' })
+    assert.equal([...lab.links(lab.node), ...lab.files()], [])
+  } finally {
+    lab.close()
+  }
+})
+
+test('DEL works when the agent is dead', async () => {
+  const lab = new Lab()
+  try {
+    const pod = lab.netns()
+    lab.must('ADD', pod)
+    process.kill(lab.agentPid()!, 'SIGKILL')
+    await eventually('the agent is dead', () => lab.agentPid() === undefined)
+    lab.must('DEL', pod)
+    assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [])
+    assert.is(lab.agentPid(), undefined)
+  } finally {
+    lab.close()
+  }
+})
+
+for (const [name, executable] of EXECUTABLES) {
+  test(`${name}: runs with a read-only root and a noexec /tmp, many at once on first use`, () => {
+    const lab = new Lab(executable)
+    try {
+      const pods = Array.from({ length: 8 }, () => lab.netns())
+      const calls = pods.map(pod => `echo "$CONF" | CNI_CONTAINERID=${pod} CNI_NETNS=/run/netns/${pod} "$0" & `).join('')
+      const sealed = 'mount --bind / / && mount -o remount,bind,ro / && mount -t tmpfs -o noexec none /tmp'
+      const output = spawnSync('unshare', ['-m', 'sh', '-c', `${sealed} && ! touch /sealed 2>/dev/null; ${calls} wait`, executable], {
+        encoding: 'utf8',
+        env: {
+          PATH: `${resolve(process.execPath, '..')}:${process.env.PATH}`,
+          CONF: JSON.stringify({ ...lab.conf, farEnd: 'attach', owner: 1 }),
+          CNI_COMMAND: 'ADD',
+          CNI_IFNAME: 'eth0',
+          CNI_PATH: '/x',
+        },
+      })
+      for (const pod of pods) assert.equal(lab.links(pod), ['eth0'], output.stdout + output.stderr)
+    } finally {
+      lab.close()
+    }
+  })
+}
+
+test('tunlink runs where there is no Node, and nothing but glibc', () => {
+  const lab = new Lab()
+  const root = join(lab.dataDir, 'root')
+  try {
+    for (const library of [
+      '/lib64/ld-linux-x86-64.so.2',
+      '/lib/ld-linux-aarch64.so.1',
+      'libc.so.6',
+      'libpthread.so.0',
+      'libdl.so.2',
+      'libm.so.6',
+    ]) {
+      const path = library.startsWith('/')
+        ? library
+        : execFileSync('sh', ['-c', `ldconfig -p | grep -m1 -oE '/[^ ]*/${library}$'`], { encoding: 'utf8' }).trim()
+      if (!existsSync(path)) continue
+      execFileSync('mkdir', ['-p', join(root, path, '..')])
+      copyFileSync(path, join(root, path))
+    }
+    copyFileSync(lab.executable, join(root, 'tunlink'))
+    execFileSync('chmod', ['755', join(root, 'tunlink')])
+    const { status, stdout } = spawnSync('/usr/sbin/chroot', [root, '/tunlink'], { encoding: 'utf8', env: { CNI_COMMAND: 'VERSION' } })
+    assert.is(status, 0)
+    assert.match(stdout, /supportedVersions/)
+  } finally {
+    lab.close()
+  }
+})
+
+test.run()

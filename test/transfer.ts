@@ -1,0 +1,33 @@
+/** `transfer.ts receive PORT` and `transfer.ts send ADDRESS PORT BYTES [PAUSE_MS]`: each prints the bytes and their SHA-256. */
+import { createHash, randomBytes } from 'node:crypto'
+import { connect, createServer } from 'node:net'
+
+const [role, first, second, third, pauseMs = '0'] = process.argv.slice(2)
+const hash = createHash('sha256')
+
+if (role === 'receive') {
+  let bytes = 0
+  const server = createServer(socket => {
+    socket.on('data', chunk => {
+      bytes += chunk.length
+      hash.update(chunk)
+    })
+    socket.on('end', () => {
+      console.log(`${bytes} ${hash.digest('hex')}`)
+      socket.end()
+      server.close()
+    })
+  }).listen(Number(first), '::', () => console.log('listening'))
+} else {
+  const total = Number(third)
+  const block = randomBytes(1 << 20)
+  const socket = connect(Number(second), first)
+  for (let sent = 0; sent < total; sent += block.length) {
+    hash.update(block)
+    if (!socket.write(block)) await new Promise(resolve => socket.once('drain', resolve))
+    if (Number(pauseMs) > 0) await new Promise(resolve => setTimeout(resolve, Number(pauseMs)))
+  }
+  socket.end()
+  await new Promise(resolve => socket.on('close', resolve))
+  console.log(`${total} ${hash.digest('hex')}`)
+}
