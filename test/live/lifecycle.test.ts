@@ -275,7 +275,7 @@ for (const [name, executable] of EXECUTABLES) {
   })
 }
 
-test('tunlink runs where there is no Node, and nothing but glibc', () => {
+test('tunlink runs where there is no Node, and nothing but glibc and /proc', () => {
   const lab = new Lab()
   const root = join(lab.dataDir, 'root')
   try {
@@ -296,7 +296,8 @@ test('tunlink runs where there is no Node, and nothing but glibc', () => {
     }
     copyFileSync(lab.executable, join(root, 'tunlink'))
     execFileSync('chmod', ['755', join(root, 'tunlink')])
-    const { status, stdout } = spawnSync('/usr/sbin/chroot', [root, '/tunlink'], { encoding: 'utf8', env: { CNI_COMMAND: 'VERSION' } })
+    const enter = `mkdir ${root}/proc && mount --bind /proc ${root}/proc && CNI_COMMAND=VERSION exec chroot ${root} /tunlink`
+    const { status, stdout } = spawnSync('unshare', ['-m', 'sh', '-c', enter], { encoding: 'utf8' })
     assert.is(status, 0)
     assert.match(stdout, /supportedVersions/)
   } finally {

@@ -1,0 +1,109 @@
+/** Pools and leases in a directory of their own; crashes are made by hand. */
+import { spawn } from 'node:child_process'
+import { appendFileSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { acquire, collect, exhausted, leaseOf, release } from '../../src/ipam/lease.ts'
+import { parseIpam } from '../../src/ipam/pool.ts'
+import { parseResolvConf } from '../../src/ipam/resolv-conf.ts'
+
+const test = suite('lease')
+let dir = ''
+test.before.each(() => {
+  dir = mkdtempSync(join(tmpdir(), 'tunlink-ipam-'))
+})
+test.after.each(() => rmSync(dir, { recursive: true, force: true }))
+
+const owner = (containerID: string) => ({ containerID, ifname: 'eth0' })
+const take = (containerID: string, ipam: Record<string, unknown>, requested: string[] = []) =>
+  acquire(dir, 'net', owner(containerID), parseIpam(ipam), requested).ips
+const leased = () =>
+  readdirSync(join(dir, 'ipam/net'))
+    .filter(name => name !== '.owners')
+    .sort()
+
+test('a /29 gives its five addresses beside network, broadcast and gateway, then none; release gives one back', () => {
+  const ipam = { subnet: '10.0.0.0/29' }
+  const given = ['a', 'b', 'c', 'd', 'e'].map(id => take(id, ipam)[0]!)
+  assert.equal(
+    given.map(ip => ip.address).sort(),
+    [2, 3, 4, 5, 6].map(last => `10.0.0.${last}/29`),
+  )
+  assert.is(given[0]!.gateway, '10.0.0.1')
+  assert.ok(exhausted(dir, 'net', parseIpam(ipam)))
+  assert.throws(() => take('f', ipam), /no addresses available in range set: 10.0.0.1-10.0.0.6/)
+  release(dir, 'net', owner('c'))
+  assert.not.ok(exhausted(dir, 'net', parseIpam(ipam)))
+  assert.is(take('f', ipam)[0]!.address, given[2]!.address)
+})
+test('pairs are aligned, and the odd address is the peer', () => {
+  const ipam = { subnet: '10.0.0.0/29', pair: true, exclude: ['10.0.0.4'] }
+  const given = ['a', 'b', 'c'].map(id => take(id, ipam)[0]!)
+  assert.equal(given.map(ip => `${ip.address} ${ip.peer}`).sort(), ['10.0.0.0/31 10.0.0.1', '10.0.0.2/31 10.0.0.3', '10.0.0.6/31 10.0.0.7'])
+  assert.throws(() => take('d', ipam), /no addresses available/)
+})
+test('excluded networks, large ones too, are passed over at once', () => {
+  assert.is(
+    take('a', { subnet: 'fd00::/64', exclude: ['fd00::/65', 'fd00::8000:0:0:0/66', 'fd00::c000:0:0:0/67'] })[0]!.address.slice(0, 7),
+    'fd00::e',
+  )
+})
+test('dual stack takes one of each, and all or nothing', () => {
+  const ipam = { ranges: [[{ subnet: '10.0.0.0/24' }], [{ subnet: 'fd00::1/128', gateway: 'fe80::1' }]] }
+  assert.is(take('a', ipam).length, 2)
+  assert.throws(() => take('b', ipam), /fd00::1-fd00::1/)
+  assert.is(leased().length, 2)
+})
+test('a requested address is given or refused, with nothing else taken', () => {
+  const ipam = { ranges: [[{ subnet: '10.0.0.0/24' }], [{ subnet: 'fd00::/64' }]] }
+  assert.is(take('a', ipam, ['10.0.0.7/24'])[0]!.address, '10.0.0.7/24')
+  assert.throws(() => take('b', ipam, ['10.0.0.7']), /"10.0.0.7" is not available/)
+  assert.throws(() => take('b', ipam, ['10.0.0.1']), /"10.0.0.1" is not available/) // the gateway
+  assert.throws(() => take('b', ipam, ['10.9.0.7']), /in none of the ranges/)
+  assert.is(leased().length, 2)
+  assert.is(leaseOf(dir, 'net', owner('b')), undefined)
+})
+test('the same owner twice is an error that leaves the first lease', () => {
+  take('a', { subnet: '10.0.0.0/24' })
+  assert.throws(() => take('a', { subnet: '10.0.0.0/24' }), /already/)
+  assert.is(leaseOf(dir, 'net', owner('a'))?.length, 1)
+})
+test('after a crash, release() takes what the owner has and leaves what others have', () => {
+  take('a', { subnet: '10.0.0.5/32' })
+  take('b', { subnet: '10.0.0.6/32' })
+  appendFileSync(join(dir, 'ipam/net/.owners/a:eth0'), '10.0.0.6\n10.0.0.7\n10.0.') // intended, not linked; and a line cut short
+  release(dir, 'net', owner('a'))
+  assert.equal(leased(), ['10.0.0.6'])
+  release(dir, 'net', owner('a'))
+})
+test('collect() releases all but the valid', () => {
+  for (const id of ['a', 'b', 'c']) take(id, { subnet: '10.0.0.0/24' })
+  collect(dir, 'net', [owner('b')])
+  assert.is(leased().length, 1)
+  assert.is(leaseOf(dir, 'net', owner('b'))?.length, 1)
+})
+test('processes at once never get the same address', async () => {
+  const source = (id: number) => `
+    import { acquire } from '${new URL('../../src/ipam/lease.ts', import.meta.url)}'
+    import { parseIpam } from '${new URL('../../src/ipam/pool.ts', import.meta.url)}'
+    for (let n = 0; n < 60; n++) acquire('${dir}', 'net', { containerID: 'p${id}-' + n, ifname: 'eth0' }, parseIpam({ subnet: '10.0.0.0/24' }), [])`
+  const statuses = await Promise.all(
+    [0, 1, 2, 3].map(
+      id => new Promise(done => spawn(process.execPath, ['--input-type=module', '-e', source(id)], { stdio: 'inherit' }).on('close', done)),
+    ),
+  )
+  assert.equal(statuses, [0, 0, 0, 0])
+  assert.is(leased().length, 240)
+})
+test('parseResolvConf() reads resolv.conf(5)', () => {
+  assert.equal(parseResolvConf('# c\nnameserver 10.0.0.1 ; c\nnameserver fd00::1\nsearch a b\noptions ndots:5\ndomain c\n'), {
+    nameservers: ['10.0.0.1', 'fd00::1'],
+    search: ['a', 'b'],
+    options: ['ndots:5'],
+    domain: 'c',
+  })
+})
+
+test.run()
