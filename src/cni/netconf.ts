@@ -18,6 +18,8 @@ export interface NetConf {
   /** The far end's addresses, at most one per family, each with the prefix that the pod routes to it. */
   peer: { address: string; prefix: number }[]
   ipMasq: boolean
+  /** Print an all-zero `mac`: podman's CNI backend refuses a result without one. */
+  zeroMac: boolean
   owner?: number
   group?: number
   multiQueue: boolean
@@ -109,7 +111,7 @@ function linkKeys(raw: Values): Pick<NetConf, 'farEnd' | 'mtu' | 'owner' | 'grou
   return { farEnd, multiQueue: multiQueue ?? false, ...defined({ mtu, owner, group, txQLen }) }
 }
 
-function sharedKeys(raw: Values): Pick<NetConf, 'addressing' | 'peer' | 'ipMasq' | 'dataDir' | 'agent' | 'ifName'> {
+function sharedKeys(raw: Values): Pick<NetConf, 'addressing' | 'peer' | 'ipMasq' | 'zeroMac' | 'dataDir' | 'agent' | 'ifName'> {
   const dataDir = optionalString(raw, 'dataDir') ?? '/run/tunlink'
   // sockaddr_un holds 108 bytes, unix(7)
   if (!dataDir.startsWith('/') || Buffer.byteLength(dataDir) > 90)
@@ -121,6 +123,7 @@ function sharedKeys(raw: Values): Pick<NetConf, 'addressing' | 'peer' | 'ipMasq'
     addressing: optionalChoice(raw, 'addressing', ['peer', 'subnet']) ?? 'peer',
     peer: peers(raw.peer),
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? false,
+    zeroMac: optionalBoolean(raw, 'zeroMac') ?? false,
     dataDir,
     agent: { spawn: optionalBoolean(agent, 'spawn') ?? true, idleSeconds: optionalInteger(agent, 'idleSeconds', 1, 86400) ?? 60 },
     ...defined({ ifName }),

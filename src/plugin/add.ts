@@ -78,7 +78,7 @@ async function applyPlan({ conf }: Context, plan: LinkPlan): Promise<LinkPlan> {
 }
 
 function resultOf({ conf, environment }: Context, plan: LinkPlan, lease: FullLease): Result {
-  const pod = { name: plan.ifname, mtu: plan.mtu, sandbox: environment.netns }
+  const pod = { name: plan.ifname, ...(conf.zeroMac ? { mac: '00:00:00:00:00:00' } : {}), mtu: plan.mtu, sandbox: environment.netns }
   const interfaces = plan.host === undefined ? [pod] : [{ name: plan.host.ifname, mtu: plan.mtu }, pod]
   const own: Result = {
     cniVersion: conf.cniVersion,
