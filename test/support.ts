@@ -37,7 +37,7 @@ export const pings = (from: string, to: string) => spawnSync('ip', ['netns', 'ex
 export class Lab {
   readonly dataDir = mkdtempSync(join(tmpdir(), 'tunlink-test-'))
   readonly node: string
-  readonly executable: string
+  executable: string
   readonly #namespaces: string[] = []
 
   constructor(executable = EXECUTABLES[0]![1]) {
@@ -88,6 +88,17 @@ export class Lab {
       dataDir: this.dataDir,
       agent: { idleSeconds: 1 },
       ipam: { type: 'tunlink', subnet: '10.66.0.0/24' },
+    }
+  }
+
+  /** Runs `body` with another plugin in the place of ours. */
+  with<T>(executable: string, body: () => T): T {
+    const own = this.executable
+    this.executable = executable
+    try {
+      return body()
+    } finally {
+      this.executable = own
     }
   }
 

@@ -275,6 +275,60 @@ for (const [name, executable] of EXECUTABLES) {
   })
 }
 
+test('TU16: without /dev/net/tun STATUS is 50, and ADD says so and leaves nothing', () => {
+  const lab = new Lab()
+  try {
+    const pod = lab.netns()
+    const env = { PATH: process.env.PATH, CNI_CONTAINERID: pod, CNI_NETNS: `/run/netns/${pod}`, CNI_IFNAME: 'eth0', CNI_PATH: '/x' }
+    const without = (command: string) =>
+      spawnSync('unshare', ['-m', 'sh', '-c', 'mount -t tmpfs none /dev/net && exec "$0"', lab.executable], {
+        encoding: 'utf8',
+        input: JSON.stringify({ ...lab.conf, farEnd: 'attach', owner: 1 }),
+        env: { ...env, CNI_COMMAND: command },
+      })
+    const status = without('STATUS')
+    assert.is(status.status, 1)
+    assert.is(JSON.parse(status.stdout).code, 50)
+    assert.match(JSON.parse(status.stdout).details, /\/dev\/net\/tun/)
+    assert.match(JSON.parse(without('ADD').stdout).msg, /\/dev\/net\/tun/)
+    assert.equal([...lab.links(pod), ...lab.files()], [])
+  } finally {
+    lab.close()
+  }
+})
+
+test('L10: an ADD killed at any moment leaves nothing that DEL does not remove', async () => {
+  const lab = new Lab()
+  try {
+    const pod = lab.netns()
+    for (const farEnd of [{}, { farEnd: 'attach', owner: 1 }]) {
+      for (let delayMs = 1; delayMs <= 20; delayMs++) {
+        const child = spawn('nsenter', [`--net=/run/netns/${lab.node}`, lab.executable], {
+          stdio: ['pipe', 'ignore', 'ignore'],
+          env: {
+            PATH: process.env.PATH,
+            CNI_COMMAND: 'ADD',
+            CNI_CONTAINERID: pod,
+            CNI_NETNS: `/run/netns/${pod}`,
+            CNI_IFNAME: 'eth0',
+            CNI_PATH: '/x',
+          },
+        })
+        const ended = new Promise(done => child.on('close', done))
+        child.stdin.on('error', () => {}) // killed before it has read
+        child.stdin.end(JSON.stringify({ ...lab.conf, ...farEnd }))
+        await new Promise(done => setTimeout(done, delayMs))
+        child.kill('SIGKILL')
+        await ended
+        lab.must('DEL', pod, farEnd)
+        assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [], `killed after ${delayMs} ms`)
+      }
+    }
+  } finally {
+    lab.close()
+  }
+})
+
 test('tunlink runs where there is no Node, and nothing but glibc and /proc', () => {
   const lab = new Lab()
   const root = join(lab.dataDir, 'root')

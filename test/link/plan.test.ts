@@ -1,0 +1,69 @@
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { parseEnvironment } from '../../src/cni/environment.ts'
+import { parseNetConf } from '../../src/cni/netconf.ts'
+import { hostIfname, planLink } from '../../src/link/plan.ts'
+
+const test = suite('plan')
+const attachment = { network: 'net', containerID: 'c1', ifname: 'eth0' }
+const environment = parseEnvironment({ CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/x' })
+const conf = (more: object = {}) =>
+  parseNetConf(JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'tunlink', ...more }), environment)
+const lease = {
+  ips: [{ address: '10.1.2.5/24', gateway: '10.1.2.1' }, { address: 'fd66::5/64' }],
+  routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
+}
+
+test('the two ends mirror each other, and a plan survives JSON', () => {
+  const plan = planLink(conf({ ipMasq: true }), attachment, '/run/netns/p', lease)
+  assert.equal(plan.pod.addresses, [
+    { local: '10.1.2.5', peer: '10.1.2.1', prefix: 32 },
+    { local: 'fd66::5', peer: 'fe80::1', prefix: 128 },
+  ])
+  assert.equal(plan.host?.addresses, [
+    { local: '10.1.2.1', peer: '10.1.2.5', prefix: 32 },
+    { local: 'fe80::1', peer: 'fd66::5', prefix: 128 },
+  ])
+  assert.equal(
+    plan.pod.routes.map(({ dst, gw }) => `${dst} ${gw}`),
+    ['0.0.0.0/0 10.1.2.1', '::/0 fe80::1'],
+  )
+  assert.equal(plan.masquerade, ['10.1.2.5', 'fd66::5'])
+  assert.is(plan.mtu, undefined)
+  assert.equal(JSON.parse(JSON.stringify(plan)), plan)
+})
+test('a configured peer is taken for its family only', () => {
+  const plan = planLink(conf({ peer: ['198.51.100.1/24', 'fd99::1'] }), attachment, '/n', lease)
+  assert.equal(
+    plan.pod.addresses.map(({ peer, prefix }) => `${peer}/${prefix}`),
+    ['198.51.100.1/24', 'fd99::1/128'],
+  )
+})
+test('addressing "subnet" keeps the prefix and has no peer in the pod', () => {
+  const plan = planLink(conf({ addressing: 'subnet' }), attachment, '/n', lease)
+  assert.equal(plan.pod.addresses[0], { local: '10.1.2.5', prefix: 24 })
+  assert.equal(plan.host?.addresses[0], { local: '10.1.2.1', peer: '10.1.2.5', prefix: 32 })
+})
+test('attach has one end and an MTU of its own', () => {
+  const plan = planLink(conf({ farEnd: 'attach', owner: 1000 }), attachment, '/n', lease)
+  assert.equal([plan.host, plan.owner, plan.group, plan.mtu], [undefined, 1000, undefined, 1500])
+})
+test('hostIfname() fits IFNAMSIZ, and differs when any part does', () => {
+  const names = [
+    attachment,
+    { ...attachment, network: 'n' },
+    { ...attachment, ifname: 'eth1' },
+    { network: 'net', containerID: 'c1\0eth', ifname: '0' },
+  ].map(hostIfname)
+  for (const name of names) assert.match(name, /^tl[0-9a-f]{13}$/)
+  assert.is(new Set(names).size, names.length)
+})
+test('no address, and a lease that is none, are configuration errors', () => {
+  assert.throws(() => planLink(conf(), attachment, '/n', { ips: [], routes: [] }), /no IP address/)
+  assert.throws(
+    () => planLink(conf(), attachment, '/n', { ips: [{ address: '10.0.0.1' }], routes: [] }),
+    /"10.0.0.1", which is not an address with a prefix/,
+  )
+})
+
+test.run()
