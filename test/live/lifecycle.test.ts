@@ -1,7 +1,7 @@
 /** What happens over time: agents killed, many ADDs at once, namespaces that vanish, file systems that refuse. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { EXECUTABLES, eventually, inside, ip, Lab, pings } from '../support.ts'
@@ -257,17 +257,22 @@ for (const [name, executable] of EXECUTABLES) {
     try {
       const pods = Array.from({ length: 8 }, () => lab.netns())
       const calls = pods.map(pod => `echo "$CONF" | CNI_CONTAINERID=${pod} CNI_NETNS=/run/netns/${pod} "$0" & `).join('')
-      const sealed = 'mount --bind / / && mount -o remount,bind,ro / && mount -t tmpfs -o noexec none /tmp'
-      const output = spawnSync('unshare', ['-m', 'sh', '-c', `${sealed} && ! touch /sealed 2>/dev/null; ${calls} wait`, executable], {
-        encoding: 'utf8',
-        env: {
-          PATH: `${resolve(process.execPath, '..')}:${process.env.PATH}`,
-          CONF: JSON.stringify({ ...lab.conf, farEnd: 'attach', owner: 1 }),
-          CNI_COMMAND: 'ADD',
-          CNI_IFNAME: 'eth0',
-          CNI_PATH: '/x',
+      // What is under test may itself lie below /tmp: it is seen at /mnt, its Node at /srv.
+      const sealed = `mount --bind ${dirname(executable)} /mnt && mount --bind ${dirname(process.execPath)} /srv && mount -t tmpfs -o noexec none /tmp && mount -o remount,bind,ro /`
+      const output = spawnSync(
+        'unshare',
+        ['-m', 'sh', '-ec', `${sealed}; ! touch /sealed 2>/dev/null || exit 1; ${calls} wait`, `/mnt/${name}`],
+        {
+          encoding: 'utf8',
+          env: {
+            PATH: `/srv:${process.env.PATH}`,
+            CONF: JSON.stringify({ ...lab.conf, farEnd: 'attach', owner: 1 }),
+            CNI_COMMAND: 'ADD',
+            CNI_IFNAME: 'eth0',
+            CNI_PATH: '/x',
+          },
         },
-      })
+      )
       for (const pod of pods) assert.equal(lab.links(pod), ['eth0'], output.stdout + output.stderr)
     } finally {
       lab.close()
