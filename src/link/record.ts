@@ -14,13 +14,15 @@ function fileName({ containerID, ifname }: Attachment): string {
 
 const path = (dataDir: string, attachment: Attachment) => join(directory(dataDir), attachment.network, fileName(attachment))
 
+/** Derived, as a runtime never has two calls on one attachment at a time: a writer killed half-way leaves a file that is found again. */
+const temporary = (file: string) => `${file}.tmp`
+
 /** Writes atomically: a reader sees the whole plan or none. */
 export function recordWrite(dataDir: string, plan: LinkPlan): void {
   const file = path(dataDir, plan)
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
-  const temporary = `${file}.${process.pid}`
-  writeFileSync(temporary, JSON.stringify(plan), { mode: 0o600 })
-  renameSync(temporary, file)
+  writeFileSync(temporary(file), JSON.stringify(plan), { mode: 0o600 })
+  renameSync(temporary(file), file)
 }
 
 export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | undefined {
@@ -28,7 +30,15 @@ export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | 
 }
 
 export function recordRemove(dataDir: string, attachment: Attachment): void {
-  rmSync(path(dataDir, attachment), { force: true })
+  const file = path(dataDir, attachment)
+  rmSync(file, { force: true })
+  rmSync(temporary(file), { force: true })
+}
+
+/** Removes what writers killed half-way have left. For GC, which no other call runs beside. */
+export function recordCollect(dataDir: string, network: string): void {
+  const networkDir = join(directory(dataDir), network)
+  for (const name of list(networkDir).filter(name => name.endsWith('.tmp'))) rmSync(join(networkDir, name), { force: true })
 }
 
 /** All records, of one network if named. */

@@ -1,7 +1,7 @@
 /** DEL: link first, then its addresses, so that no address is leased again while the old link lives. Nothing missing is an error. */
 import { ask, noAgent } from '../agent/client.ts'
 import { release } from '../ipam/lease.ts'
-import { recordRead } from '../link/record.ts'
+import { recordRead, recordRemove } from '../link/record.ts'
 import { attachmentOf, BUILT_IN_IPAM, type Context, delegateIpam, isDelegated } from './context.ts'
 
 export async function del(context: Context): Promise<void> {
@@ -15,7 +15,7 @@ export async function del(context: Context): Promise<void> {
 /** By the agent, which holds the descriptors of a wire; here when there is no wire or no agent. */
 export async function removeLink(dataDir: string, attachment: ReturnType<typeof attachmentOf>): Promise<void> {
   const plan = recordRead(dataDir, attachment)
-  if (plan === undefined) return
+  if (plan === undefined) return recordRemove(dataDir, attachment)
   if (plan.farEnd === 'host') {
     try {
       await ask(dataDir, { op: 'remove', attachment })

@@ -1,7 +1,7 @@
 /** GC: removes every link and lease of the network that is not among the valid attachments; goes on after an error and reports all. */
 import { CniError, CODE } from '../cni/error.ts'
 import { collect } from '../ipam/lease.ts'
-import { recordList } from '../link/record.ts'
+import { recordCollect, recordList } from '../link/record.ts'
 import { type Context, delegateIpam, isDelegated } from './context.ts'
 import { removeLink } from './del.ts'
 
@@ -17,6 +17,7 @@ export async function gc(context: Context): Promise<void> {
   for (const plan of recordList(conf.dataDir, conf.name).filter(plan => !isValid(plan))) {
     await removeLink(conf.dataDir, plan).catch((error: Error) => failures.push(error.message))
   }
+  recordCollect(conf.dataDir, conf.name)
   try {
     if (isDelegated(conf)) delegateIpam(context, 'GC')
     else
