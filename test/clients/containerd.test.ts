@@ -117,6 +117,7 @@ test('two sandboxes, dual-stack: addresses, reachability; StopPodSandbox twice; 
       assert.ok(pings(lab.node, address), `${address} answers the node`)
       assert.ok(pings(basename(one.netns), address), `${address} answers the other pod`)
     }
+    assert.is(lab.links(lab.node).length, 2)
     for (const id of ids) {
       await cri.stopPodSandbox(id)
       await cri.stopPodSandbox(id) // this DEL has neither CNI_NETNS nor prevResult

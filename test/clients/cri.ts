@@ -32,8 +32,9 @@ export function fieldsOf(message: Buffer, wanted: number): (Buffer | number)[] {
   while (offset < message.length) {
     const tag = next()
     const value = next()
-    const content = (tag & 7) === 2 ? message.subarray(offset, (offset += value)) : value
-    if (tag >> 3 === wanted) found.push(content)
+    const length = (tag & 7) === 2 ? value : 0
+    if (tag >> 3 === wanted) found.push((tag & 7) === 2 ? message.subarray(offset, offset + length) : value)
+    offset += length
   }
   return found
 }
