@@ -1,7 +1,7 @@
 /** The CNI contract as a black box: dispatch, validation, codes, and result shapes in every version, of both executables. */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, Lab, VERSIONS } from '../support.ts'
+import { EXECUTABLES, ip, Lab, VERSIONS } from '../support.ts'
 
 const test = suite('contract')
 
@@ -242,6 +242,32 @@ for (const [name, executable] of EXECUTABLES) {
       untouched()
     })
   }
+
+  for (const cniVersion of VERSIONS) {
+    test(`${name} T1, P11, P14: an attach link, twice, in ${cniVersion}`, () => {
+      const conf = { cniVersion, farEnd: 'attach', owner: 5, group: 6 }
+      const { json } = lab.must('ADD', pod, conf)
+      if (cniVersion >= '0.3.0')
+        assert.equal(json.interfaces, [{ name: 'eth0', ...(cniVersion === '1.1.0' ? { mtu: 1500 } : {}), sandbox: `/run/netns/${pod}` }])
+      const [link] = ip(pod, '-d', 'link', 'show', 'dev', 'eth0')
+      assert.is(link.linkinfo.info_data.type, 'tun')
+      assert.ok(['POINTOPOINT', 'NOARP'].every(flag => link.flags.includes(flag)))
+      assert.is(lab.cni('ADD', pod, conf).json.code, 4)
+      if (cniVersion >= '0.4.0') lab.must('CHECK', pod, { ...conf, prevResult: json })
+      else assert.is(lab.cni('CHECK', pod, { ...conf, prevResult: json }).json.msg, 'config version does not allow CHECK')
+      lab.must('DEL', pod, conf)
+      lab.must('DEL', pod, conf)
+      untouched()
+    })
+  }
+
+  test(`${name} TU4: allowAnyUser makes a device that anybody may attach to`, () => {
+    lab.must('ADD', pod, { farEnd: 'attach', allowAnyUser: true })
+    const { user, group } = ip(pod, '-d', 'link', 'show', 'dev', 'eth0')[0].linkinfo.info_data
+    assert.equal([user, group], [undefined, undefined])
+    lab.must('DEL', pod, { farEnd: 'attach', allowAnyUser: true })
+    untouched()
+  })
 
   test(`${name} S10: no cniVersion is 0.1.0`, () => {
     const { json } = lab.must('ADD', pod, { cniVersion: undefined })

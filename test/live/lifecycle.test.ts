@@ -110,16 +110,22 @@ test('a user without capabilities attaches to its link and answers ping; another
   execFileSync('chmod', ['666', device]) // as udev has it; a container gets a node of its own
   try {
     const pod = lab.netns()
-    lab.must('ADD', pod, { farEnd: 'attach', owner: 4242, peer: '10.66.66.2', ipam: { type: 'tunlink', subnet: '10.66.66.1/32' } })
+    lab.must('ADD', pod, {
+      farEnd: 'attach',
+      owner: 4242,
+      group: 4242,
+      peer: '10.66.66.2',
+      ipam: { type: 'tunlink', subnet: '10.66.66.1/32' },
+    })
     const [link] = ip(pod, '-d', 'link', 'show', 'dev', 'eth0')
     assert.equal(
       [link.linkinfo.info_data.type, String(link.linkinfo.info_data.user), link.linkinfo.info_data.persist],
       ['tun', '4242', true],
     )
-    const as = (uid: number) => [
+    const as = (uid: number, gid = uid) => [
       'setpriv',
       `--reuid=${uid}`,
-      `--regid=${uid}`,
+      `--regid=${gid}`,
       '--clear-groups',
       '--inh-caps=-all',
       '--bounding-set=-all',
@@ -127,8 +133,9 @@ test('a user without capabilities attaches to its link and answers ping; another
       script('echo'),
       'eth0',
     ]
-    const other = spawnSync('ip', ['netns', 'exec', pod, ...as(4243)], { encoding: 'utf8' })
-    assert.match(other.stderr, /EPERM/)
+    for (const other of [as(4243), as(4243, 4242), as(4242, 4243)]) {
+      assert.match(spawnSync('ip', ['netns', 'exec', pod, ...other], { encoding: 'utf8' }).stderr, /EPERM/, 'both uid and gid must match')
+    }
     const child = start(pod, ...as(4242))
     const echo = outputOf(child)
     await eventually('the process attaches', () => echo.text().includes('attached'))
