@@ -1,5 +1,6 @@
 /** In which order a pool's addresses are tried. */
 import { createHash } from 'node:crypto'
+import type { Family } from '../linux/inet.ts'
 import type { Pool, Range } from './pool.ts'
 
 export interface Candidate {
@@ -16,7 +17,7 @@ export function* candidates(pool: Pool, set: Range[], wish: bigint | undefined, 
   if (wish !== undefined) {
     const value = pool.pair ? wish - (wish % 2n) : wish
     const range = set.find(range => value >= range.first && value <= range.last)
-    if (range !== undefined && isLeasable(pool, set, range, value)) yield { value, range }
+    if (range !== undefined && isLeasable(pool, range, value)) yield { value, range }
     return
   }
   const sizes = set.map(range => (range.last - range.first) / step + 1n)
@@ -31,40 +32,49 @@ export function* candidates(pool: Pool, set: Range[], wish: bigint | undefined, 
     })
     const range = set[at]!
     const value = range.first + offset * step
-    if (isLeasable(pool, set, range, value)) yield { value, range }
+    if (isLeasable(pool, range, value)) yield { value, range }
     else tried += skippable(pool, range, value, step, total - tried)
   }
 }
 
-/** How many more steps an excluded block covers, so that a large one is not walked through. */
+/** Inclusive bounds that no lease may touch: the excluded, and the gateways of every set. */
+function reserved(pool: Pool, family: Family): { first: bigint; last: bigint }[] {
+  const gateways = pool.sets.flat().filter(range => range.family === family && range.gateway !== undefined)
+  return [...pool.exclude.filter(block => block.family === family), ...gateways.map(({ gateway }) => ({ first: gateway!, last: gateway! }))]
+}
+
+/** How many more steps a reserved block covers, so that a large one is not walked through. */
 function skippable(pool: Pool, range: Range, value: bigint, step: bigint, most: bigint): bigint {
-  const block = pool.exclude.find(({ family, first, last }) => family === range.family && value >= first && value <= last)
+  const block = reserved(pool, range.family).find(({ first, last }) => value >= first && value <= last)
   if (block === undefined) return 0n
   const end = block.last < range.last ? block.last : range.last
   const steps = (end - value) / step
   return steps < most ? steps : most
 }
 
-function isLeasable(pool: Pool, set: Range[], { family }: Range, value: bigint): boolean {
+/** False for what is excluded or a gateway, or a pair with such an address. */
+export function isLeasable(pool: Pool, { family }: Range, value: bigint): boolean {
   const last = pool.pair ? value + 1n : value
-  const touches = (first: bigint, end: bigint) => first <= last && end >= value
-  return (
-    !set.some(({ gateway }) => gateway !== undefined && touches(gateway, gateway)) &&
-    !pool.exclude.some(block => block.family === family && touches(block.first, block.last))
-  )
+  return !reserved(pool, family).some(block => block.first <= last && block.last >= value)
 }
 
-/** How many leases the set can give: a little more when excluded blocks overlap each other or a gateway. */
+/** How many leases the set can give. */
 export function capacity(pool: Pool, set: Range[]): bigint {
   const step = pool.pair ? 2n : 1n
   let total = 0n
-  for (const range of set) {
-    total += (range.last - range.first) / step + 1n
-    if (set.some(({ gateway }) => gateway !== undefined && gateway >= range.first && gateway <= range.last)) total -= 1n
-    for (const block of pool.exclude.filter(({ family }) => family === range.family)) {
-      const first = block.first > range.first ? block.first : range.first
-      const last = block.last < range.last ? block.last : range.last
-      if (last >= first) total -= (last - first) / step + 1n
+  for (const { family, first, last } of set) {
+    total += (last - first) / step + 1n
+    const blocks = reserved(pool, family)
+      .filter(block => block.first <= last && block.last >= first)
+      .sort((a, b) => (a.first < b.first ? -1 : 1))
+    let next = 0n // the first step that no block before has covered: blocks may overlap
+    for (const block of blocks) {
+      const begin = block.first > first ? (block.first - first) / step : 0n
+      const from = begin > next ? begin : next
+      const end = ((block.last < last ? block.last : last) - first) / step
+      if (end < from) continue
+      total -= end - from + 1n
+      next = end + 1n
     }
   }
   return total

@@ -8,12 +8,12 @@
  * crash at any point leaves nothing that release() or collect() would not find, and neither looks at anybody else's lease.
  */
 import { createHash } from 'node:crypto'
-import { appendFileSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CniError, CODE } from '../cni/error.ts'
 import { parseAddress, parseCidr } from '../linux/inet.ts'
 import type { Route } from '../linux/rtnetlink.ts'
-import { candidates, capacity } from './candidates.ts'
+import { candidates, capacity, isLeasable } from './candidates.ts'
 import { describeRange, type Pool, type Range, toAddress, toNumber } from './pool.ts'
 import type { Dns } from './resolv-conf.ts'
 
@@ -87,6 +87,8 @@ function matchRequests(pool: Pool, requested: string[]): (bigint | undefined)[] 
 function take(directory: string, file: string, owner: Owner, pool: Pool, set: Range[], wish: bigint | undefined): Lease['ips'][number] {
   for (const { value, range } of candidates(pool, set, wish, `${owner.containerID}:${owner.ifname}`)) {
     const address = toAddress(value, range.family)
+    // Looking first keeps the owner's file, and so release(), short when the pool is nearly full; link() decides all the same.
+    if (existsSync(join(directory, address))) continue
     appendFileSync(file, `${address}\n`)
     try {
       linkSync(file, join(directory, address))
@@ -138,12 +140,25 @@ export function leaseOf(dataDir: string, network: string, owner: Owner): string[
   return held.length > 0 ? held : undefined
 }
 
-/** Releases every lease of the network whose owner is not in `valid`. */
+/** Releases every lease of the network whose owner is not in `valid`, and every address without an owner. */
 export function collect(dataDir: string, network: string, valid: Owner[]): void {
   const directory = ownersDir(dataDir, network)
   const keep = new Set(valid.map(owner => ownerFile(dataDir, network, owner)))
   for (const name of list(directory)) {
     if (!keep.has(join(directory, name))) releaseFile(networkDir(dataDir, network), join(directory, name))
+  }
+  collectOrphans(networkDir(dataDir, network), directory)
+}
+
+/** A power cut may keep the link of an address and lose what its owner's file said. Addresses are looked at before owners: see release(). */
+function collectOrphans(directory: string, owners: string): void {
+  const inode = (path: string) => statSync(path, { throwIfNoEntry: false })?.ino
+  const addresses = list(directory)
+    .filter(name => parseAddress(name) !== undefined)
+    .map(name => ({ path: join(directory, name), ino: inode(join(directory, name)) }))
+  const owned = new Set(list(owners).map(name => inode(join(owners, name))))
+  for (const { path, ino } of addresses) {
+    if (!owned.has(ino) && inode(path) === ino) rmSync(path, { force: true })
   }
 }
 
@@ -154,7 +169,10 @@ export function exhausted(dataDir: string, network: string, pool: Pool): boolean
     .filter(address => address !== undefined)
   return pool.sets.some(set => {
     const taken = leased.filter(({ family, bytes }) =>
-      set.some(range => range.family === family && toNumber(bytes) >= range.first && toNumber(bytes) <= range.last),
+      set.some(range => {
+        const value = toNumber(bytes)
+        return range.family === family && value >= range.first && value <= range.last && isLeasable(pool, range, value)
+      }),
     )
     return BigInt(taken.length) >= capacity(pool, set)
   })

@@ -98,6 +98,8 @@ function parseRange(range: Values, pair: boolean): Range {
   const [least, most] = size <= 2n ? [network, network + size - 1n] : [network + 1n, network + size - (family === 4 ? 2n : 1n)]
   let first = inSubnet('rangeStart') ?? (pair ? network : least)
   let last = inSubnet('rangeEnd') ?? (pair ? network + size - 1n : most)
+  if (!pair && first < least) first = least
+  if (!pair && last > most) last = most
   if (first > last) throw refuse('rangeStart', `at most rangeEnd ${range.rangeEnd}`, range.rangeStart)
   if (pair) {
     first += first % 2n
@@ -153,7 +155,8 @@ function parseRoutes(routes: unknown, sets: Range[][]): Route[] {
   for (const route of routes as Route[]) {
     if (typeof route?.dst !== 'string' || parseCidr(route.dst) === undefined)
       throw refuse('routes', 'routes with a network in "dst"', route)
-    if (route.gw !== undefined && parseAddress(route.gw) === undefined) throw refuse('routes', 'routes with an address in "gw"', route)
+    if (route.gw !== undefined && (typeof route.gw !== 'string' || parseAddress(route.gw) === undefined))
+      throw refuse('routes', 'routes with an address in "gw"', route)
     for (const key of ['mtu', 'advmss', 'priority', 'table', 'scope'] as const) {
       if (route[key] !== undefined && (!Number.isInteger(route[key]) || route[key] < 0 || route[key] > 0xffffffff))
         throw refuse('routes', `routes with an integer in "${key}"`, route)

@@ -1,0 +1,89 @@
+/** What STATUS says of a pool agrees with what ADD can take from it; what is reserved is never leased; what a power cut leaves is found. */
+import { mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { candidates, capacity } from '../../src/ipam/candidates.ts'
+import { acquire, collect, exhausted, leaseOf, release } from '../../src/ipam/lease.ts'
+import { parseIpam } from '../../src/ipam/pool.ts'
+
+const test = suite('capacity')
+let dir = ''
+test.before.each(() => {
+  dir = mkdtempSync(join(tmpdir(), 'tunlink-ipam-'))
+})
+test.after.each(() => rmSync(dir, { recursive: true, force: true }))
+
+const owner = (containerID: string) => ({ containerID, ifname: 'eth0' })
+
+test('capacity() is the number of candidates, whatever is excluded, and no candidate is reserved', () => {
+  const address = fc.integer({ min: 0, max: 63 }).map(last => `10.0.0.${last}`)
+  const block = fc.oneof(
+    address,
+    fc.tuple(address, fc.integer({ min: 26, max: 32 })).map(([base, prefix]) => `${base}/${prefix}`),
+  )
+  fc.assert(
+    fc.property(fc.array(block, { maxLength: 6 }), fc.boolean(), fc.option(address), fc.string(), (exclude, pair, gateway, id) => {
+      const pool = parseIpam({ subnet: '10.0.0.0/26', exclude, pair, gateway })
+      const values = [...candidates(pool, pool.sets[0]!, undefined, id)].map(({ value }) => value)
+      const reserved = [...pool.exclude, ...(pool.sets[0]![0]!.gateway === undefined ? [] : [single(pool.sets[0]![0]!.gateway!)])]
+      assert.is(new Set(values).size, values.length)
+      assert.is(BigInt(values.length), capacity(pool, pool.sets[0]!))
+      assert.not.ok(values.some(value => reserved.some(({ first, last }) => value + (pair ? 1n : 0n) >= first && value <= last)))
+    }),
+  )
+})
+
+const single = (value: bigint) => ({ first: value, last: value })
+
+test('exhausted() is false while an address is left, with the gateway excluded too', () => {
+  const pool = parseIpam({ subnet: '10.0.0.0/29', exclude: ['10.0.0.1'] })
+  for (const id of ['a', 'b', 'c', 'd', 'e']) {
+    assert.not.ok(exhausted(dir, 'net', pool))
+    acquire(dir, 'net', owner(id), pool, [])
+  }
+  assert.ok(exhausted(dir, 'net', pool))
+})
+
+test('exhausted() does not count a lease of an address that was excluded later', () => {
+  acquire(dir, 'net', owner('a'), parseIpam({ subnet: '10.0.0.0/30', gateway: '10.0.0.2' }), [])
+  assert.not.ok(exhausted(dir, 'net', parseIpam({ subnet: '10.0.0.0/30', gateway: '10.0.0.9', exclude: ['10.0.0.1'] })))
+})
+
+test('the gateway of one set is not leased from another', () => {
+  const range = (last: number) => ({ subnet: '10.0.0.0/24', rangeStart: `10.0.0.${last}`, rangeEnd: `10.0.0.${last}` })
+  const pool = parseIpam({ ranges: [[range(10)], [{ ...range(20), gateway: '10.0.0.10' }]] })
+  assert.throws(() => acquire(dir, 'net', owner('a'), pool, []), /no addresses available in range set: 10.0.0.10-10.0.0.10/)
+})
+
+test('network and broadcast addresses are skipped where rangeStart and rangeEnd name them', () => {
+  const [range] = parseIpam({ subnet: '10.0.0.0/24', rangeStart: '10.0.0.0', rangeEnd: '10.0.0.255' }).sets[0]!
+  assert.equal([range!.first & 255n, range!.last & 255n], [1n, 254n])
+})
+
+test('a "gw" that is no string is refused by name', () => {
+  assert.throws(() => parseIpam({ subnet: '10.0.0.0/24', routes: [{ dst: '0.0.0.0/0', gw: 1 }] }), /"ipam.routes" must be routes with an/)
+})
+
+test('the last free address of a full pool is found without listing the others in the owner file', () => {
+  const pool = parseIpam({ subnet: '10.0.0.0/24' })
+  for (let n = 0; n < 253; n++) acquire(dir, 'net', owner(`c${n}`), pool, [])
+  release(dir, 'net', owner('c7'))
+  acquire(dir, 'net', owner('last'), pool, [])
+  assert.ok(statSync(join(dir, 'ipam/net/.owners/last:eth0')).size < 100)
+})
+
+test('collect() frees an address whose owner file a power cut emptied, and keeps those that have an owner', () => {
+  const pool = parseIpam({ ranges: [[{ subnet: '10.0.0.0/30' }], [{ subnet: 'fd00::/126', gateway: 'fd00::2' }]], exclude: ['fd00::3'] })
+  acquire(dir, 'net', owner('a'), pool, [])
+  truncateSync(join(dir, 'ipam/net/.owners/a:eth0'))
+  acquire(dir, 'other', owner('a'), pool, [])
+  collect(dir, 'net', [])
+  assert.is(acquire(dir, 'net', owner('b'), pool, []).ips.length, 2)
+  collect(dir, 'net', [owner('b')])
+  assert.is(leaseOf(dir, 'net', owner('b'))?.length, 2)
+})
+
+test.run()
