@@ -1,5 +1,5 @@
 /** In which order a pool's addresses are tried. */
-import { createHash } from 'node:crypto'
+import { fnv1a } from '../fnv.ts'
 import type { Family } from '../linux/inet.ts'
 import type { Pool, Range } from './pool.ts'
 
@@ -22,7 +22,7 @@ export function* candidates(pool: Pool, set: Range[], wish: bigint | undefined, 
   }
   const sizes = set.map(range => (range.last - range.first) / step + 1n)
   const total = sizes.reduce((sum, size) => sum + size, 0n)
-  const start = BigInt(`0x${createHash('sha256').update(owner).digest('hex')}`) % total
+  const start = BigInt(`0x${fnv1a(owner)}`) % total
   for (let tried = 0n; tried < total; tried++) {
     let offset = (start + tried) % total
     const at = sizes.findIndex(size => {

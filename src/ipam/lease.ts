@@ -7,10 +7,10 @@
  * An address is written into the owner's file before it is linked, and released only where the link is the owner's (same inode). So a
  * crash at any point leaves nothing that release() or collect() would not find, and neither looks at anybody else's lease.
  */
-import { createHash } from 'node:crypto'
 import { appendFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CniError, CODE } from '../cni/error.ts'
+import { asFileName } from '../fnv.ts'
 import { parseAddress, parseCidr } from '../linux/inet.ts'
 import type { Route } from '../linux/rtnetlink.ts'
 import { candidates, capacity, isLeasable } from './candidates.ts'
@@ -33,8 +33,7 @@ const networkDir = (dataDir: string, network: string) => join(dataDir, 'ipam', n
 const ownersDir = (dataDir: string, network: string) => join(networkDir(dataDir, network), '.owners')
 
 function ownerFile(dataDir: string, network: string, { containerID, ifname }: Owner): string {
-  const name = `${containerID}:${ifname}`
-  return join(ownersDir(dataDir, network), Buffer.byteLength(name) <= 200 ? name : createHash('sha256').update(name).digest('hex'))
+  return join(ownersDir(dataDir, network), asFileName(`${containerID}:${ifname}`))
 }
 
 /**

@@ -5,9 +5,9 @@
  * Why a peer and not a subnet: a TUN device is a point-to-point link with one neighbour. `local peer remote/32` says so, needs no
  * shared subnet, and makes the kernel add the host route by itself at both ends.
  */
-import { createHash } from 'node:crypto'
 import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
+import { fnv1a } from '../fnv.ts'
 import { parseCidr } from '../linux/inet.ts'
 import type { Address, Route } from '../linux/rtnetlink.ts'
 
@@ -51,7 +51,7 @@ export interface Leased {
 
 /** The name of the node's end: derived, so that a retry or a clean-up finds it without any state. */
 export function hostIfname({ network, containerID, ifname }: Attachment): string {
-  return `tl${createHash('sha256').update(`${network}\0${containerID}\0${ifname}`).digest('hex').slice(0, 13)}`
+  return `tl${fnv1a(`${network}\0${containerID}\0${ifname}`).slice(3)}`
 }
 
 const DEFAULT_PEER = { 4: '169.254.1.1', 6: 'fe80::1' }

@@ -1,16 +1,13 @@
 /** Records: one file per attachment holding its plan, written before the kernel is touched, removed after the link is gone. */
-import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { asFileName } from '../fnv.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
 
 const directory = (dataDir: string) => join(dataDir, 'links')
 
 /** ":" can be in neither part, so two attachments never share a file; a name too long for a file becomes its hash. */
-function fileName({ containerID, ifname }: Attachment): string {
-  const name = `${containerID}:${ifname}`
-  return `${Buffer.byteLength(name) <= 200 ? name : createHash('sha256').update(name).digest('hex')}.json`
-}
+const fileName = ({ containerID, ifname }: Attachment) => `${asFileName(`${containerID}:${ifname}`)}.json`
 
 const path = (dataDir: string, attachment: Attachment) => join(directory(dataDir), attachment.network, fileName(attachment))
 

@@ -78,6 +78,12 @@ test('after a crash, release() takes what the owner has and leaves what others h
   assert.equal(leased(), ['10.0.0.6'])
   release(dir, 'net', owner('a'))
 })
+test('names too long for a file are told apart, and released', () => {
+  for (const end of ['a', 'b']) take('x'.repeat(300) + end, { subnet: '10.0.0.0/24' })
+  assert.is(leased().length, 2)
+  for (const end of ['a', 'b']) release(dir, 'net', owner('x'.repeat(300) + end))
+  assert.equal(leased(), [])
+})
 test('collect() releases all but the valid', () => {
   for (const id of ['a', 'b', 'c']) take(id, { subnet: '10.0.0.0/24' })
   collect(dir, 'net', [owner('b')])
