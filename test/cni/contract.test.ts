@@ -5,6 +5,10 @@ import { EXECUTABLES, ip, Lab, VERSIONS } from '../support.ts'
 
 const test = suite('contract')
 
+/** The versions that have the verb. */
+const versionsWith = (command: string) =>
+  VERSIONS.filter(version => version >= (({ CHECK: '0.4.0', GC: '1.1.0', STATUS: '1.1.0' } as Record<string, string>)[command] ?? '0.1.0'))
+
 for (const [name, executable] of EXECUTABLES) {
   const lab = new Lab(executable)
   const pod = lab.netns()
@@ -67,7 +71,9 @@ for (const [name, executable] of EXECUTABLES) {
     ['IP', 'ADD', { CNI_ARGS: 'IP=10.66.0' }, 7, 'CNI_ARGS IP must be addresses, not "10.66.0"'],
   ]
   for (const [id, command, env, code, message] of environments) {
-    test(`${name} ${id}: ${command} with ${JSON.stringify(env)}`, () => refused(lab.cni(command, pod, {}, env), code, message))
+    test(`${name} ${id}: ${command} with ${JSON.stringify(env)}`, () => {
+      for (const cniVersion of versionsWith(command)) refused(lab.cni(command, pod, { cniVersion }, env), code, message)
+    })
   }
 
   const configurations: [string, string, object, number, string | RegExp][] = [
@@ -152,7 +158,9 @@ for (const [name, executable] of EXECUTABLES) {
     ['CHECK', 'CHECK', {}, 7, /prevResult is missing/],
   ]
   for (const [id, command, conf, code, message] of configurations) {
-    test(`${name} ${id}: ${command} with ${JSON.stringify(conf)}`, () => refused(lab.cni(command, pod, conf), code, message))
+    test(`${name} ${id}: ${command} with ${JSON.stringify(conf)}`, () => {
+      for (const cniVersion of versionsWith(command)) refused(lab.cni(command, pod, { cniVersion, ...conf }), code, message)
+    })
   }
 
   test(`${name} S11: names what the configuration has and what it supports`, () => {
@@ -285,25 +293,27 @@ for (const [name, executable] of EXECUTABLES) {
     untouched()
   })
 
-  test(`${name} P15: ADD of another container on the same interface fails and leaks nothing; its DEL leaves the first alone`, () => {
-    const { json } = lab.must('ADD', pod)
-    const other = lab.cni('ADD', pod, {}, { CNI_CONTAINERID: 'other' })
-    assert.is(other.json.code, 4, other.stdout)
-    lab.must('DEL', pod, {}, { CNI_CONTAINERID: 'other' })
-    lab.must('CHECK', pod, { prevResult: json })
-    lab.must('DEL', pod)
-    untouched()
-  })
-
-  test(`${name} P11, P12, P13: DEL of what is not there`, () => {
-    lab.must('DEL', pod)
-    for (const CNI_NETNS of [undefined, '', '/run/netns/absent', '/etc/passwd']) {
-      lab.must('ADD', pod)
-      lab.must('DEL', pod, {}, { CNI_NETNS })
-      lab.must('DEL', pod, {}, { CNI_NETNS })
+  for (const cniVersion of VERSIONS) {
+    test(`${name} P15: in ${cniVersion}, ADD of another container on the same interface leaks nothing, and its DEL leaves the first alone`, () => {
+      lab.must('ADD', pod, { cniVersion })
+      const other = lab.cni('ADD', pod, { cniVersion }, { CNI_CONTAINERID: 'other' })
+      assert.is(other.json.code, 4, other.stdout)
+      lab.must('DEL', pod, { cniVersion }, { CNI_CONTAINERID: 'other' })
+      assert.equal([lab.links(pod), lab.links(lab.node).length], [['eth0'], 1])
+      lab.must('DEL', pod, { cniVersion })
       untouched()
-    }
-  })
+    })
+
+    test(`${name} P11, P12, P13: in ${cniVersion}, DEL of what is not there`, () => {
+      lab.must('DEL', pod, { cniVersion })
+      for (const CNI_NETNS of [undefined, '', '/run/netns/absent', '/etc/passwd']) {
+        lab.must('ADD', pod, { cniVersion })
+        lab.must('DEL', pod, { cniVersion }, { CNI_NETNS })
+        lab.must('DEL', pod, { cniVersion }, { CNI_NETNS })
+        untouched()
+      }
+    })
+  }
 
   test(`${name} P8: empty lists of dns replace the IPAM's`, () => {
     const { json } = lab.must('ADD', pod, {
