@@ -315,14 +315,35 @@ for (const [name, executable] of EXECUTABLES) {
     })
   }
 
-  test(`${name} P8: empty lists of dns replace the IPAM's`, () => {
-    const { json } = lab.must('ADD', pod, {
-      dns: { nameservers: [] },
-      ipam: { type: 'tunlink', subnet: '10.66.0.0/24', dns: { nameservers: ['10.9.9.9'] } },
+  for (const cniVersion of VERSIONS) {
+    test(`${name} P5: in ${cniVersion}, dual-stack with routes of every length`, () => {
+      const routes = ['0.0.0.0/0', '192.168.0.0/16', '1.2.3.4/32', '2001:db8::/66'].map(dst => ({ dst }))
+      lab.must('ADD', pod, {
+        cniVersion,
+        ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]], routes },
+      })
+      const present = ['-4', '-6'].flatMap(family => ip(pod, family, 'route', 'show', 'dev', 'eth0').map(({ dst }: { dst: string }) => dst))
+      for (const dst of ['default', '192.168.0.0/16', '1.2.3.4', '2001:db8::/66']) assert.ok(present.includes(dst), `${dst} in ${present}`)
+      lab.must('DEL', pod, { cniVersion })
+      untouched()
     })
-    assert.equal(json.dns, { nameservers: [] })
-    lab.must('DEL', pod)
-  })
+
+    test(`${name} P6, P7, P8: in ${cniVersion}, dns is the IPAM's, or wholly the configuration's, even when empty`, () => {
+      const ipam = { type: 'tunlink', subnet: '10.66.0.0/24', dns: { nameservers: ['10.9.9.9'], search: ['ipam'] } }
+      for (const dns of [
+        undefined,
+        { nameservers: ['10.1.1.1'] },
+        { domain: 'a' },
+        { search: ['a'] },
+        { options: ['ndots:5'] },
+        { nameservers: [] },
+      ]) {
+        assert.equal(lab.must('ADD', pod, { cniVersion, ipam, dns }).json.dns, dns ?? ipam.dns)
+        lab.must('DEL', pod, { cniVersion })
+      }
+      untouched()
+    })
+  }
 
   test(`${name} L1, L6: requested addresses, by precedence`, () => {
     const asks = { args: { cni: { ips: ['10.66.0.8'] } }, runtimeConfig: { ips: ['10.66.0.7/24'] } }
