@@ -75,7 +75,7 @@ export class Agent {
   }
 
   #open(plan: LinkPlan, { podFd, hostFd }: { podFd: number; hostFd: number }): void {
-    this.#wires.add(plan.host!.ifname, podFd, hostFd)
+    this.#wires.add(plan.host!.ifname, { podFd, hostFd })
     this.#netns.set(plan.host!.ifname, plan.netns)
   }
 

@@ -69,3 +69,15 @@ export const epollCtl: (epoll: number, operation: number, fd: number, event: Buf
 
 /** Where `bytes` lie in memory, to be passed as a plain number: cheaper a call than the buffer itself. They must stay referenced. */
 export const addressOf = (bytes: Uint8Array): number => Number(koffi.address(bytes))
+
+const rawMmap = func('mmap', 'int64_t', ['uint64_t', 'uint64_t', 'int', 'int', 'int', 'int64_t']) as (...values: number[]) => number
+
+/** mmap(2): the address, as a plain number. */
+export function mmap(address: number, length: number, protection: number, flags: number, fd: number, offset: number): number {
+  const mapped = Number(rawMmap(address, length, protection, flags, fd, offset))
+  if (mapped === -1) throw new SyscallError('mmap', errno())
+  return mapped
+}
+
+/** madvise(2). */
+export const madvise: (address: number, length: number, advice: number) => number = checked('madvise', ['uint64_t', 'uint64_t', 'int'])

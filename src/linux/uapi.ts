@@ -120,3 +120,11 @@ export const EPOLL_CTL_DEL = 2
 export const EPOLLIN = 0x1
 export const EFD_CLOEXEC = 0o2000000
 export const EFD_NONBLOCK = 0o4000
+
+// <sys/mman.h>
+export const PROT_READ = 0x1
+export const PROT_WRITE = 0x2
+export const MAP_PRIVATE = 0x02
+export const MAP_ANONYMOUS = 0x20
+export const MAP_NORESERVE = 0x4000
+export const MADV_DONTNEED = 4

@@ -1,38 +1,64 @@
 /**
- * What the main thread and the wire's thread share. The set of descriptors is the kernel's (an epoll instance belongs to the process,
- * not to a thread); who is joined to whom, and the counters, lie in shared memory, indexed by descriptor.
+ * What the main thread and a wire's thread share: a table of wires. The main thread writes what is wanted and wakes the thread by its
+ * eventfd (a message would not be seen: the thread sits in a system call); the thread does it, says so by a message, and counts. A
+ * thread that replaces a dead one finds in here all that it needs.
  */
 
-/** Descriptors above this are refused: far more than a process may open by default. */
-export const MAX_FDS = 65536
+/** Wires of one thread. */
+export const MAX_WIRES = 4096
 
-/** Indexes into `control`. */
-export const ROUND = 0
-export const STOP = 1
+/** Ends of a wire. A packet belongs to the direction named by the end it was read from: direction = 2 * wire + end. */
+export const POD = 0
+export const HOST = 1
+
+/** Words of `wanted` for each wire: the two descriptors by end, and how often the wire was joined or parted (odd: joined). */
+export const WANTED_WORDS = 3
+export const GENERATION = 2
+
+/** Fields of `counters` for each direction: packets and bytes read from the end; packets of those that the other end did not take. */
+export const COUNTER_FIELDS = 3
+export const PACKETS = 0
+export const BYTES = 1
+export const DROPS = 2
+
+/** Words of `control`. */
+export const STOP = 0
+/** Set by the main thread: give back the memory of wires at rest. */
+export const TRIM = 1
+/** The ring of the thread, so that it can be closed when the thread has died; -1 for none. */
+export const RING_FD = 2
+/** 1 while the thread runs under SCHED_RR. */
+export const REALTIME = 3
+
+export type Mode = 'io_uring' | 'epoll'
 
 export interface Shared {
-  epollFd: number
-  /** Wakes the thread out of epoll_wait. */
+  mode: Mode
+  /** Microseconds that the thread looks for more packets after the last one before it sleeps. */
+  spin: number
   wakeFd: number
-  /** [ROUND]: turns of the loop so far; [STOP]: 1 to end it. */
   control: Int32Array
-  /** peer[fd]: the descriptor that gets what is read from fd; 0 for none. */
-  peer: Int32Array
-  /** Read from fd: packets at [3 fd], bytes at [3 fd + 1], dropped packets at [3 fd + 2]. One writer: the wire's thread. */
+  wanted: Int32Array
   counters: Float64Array
+  /** Address of the packet memory of each wire; 0 before its first use. */
+  memory: Float64Array
 }
 
-/** What the wire's thread says to the main thread. */
-export interface Gone {
-  fd: number
-}
+/** What a wire's thread says to the main thread: the wire is as of `generation`; a device of the wire is gone. */
+export type Report = { wire: number; generation: number } | { wire: number; gone: true }
 
-export function createShared(epollFd: number, wakeFd: number): Shared {
+export function createShared(mode: Mode, spin: number, wakeFd: number): Shared {
+  const words = (count: number) => new Int32Array(new SharedArrayBuffer(4 * count))
+  const doubles = (count: number) => new Float64Array(new SharedArrayBuffer(8 * count))
+  const control = words(4)
+  control[RING_FD] = -1
   return {
-    epollFd,
+    mode,
+    spin,
     wakeFd,
-    control: new Int32Array(new SharedArrayBuffer(8)),
-    peer: new Int32Array(new SharedArrayBuffer(4 * MAX_FDS)),
-    counters: new Float64Array(new SharedArrayBuffer(3 * 8 * MAX_FDS)),
+    control,
+    wanted: words(MAX_WIRES * WANTED_WORDS),
+    counters: doubles(MAX_WIRES * 2 * COUNTER_FIELDS),
+    memory: doubles(MAX_WIRES),
   }
 }

@@ -1,114 +1,225 @@
-/** The wires of this process: pairs of TUN descriptors joined by a thread. See worker.ts for what it does with them. */
+/** The wires of this process: pairs of TUN descriptors joined by threads. See uring.ts for what a thread does with them. */
 import { closeSync, writeSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { epollCreate, epollCtl, eventfd } from '../linux/libc.ts'
-import { EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN } from '../linux/uapi.ts'
-import { createShared, type Gone, MAX_FDS, ROUND, type Shared, STOP } from './shared.ts'
+import { ioUringRefusal } from '../linux/io-uring.ts'
+import { eventfd } from '../linux/libc.ts'
+import { EFD_CLOEXEC } from '../linux/uapi.ts'
+import * as table from './shared.ts'
 
 /** A thread that dies at once must not be started in a busy loop. */
 const RESTART_MS = 50
+const MAX_THREADS = 4
 
 export interface WiresOptions {
   /** The script that a worker thread runs: it must call workerMain(). */
   entry: string | URL
   /** A device of this wire is gone; the wire is still to be removed. */
   onGone(id: string): void
+  /** Default: io_uring where it can be used. */
+  mode?: table.Mode | undefined
+  /** Microseconds to look for more packets before a thread sleeps; default 0. */
+  spin?: number
+  /** Default: one less than there are CPUs, at least one, at most MAX_THREADS. */
+  threads?: number
 }
 
-/** Packets and bytes (each with its virtio_net_hdr) passed, and packets dropped. */
+/** Packets and bytes (each with its virtio_net_hdr) taken from one end; how many of those packets the other end refused. */
 export interface Counters {
   packets: number
   bytes: number
   drops: number
 }
 
+/** Both ends of a wire. */
+export interface Ends {
+  podFd: number
+  hostFd: number
+}
+
+interface Wire extends Ends {
+  thread: WireThread
+  slot: number
+}
+
 export class Wires {
-  readonly mode = 'epoll'
+  readonly mode: table.Mode
+  /** Why it is not io_uring. */
+  readonly refusal: string | undefined
   readonly #options: WiresOptions
-  readonly #shared: Shared
-  readonly #wires = new Map<string, { podFd: number; hostFd: number }>()
-  #worker: Worker
+  readonly #wires = new Map<string, Wire>()
+  readonly #threads: WireThread[] = []
+  readonly #maxThreads: number
 
   constructor(options: WiresOptions) {
     this.#options = options
-    this.#shared = createShared(epollCreate(EPOLL_CLOEXEC), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))
-    this.#watch(this.#shared.wakeFd)
-    this.#worker = this.#start()
+    this.refusal = options.mode === 'epoll' ? undefined : ioUringRefusal()
+    this.mode = options.mode ?? (this.refusal === undefined ? 'io_uring' : 'epoll')
+    this.#maxThreads = options.threads ?? Math.min(Math.max(availableParallelism() - 1, 1), MAX_THREADS)
   }
 
-  /** Joins two non-blocking TUN descriptors, which belong to this object from now on. */
-  add(id: string, podFd: number, hostFd: number): void {
-    if (Math.max(podFd, hostFd) >= MAX_FDS) throw new RangeError(`Cannot join descriptors ${podFd} and ${hostFd}: at most ${MAX_FDS - 1}`)
-    const { peer, counters } = this.#shared
-    for (const fd of [podFd, hostFd]) counters.fill(0, 3 * fd, 3 * fd + 3)
-    Atomics.store(peer, podFd, hostFd)
-    Atomics.store(peer, hostFd, podFd)
-    this.#wires.set(id, { podFd, hostFd })
-    this.#watch(podFd)
-    this.#watch(hostFd)
+  /** Threads running; those under SCHED_RR, which they are while the machine is starved of CPU. */
+  get threads(): { running: number; realtime: number } {
+    return { running: this.#threads.length, realtime: this.#threads.filter(({ realtime }) => realtime).length }
   }
 
-  /** Lets go of the wire and closes its descriptors, once the thread is surely not using them. */
-  async remove(id: string): Promise<void> {
+  /** Joins two non-blocking TUN descriptors, which belong to this object from now on. Throws RangeError when there is no room. */
+  add(id: string, { podFd, hostFd }: Ends): void {
+    const thread = this.#leastLoaded()
+    this.#wires.set(id, { podFd, hostFd, thread, slot: thread.join(podFd, hostFd) })
+  }
+
+  /** Lets go of the wire; its descriptors are the caller's again. Undefined when there is no such wire. */
+  async release(id: string): Promise<Ends | undefined> {
     const wire = this.#wires.get(id)
-    if (wire === undefined) return
+    if (wire === undefined) return undefined
     this.#wires.delete(id)
-    for (const fd of [wire.podFd, wire.hostFd]) {
-      this.#unwatch(fd)
-      Atomics.store(this.#shared.peer, fd, 0)
-    }
-    await this.#nextRound()
-    closeSync(wire.podFd)
-    closeSync(wire.hostFd)
+    await wire.thread.part(wire.slot)
+    return { podFd: wire.podFd, hostFd: wire.hostFd }
   }
 
-  /** By direction; read while the thread goes on. */
+  /** Lets go of the wire and closes its descriptors. */
+  async remove(id: string): Promise<void> {
+    const ends = await this.release(id)
+    if (ends === undefined) return
+    closeSync(ends.podFd)
+    closeSync(ends.hostFd)
+  }
+
+  /** By direction; read while the threads go on. */
   counters(id: string): { podToHost: Counters; hostToPod: Counters } | undefined {
     const wire = this.#wires.get(id)
-    return wire && { podToHost: this.#countersOf(wire.podFd), hostToPod: this.#countersOf(wire.hostFd) }
+    return wire && { podToHost: wire.thread.counters(wire.slot, table.POD), hostToPod: wire.thread.counters(wire.slot, table.HOST) }
   }
 
-  /** Ends the thread and closes every descriptor. */
+  /** Gives memory of wires that carry nothing back to the kernel. */
+  trim(): void {
+    for (const thread of this.#threads) thread.trim()
+  }
+
+  /** Ends the threads and closes every descriptor. */
   async close(): Promise<void> {
-    const ended = new Promise(resolve => this.#worker.once('exit', resolve))
-    Atomics.store(this.#shared.control, STOP, 1)
-    this.#wake()
-    await ended
+    await Promise.all(this.#threads.map(thread => thread.stop()))
     for (const { podFd, hostFd } of this.#wires.values()) {
       closeSync(podFd)
       closeSync(hostFd)
     }
     this.#wires.clear()
-    closeSync(this.#shared.epollFd)
+  }
+
+  #leastLoaded(): WireThread {
+    const least = this.#threads.reduce<WireThread | undefined>(
+      (best, thread) => (best && best.load <= thread.load ? best : thread),
+      undefined,
+    )
+    if (least !== undefined && (least.load === 0 || this.#threads.length === this.#maxThreads)) return least
+    const thread = new WireThread(this.#options, this.mode, slot => this.#gone(thread, slot))
+    this.#threads.push(thread)
+    return thread
+  }
+
+  #gone(thread: WireThread, slot: number): void {
+    const found = [...this.#wires].find(([, wire]) => wire.thread === thread && wire.slot === slot)
+    if (found !== undefined) this.#options.onGone(found[0])
+  }
+}
+
+/** One thread and the table that it shares with this one. A thread that dies is replaced by one that finds everything in the table. */
+class WireThread {
+  load = 0
+  readonly #entry: string | URL
+  readonly #onGone: (slot: number) => void
+  readonly #shared: table.Shared
+  readonly #free = Array.from({ length: table.MAX_WIRES }, (_, index) => table.MAX_WIRES - 1 - index)
+  readonly #parted = new Map<number, () => void>()
+  #packetsAtTrim = 0
+  #worker: Worker
+
+  constructor({ entry, spin = 0 }: WiresOptions, mode: table.Mode, onGone: (slot: number) => void) {
+    this.#entry = entry
+    this.#onGone = onGone
+    this.#shared = table.createShared(mode, spin, eventfd(0, EFD_CLOEXEC))
+    this.#worker = this.#start()
+  }
+
+  get realtime(): boolean {
+    return this.#shared.control[table.REALTIME] === 1
+  }
+
+  /** The slot that the wire got. */
+  join(podFd: number, hostFd: number): number {
+    const slot = this.#free.pop()
+    if (slot === undefined) throw new RangeError(`Cannot join more than ${table.MAX_WIRES} wires in one thread`)
+    const { wanted, counters } = this.#shared
+    const at = slot * table.WANTED_WORDS
+    wanted[at + table.POD] = podFd
+    wanted[at + table.HOST] = hostFd
+    counters.fill(0, slot * 2 * table.COUNTER_FIELDS, (slot + 1) * 2 * table.COUNTER_FIELDS)
+    Atomics.add(wanted, at + table.GENERATION, 1)
+    this.load++
+    this.#wake()
+    return slot
+  }
+
+  /** Resolves when the thread has let go of both descriptors. */
+  part(slot: number): Promise<void> {
+    const parted = new Promise<void>(resolve => this.#parted.set(slot, resolve))
+    Atomics.add(this.#shared.wanted, slot * table.WANTED_WORDS + table.GENERATION, 1)
+    this.#wake()
+    return parted
+  }
+
+  counters(slot: number, end: number): Counters {
+    const { counters } = this.#shared
+    const at = (2 * slot + end) * table.COUNTER_FIELDS
+    return { packets: counters[at + table.PACKETS]!, bytes: counters[at + table.BYTES]!, drops: counters[at + table.DROPS]! }
+  }
+
+  /** Wakes the thread only if packets have passed since the last time, and none does now. */
+  trim(): void {
+    const { counters, control } = this.#shared
+    const packets = counters.reduce((sum, value, index) => (index % table.COUNTER_FIELDS === table.PACKETS ? sum + value : sum), 0)
+    if (packets === this.#packetsAtTrim) return
+    this.#packetsAtTrim = packets
+    Atomics.store(control, table.TRIM, 1)
+    this.#wake()
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise(resolve => this.#worker.once('exit', resolve))
+    Atomics.store(this.#shared.control, table.STOP, 1)
+    this.#wake()
+    await ended
     closeSync(this.#shared.wakeFd)
   }
 
-  /** A thread that dies is replaced by one that finds everything where it was. */
   #start(): Worker {
-    const worker = new Worker(this.#options.entry, { workerData: this.#shared })
-    worker.on('message', ({ fd }: Gone) => {
-      const found = [...this.#wires].find(([, wire]) => wire.podFd === fd || wire.hostFd === fd)
-      if (found !== undefined) this.#options.onGone(found[0])
-    })
-    worker.on('error', error => process.stderr.write(`The wire's thread failed: ${error.message}\n`))
+    const worker = new Worker(this.#entry, { workerData: this.#shared })
+    worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
+    worker.on('error', error => process.stderr.write(`A wire's thread failed and is started again: ${error.message}\n`))
     worker.on('exit', () => {
+      if (Atomics.load(this.#shared.control, table.STOP) === 1) return
+      this.#closeRing()
       setTimeout(() => {
-        if (Atomics.load(this.#shared.control, STOP) === 0) this.#worker = this.#start()
+        if (Atomics.load(this.#shared.control, table.STOP) === 0) this.#worker = this.#start()
       }, RESTART_MS)
     })
     return worker
   }
 
-  #watch(fd: number): void {
-    epollCtl(this.#shared.epollFd, EPOLL_CTL_ADD, fd, epollEvent(fd))
+  #settled({ wire, generation }: { wire: number; generation: number }): void {
+    const isLast = generation === this.#shared.wanted[wire * table.WANTED_WORDS + table.GENERATION]
+    if ((generation & 1) === 1 || !isLast) return
+    this.load--
+    this.#free.push(wire)
+    this.#parted.get(wire)?.()
+    this.#parted.delete(wire)
   }
 
-  #unwatch(fd: number): void {
-    try {
-      epollCtl(this.#shared.epollFd, EPOLL_CTL_DEL, fd, epollEvent(fd))
-    } catch {
-      // The thread has let go of it already: its device is gone.
-    }
+  /** What a thread leaves that died: a ring that holds on to every device. */
+  #closeRing(): void {
+    const fd = Atomics.exchange(this.#shared.control, table.RING_FD, -1)
+    if (fd >= 0) closeSync(fd)
   }
 
   #wake(): void {
@@ -116,27 +227,4 @@ export class Wires {
     one[0] = 1
     writeSync(this.#shared.wakeFd, one)
   }
-
-  /** Resolves when the thread has begun a turn after this call. Two rounds: the one under way may have begun before. */
-  async #nextRound(): Promise<void> {
-    const { control } = this.#shared
-    const target = Atomics.load(control, ROUND) + 2
-    while (((target - Atomics.load(control, ROUND)) | 0) > 0) {
-      this.#wake()
-      await new Promise(resolve => setTimeout(resolve, 1))
-    }
-  }
-
-  #countersOf(fd: number): Counters {
-    const { counters } = this.#shared
-    return { packets: counters[3 * fd]!, bytes: counters[3 * fd + 1]!, drops: counters[3 * fd + 2]! }
-  }
-}
-
-/** struct epoll_event with the descriptor as its data: packed on x86-64 only. */
-function epollEvent(fd: number): Buffer {
-  const event = Buffer.alloc(16)
-  event.writeUInt32LE(EPOLLIN, 0)
-  event.writeInt32LE(fd, process.arch === 'x64' ? 4 : 8)
-  return event
 }

@@ -1,71 +1,115 @@
-/**
- * The wire's thread: what is read from one TUN descriptor is written to its peer, packet by packet, unparsed. With IFF_VNET_HDR a
- * packet is up to 64 KiB of TCP or UDP that nobody has segmented or checksummed yet, so a packet here is worth forty on a wire.
- *
- * Both descriptors are non-blocking. A write that would block, or that the device refuses, drops the packet and counts it, as a full
- * qdisc does: bounded queues are the devices' own. At most BUDGET packets are taken from one descriptor in a turn, so a busy link
- * does not starve the others.
- */
+/** A thread of wires: does what the shared table asks for, and between that passes packets. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { addressOf, epollCtl, errno, func } from '../linux/libc.ts'
-import { EPOLL_CTL_DEL } from '../linux/uapi.ts'
-import { type Gone, ROUND, type Shared, STOP } from './shared.ts'
+import { IoUring } from '../linux/io-uring.ts'
+import { addressOf, madvise, mmap, view } from '../linux/libc.ts'
+import { MADV_DONTNEED, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../linux/uapi.ts'
+import { EpollWires } from './epoll.ts'
+import * as table from './shared.ts'
+import { Starvation } from './starvation.ts'
+import { BUFFERS_AT, UringWires, WIRE_MEMORY } from './uring.ts'
 
-const BUDGET = 8
-const PACKET_SIZE = 65536 + 256 // the largest GSO packet and its virtio_net_hdr
-const MAX_EVENTS = 64
-const EVENT_SIZE = process.arch === 'x64' ? 12 : 16 // struct epoll_event is packed on x86-64 only
-const EVENT_FD = process.arch === 'x64' ? 4 : 8
-const EAGAIN = 11
-const EINTR = 4
+const SUBMISSIONS = 1024
+const COMPLETIONS = 4096
+const WAKE_FILE = 2 * table.MAX_WIRES
 
 /** Runs until [STOP] is set. */
 export function workerMain(): void {
-  const shared = workerData as Shared
-  const { control } = shared
-  const events = Buffer.alloc(EVENT_SIZE * MAX_EVENTS)
-  const eventsAddress = addressOf(events)
-  const packet = Buffer.alloc(PACKET_SIZE)
-  const packetAddress = addressOf(packet)
-  const epollWait = func('epoll_wait', 'int', ['int', 'uint64_t', 'int', 'int']) as (
-    epoll: number,
-    events: number,
-    most: number,
-    timeout: number,
-  ) => number
-  const drain = drainer(shared, packetAddress)
-  while (Atomics.load(control, STOP) === 0) {
-    const ready = epollWait(shared.epollFd, eventsAddress, MAX_EVENTS, -1)
-    if (ready < 0 && errno() !== EINTR) throw new Error(`epoll_wait failed with errno ${errno()}`)
-    for (let event = 0; event < ready; event++) drain(events.readInt32LE(event * EVENT_SIZE + EVENT_FD))
-    Atomics.add(control, ROUND, 1)
-    Atomics.notify(control, ROUND)
-  }
+  new WireThread(workerData as table.Shared).run()
 }
 
-/** A function that takes at most BUDGET packets from a descriptor. */
-function drainer({ epollFd, wakeFd, peer, counters }: Shared, packet: number): (fd: number) => void {
-  const read = func('read', 'int', ['int', 'uint64_t', 'uint32_t']) as (fd: number, to: number, most: number) => number
-  const write = func('write', 'int', ['int', 'uint64_t', 'uint32_t']) as (fd: number, from: number, length: number) => number
-  const gone = (fd: number) => {
-    epollCtl(epollFd, EPOLL_CTL_DEL, fd, Buffer.alloc(16))
-    parentPort!.postMessage({ fd } satisfies Gone)
+class WireThread {
+  readonly #shared: table.Shared
+  readonly #wires: UringWires | EpollWires
+  /** Generation of each wire as the kernel has it; a wire that is being parted keeps its old one. */
+  readonly #done = new Int32Array(table.MAX_WIRES)
+  readonly #parting = new Set<number>()
+  readonly #wakeBuffer = Buffer.alloc(8)
+  readonly #rings = new Map<number, Int32Array>()
+
+  constructor(shared: table.Shared) {
+    this.#shared = shared
+    this.#wires = shared.mode === 'io_uring' ? this.#openRing() : new EpollWires({ ...this.#callbacks, wakeFd: shared.wakeFd })
   }
-  return fd => {
-    if (fd === wakeFd) return void read(fd, packet, 8)
-    const to = peer[fd]!
-    if (to === 0) return
-    for (let count = 0; count < BUDGET; count++) {
-      const length = read(fd, packet, PACKET_SIZE)
-      if (length <= 0) {
-        const reason = errno()
-        if (length === 0 || (reason !== EAGAIN && reason !== EINTR)) gone(fd) // EBADFD: the device was deleted
-        return
-      }
-      if (write(to, packet, length) === length) {
-        counters[3 * fd]!++
-        counters[3 * fd + 1]! += length
-      } else counters[3 * fd + 2]!++
+
+  run(): void {
+    const { control, spin } = this.#shared
+    const starvation = new Starvation()
+    this.#reconcile()
+    let awakeUntil = 0
+    while (control[table.STOP] === 0) {
+      const passed = this.#wires.turn(spin > 0 && performance.now() < awakeUntil ? 0 : 1)
+      const now = performance.now()
+      if (passed) awakeUntil = now + spin / 1000
+      else if (control[table.TRIM] === 1) this.#trim()
+      starvation.check(now)
+      control[table.REALTIME] = starvation.realtime ? 1 : 0
     }
+    this.#wires[Symbol.dispose]()
+  }
+
+  #openRing(): UringWires {
+    const { control, counters, wakeFd } = this.#shared
+    const ring = new IoUring(SUBMISSIONS, COMPLETIONS)
+    control[table.RING_FD] = ring.fd
+    ring.registerFiles(WAKE_FILE + 1)
+    ring.setFile(WAKE_FILE, wakeFd)
+    const options = { ...this.#callbacks, ring, counters, memory: (wire: number) => this.#memory(wire) }
+    return new UringWires(options, WAKE_FILE, addressOf(this.#wakeBuffer))
+  }
+
+  get #callbacks() {
+    return {
+      counters: this.#shared.counters,
+      onGone: (wire: number) => this.#report({ wire, gone: true }),
+      onParted: (wire: number) => this.#parted(wire),
+      onWake: () => this.#reconcile(),
+    }
+  }
+
+  #report(report: table.Report): void {
+    parentPort!.postMessage(report)
+  }
+
+  /** Makes what is what is wanted. */
+  #reconcile(): void {
+    const { wanted } = this.#shared
+    for (let wire = 0; wire < table.MAX_WIRES; wire++) {
+      const generation = Atomics.load(wanted, wire * table.WANTED_WORDS + table.GENERATION)
+      if (generation === this.#done[wire] || this.#parting.has(wire)) continue
+      if ((this.#done[wire]! & 1) === 1) {
+        this.#parting.add(wire)
+        this.#wires.part(wire)
+      } else this.#adopt(wire, generation)
+    }
+  }
+
+  #adopt(wire: number, generation: number): void {
+    const { wanted } = this.#shared
+    const at = wire * table.WANTED_WORDS
+    if ((generation & 1) === 1) this.#wires.join(wire, wanted[at + table.POD]!, wanted[at + table.HOST]!)
+    this.#done[wire] = generation
+    this.#report({ wire, generation })
+  }
+
+  #parted(wire: number): void {
+    this.#parting.delete(wire)
+    this.#adopt(wire, Atomics.load(this.#shared.wanted, wire * table.WANTED_WORDS + table.GENERATION))
+  }
+
+  /** Memory is kept for the next wire of the same number, and for the thread that replaces this one. */
+  #memory(wire: number): { address: number; rings: Int32Array } {
+    const { memory } = this.#shared
+    if (memory[wire] === 0) memory[wire] = mmap(0, WIRE_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    const address = memory[wire]!
+    const rings = this.#rings.get(wire) ?? new Int32Array(view(address, BUFFERS_AT))
+    this.#rings.set(wire, rings)
+    return { address, rings }
+  }
+
+  /** Nothing is queued, so no buffer holds a packet: their pages go back to the kernel and come again, zeroed, with the next packet. */
+  #trim(): void {
+    const { control, memory } = this.#shared
+    control[table.TRIM] = 0
+    for (const address of memory) if (address !== 0) madvise(address + BUFFERS_AT, WIRE_MEMORY - BUFFERS_AT, MADV_DONTNEED)
   }
 }

@@ -1,0 +1,227 @@
+/**
+ * io_uring(7) through koffi: the submission and completion queues are memory shared with the kernel and are seen here as typed arrays;
+ * one io_uring_enter(2) hands over whatever is queued and brings back whatever is done.
+ *
+ * With IORING_SETUP_SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1) the kernel touches the queues only while the one thread that made the
+ * ring is inside io_uring_enter(). That is why plain loads and stores suffice where liburing needs memory barriers.
+ */
+import { closeSync } from 'node:fs'
+import { SyscallError } from './errno.ts'
+import { addressOf, errno, func, mmap, view } from './libc.ts'
+
+// <linux/io_uring.h>
+export const IORING_OP_ASYNC_CANCEL = 14
+export const IORING_OP_READ = 22
+export const IORING_OP_WRITE = 23
+export const IORING_OP_SEND = 26
+export const IORING_OP_READ_MULTISHOT = 49 // Linux 6.7
+export const IOSQE_FIXED_FILE = 1 << 0
+export const IOSQE_ASYNC = 1 << 4
+export const IOSQE_BUFFER_SELECT = 1 << 5
+export const IOSQE_CQE_SKIP_SUCCESS = 1 << 6
+export const IORING_CQE_F_MORE = 1 << 1
+export const IORING_CQE_BUFFER_SHIFT = 16
+const IORING_OFF_SQ_RING = 0
+const IORING_OFF_SQES = 0x10000000
+const IORING_SETUP_CQSIZE = 1 << 3
+const IORING_SETUP_CLAMP = 1 << 4
+const IORING_SETUP_SUBMIT_ALL = 1 << 7
+const IORING_SETUP_SINGLE_ISSUER = 1 << 12
+const IORING_SETUP_DEFER_TASKRUN = 1 << 13
+const IORING_SETUP_NO_SQARRAY = 1 << 16 // Linux 6.6
+const IORING_ENTER_GETEVENTS = 1
+const IORING_REGISTER_FILES_UPDATE = 6
+const IORING_REGISTER_PROBE = 8
+const IORING_REGISTER_FILES2 = 13
+const IORING_REGISTER_PBUF_RING = 22
+const IORING_UNREGISTER_PBUF_RING = 23
+const IORING_RSRC_REGISTER_SPARSE = 1
+const IO_URING_OP_SUPPORTED = 1
+
+/** Words of 32 bits in a struct io_uring_sqe, and where its fields begin. */
+export const SQE_WORDS = 16
+export const SQE_FD = 1
+export const SQE_OFF = 2
+export const SQE_ADDR = 4
+export const SQE_LEN = 6
+export const SQE_USER_DATA = 8
+export const SQE_BUF_GROUP = 10
+
+const SYS_IO_URING_SETUP = 425 // the same number on every architecture
+const SYS_IO_URING_ENTER = 426
+const SYS_IO_URING_REGISTER = 427
+const PROT_READ_WRITE = 3
+const MAP_SHARED_POPULATE = 0x8001
+
+const setup = func('syscall', 'int', ['int', 'uint32_t', 'uint64_t']) as (number: number, entries: number, params: number) => number
+const enter = func('syscall', 'int', ['int', 'int', 'uint32_t', 'uint32_t', 'uint32_t', 'uint64_t', 'uint64_t']) as (
+  number: number,
+  ring: number,
+  submit: number,
+  least: number,
+  flags: number,
+  signals: number,
+  size: number,
+) => number
+const register = func('syscall', 'int', ['int', 'int', 'uint32_t', 'uint64_t', 'uint32_t']) as (
+  number: number,
+  ring: number,
+  operation: number,
+  argument: number,
+  count: number,
+) => number
+
+export class IoUring implements Disposable {
+  readonly fd: number
+  /** Descriptors of requests, SQE_WORDS words each: fill the one that next() names. */
+  readonly sqes: Int32Array
+  readonly #ring: Int32Array
+  readonly #sqHead: number
+  readonly #sqTail: number
+  readonly #sqMask: number
+  readonly #cqHead: number
+  readonly #cqTail: number
+  readonly #cqMask: number
+  readonly #cqes: number
+  #tail: number
+  #queued = 0
+
+  /** `entries` requests may wait for submission, `completions` for being reaped. Throws SyscallError: EPERM where io_uring is forbidden, ENOSYS, EINVAL where it is too old. */
+  constructor(entries: number, completions: number) {
+    const params = Buffer.alloc(120) // struct io_uring_params
+    params.writeUInt32LE(completions, 4)
+    params.writeUInt32LE(
+      IORING_SETUP_CQSIZE |
+        IORING_SETUP_CLAMP |
+        IORING_SETUP_SUBMIT_ALL |
+        IORING_SETUP_SINGLE_ISSUER |
+        IORING_SETUP_DEFER_TASKRUN |
+        IORING_SETUP_NO_SQARRAY,
+      8,
+    )
+    this.fd = checked('io_uring_setup', setup(SYS_IO_URING_SETUP, entries, addressOf(params)))
+    const [sqEntries, cqEntries] = [params.readUInt32LE(0), params.readUInt32LE(4)]
+    const word = (offset: number) => params.readUInt32LE(offset) / 4 // struct io_sqring_offsets at 40, io_cqring_offsets at 80
+    const cqes = params.readUInt32LE(80 + 20)
+    const size = cqes + cqEntries * 16
+    this.#ring = new Int32Array(view(mmap(0, size, PROT_READ_WRITE, MAP_SHARED_POPULATE, this.fd, IORING_OFF_SQ_RING), size))
+    const sqes = mmap(0, sqEntries * SQE_WORDS * 4, PROT_READ_WRITE, MAP_SHARED_POPULATE, this.fd, IORING_OFF_SQES)
+    this.sqes = new Int32Array(view(sqes, sqEntries * SQE_WORDS * 4))
+    this.#sqHead = word(40)
+    this.#sqTail = word(40 + 4)
+    this.#sqMask = sqEntries - 1
+    this.#cqHead = word(80)
+    this.#cqTail = word(80 + 4)
+    this.#cqMask = cqEntries - 1
+    this.#cqes = cqes / 4
+    this.#tail = this.#ring[this.#sqTail]!
+  }
+
+  /** Where in `sqes` the next request goes, all zeros; -1 when the queue is full. It is queued by this call. */
+  next(): number {
+    if (this.#queued > this.#sqMask) return -1
+    const at = (this.#tail & this.#sqMask) * SQE_WORDS
+    this.sqes.fill(0, at, at + SQE_WORDS)
+    this.#tail = (this.#tail + 1) | 0
+    this.#queued++
+    return at
+  }
+
+  /**
+   * Submits what is queued, in order, and waits for at least `least` completions; how many requests were taken, which may be fewer
+   * than were queued: the rest stays queued.
+   */
+  submit(least: number): number {
+    this.#ring[this.#sqTail] = this.#tail
+    const taken = enter(SYS_IO_URING_ENTER, this.fd, this.#queued, least, IORING_ENTER_GETEVENTS, 0, 0)
+    if (taken < 0) {
+      const reason = errno()
+      if (reason !== EINTR && reason !== EAGAIN && reason !== EBUSY) throw new SyscallError('io_uring_enter', reason)
+      // A signal after the submission is reported as success; the head says it in any case.
+    }
+    const left = (this.#tail - this.#ring[this.#sqHead]!) | 0
+    const submitted = this.#queued - left
+    this.#queued = left
+    return submitted
+  }
+
+  /** Calls `visit` for each completion, until `visit` returns false (that one counts as reaped). */
+  reap(visit: (userData: number, result: number, flags: number) => boolean): void {
+    const ring = this.#ring
+    const tail = ring[this.#cqTail]!
+    let head = ring[this.#cqHead]!
+    for (let more = true; more && head !== tail; head = (head + 1) | 0) {
+      const at = this.#cqes + ((head & this.#cqMask) << 2)
+      more = visit(ring[at]!, ring[at + 2]!, ring[at + 3]!)
+    }
+    ring[this.#cqHead] = head
+  }
+
+  /** Room for `count` fixed files, none of them set. */
+  registerFiles(count: number): void {
+    const sparse = Buffer.alloc(32) // struct io_uring_rsrc_register
+    sparse.writeUInt32LE(count, 0)
+    sparse.writeUInt32LE(IORING_RSRC_REGISTER_SPARSE, 4)
+    this.#register(IORING_REGISTER_FILES2, sparse, sparse.length)
+  }
+
+  /** Fixed file `index` is `fd` from now on; -1 for none. */
+  setFile(index: number, fd: number): void {
+    const fds = Buffer.alloc(4)
+    fds.writeInt32LE(fd)
+    const update = Buffer.alloc(16) // struct io_uring_files_update
+    update.writeUInt32LE(index, 0)
+    update.writeBigUInt64LE(BigInt(addressOf(fds)), 8)
+    this.#register(IORING_REGISTER_FILES_UPDATE, update, 1)
+  }
+
+  /** A ring of `entries` (a power of two) buffers for IOSQE_BUFFER_SELECT at `address`, page-aligned, under the number `group`. */
+  registerBuffers(group: number, address: number, entries: number): void {
+    const buffers = Buffer.alloc(40) // struct io_uring_buf_reg
+    buffers.writeBigUInt64LE(BigInt(address), 0)
+    buffers.writeUInt32LE(entries, 8)
+    buffers.writeUInt16LE(group, 12)
+    this.#register(IORING_REGISTER_PBUF_RING, buffers, 1)
+  }
+
+  unregisterBuffers(group: number): void {
+    const buffers = Buffer.alloc(40)
+    buffers.writeUInt16LE(group, 12)
+    this.#register(IORING_UNREGISTER_PBUF_RING, buffers, 1)
+  }
+
+  /** True when this kernel knows the operation. */
+  supports(operation: number): boolean {
+    const probe = Buffer.alloc(16 + 8 * 256) // struct io_uring_probe, then a struct io_uring_probe_op each
+    this.#register(IORING_REGISTER_PROBE, probe, 256)
+    return operation <= probe[0]! && (probe.readUInt16LE(16 + 8 * operation + 2) & IO_URING_OP_SUPPORTED) !== 0
+  }
+
+  #register(operation: number, argument: Buffer, count: number): void {
+    checked(`io_uring_register ${operation}`, register(SYS_IO_URING_REGISTER, this.fd, operation, addressOf(argument), count))
+  }
+
+  /** Cancels every request and gives up every file; the thread that made the ring must not use it again. */
+  [Symbol.dispose](): void {
+    closeSync(this.fd)
+  }
+}
+
+const EINTR = 4
+const EAGAIN = 11
+const EBUSY = 16
+
+function checked(syscall: string, result: number): number {
+  if (result < 0) throw new SyscallError(syscall, errno())
+  return result
+}
+
+/** Why a wire cannot use io_uring here: forbidden, or too old; undefined when it can. */
+export function ioUringRefusal(): string | undefined {
+  try {
+    using ring = new IoUring(2, 4)
+    return ring.supports(IORING_OP_READ_MULTISHOT) ? undefined : 'this kernel lacks IORING_OP_READ_MULTISHOT (Linux 6.7)'
+  } catch (error) {
+    return (error as Error).message
+  }
+}
