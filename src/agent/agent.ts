@@ -5,20 +5,47 @@ import type { Attachment, LinkPlan } from '../link/plan.ts'
 import { hostIfname } from '../link/plan.ts'
 import { recordList, recordRead } from '../link/record.ts'
 import { remove } from '../link/remove.ts'
+import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { inNetns } from '../linux/netns.ts'
+import { sendFds } from '../linux/pass-fds.ts'
 import { attachTun, setOffloads } from '../linux/tun.ts'
-import { Wires } from '../wire/wires.ts'
+import { type Ends, Wires, type WiresOptions } from '../wire/wires.ts'
 import { log } from './log.ts'
+import type { Handed, HandedWire } from './protocol.ts'
 
 export class Agent {
   readonly #dataDir: string
   readonly #wires: Wires
+  /** None without io_uring: then who deletes waits. */
+  readonly #deleter: LinkDeleter | undefined
   /** Namespace path of each open wire. */
   readonly #netns = new Map<string, string>()
 
-  constructor(dataDir: string, workerEntry: string | URL) {
+  constructor(dataDir: string, wires: Omit<WiresOptions, 'onGone'>) {
     this.#dataDir = dataDir
-    this.#wires = new Wires({ entry: workerEntry, onGone: id => this.#gone(id) })
+    this.#wires = new Wires({ ...wires, onGone: id => this.#gone(id) })
+    this.#deleter = this.#wires.mode === 'io_uring' ? new LinkDeleter() : undefined
+  }
+
+  /** Takes wires over from another process, as they are. */
+  adopt(wires: (HandedWire & Ends)[]): void {
+    for (const { link, netns, ...ends } of wires) this.#open(link, netns, ends)
+  }
+
+  /** Gives the lock and every wire to the process that listens at `socket`; packets wait in the devices' queues meanwhile. */
+  async handOver(socket: string, lock: number): Promise<void> {
+    const handed = [...this.#netns]
+    this.#netns.clear()
+    const ends = await Promise.all(handed.map(([link]) => this.#wires.release(link)))
+    const wires = handed.map(([link, netns], index) => ({ wire: { link, netns }, fds: [ends[index]!.podFd, ends[index]!.hostFd] }))
+    sendFds(
+      socket,
+      [{ fds: [lock] }, ...wires].map(({ fds, ...handed }) => ({ text: JSON.stringify(handed satisfies Handed), fds })),
+    )
+    for (const { podFd, hostFd } of ends.filter(end => end !== undefined)) {
+      closeSync(podFd)
+      closeSync(hostFd)
+    }
   }
 
   /** Opens the wire of every record that has none, closes every wire whose namespace has gone. */
@@ -26,7 +53,7 @@ export class Agent {
     for (const plan of recordList(this.#dataDir)) {
       if (plan.host === undefined || this.#netns.has(plan.host.ifname) || !existsSync(plan.netns)) continue
       try {
-        this.#open(plan, reattach(plan))
+        this.#open(plan.host.ifname, plan.netns, reattach(plan))
       } catch (error) {
         log('wire not opened', { link: plan.host.ifname, containerID: plan.containerID, error: (error as Error).message })
       }
@@ -47,23 +74,34 @@ export class Agent {
   async apply(plan: LinkPlan): Promise<LinkPlan> {
     await this.remove(plan)
     const applied = apply(this.#dataDir, plan)
-    if (applied.wire !== undefined) this.#open(applied.plan, applied.wire)
+    if (applied.wire !== undefined) this.#open(plan.host!.ifname, plan.netns, applied.wire)
     return applied.plan
   }
 
   async remove(attachment: Attachment): Promise<void> {
-    await this.#close(hostIfname(attachment))
-    const plan = recordRead(this.#dataDir, attachment)
-    if (plan !== undefined) remove(this.#dataDir, plan)
+    const link = hostIfname(attachment)
+    const ends = this.#netns.delete(link) ? await this.#wires.release(link) : undefined
+    try {
+      const plan = recordRead(this.#dataDir, attachment)
+      if (plan !== undefined) await remove(this.#dataDir, plan, this.#delete)
+    } finally {
+      if (ends !== undefined) for (const fd of [ends.podFd, ends.hostFd]) closeSync(fd)
+    }
   }
 
-  /** Links on record whose far end is the node. */
-  get links(): number {
-    return recordList(this.#dataDir).filter(plan => plan.host !== undefined).length
+  /** True while a link is on record whose far end is the node. */
+  get hasLinks(): boolean {
+    return this.#netns.size > 0 || recordList(this.#dataDir).some(plan => plan.host !== undefined)
   }
 
   status() {
-    return { pid: process.pid, mode: this.#wires.mode, links: this.#netns.size }
+    const { mode, refusal, threads } = this.#wires
+    return { pid: process.pid, mode, ...(refusal === undefined ? {} : { refusal }), threads, links: this.#netns.size }
+  }
+
+  /** To be called now and then: memory that no packet uses goes back to the kernel. */
+  trim(): void {
+    this.#wires.trim()
   }
 
   list() {
@@ -72,11 +110,14 @@ export class Agent {
 
   async close(): Promise<void> {
     await this.#wires.close()
+    this.#deleter?.[Symbol.dispose]()
   }
 
-  #open(plan: LinkPlan, { podFd, hostFd }: { podFd: number; hostFd: number }): void {
-    this.#wires.add(plan.host!.ifname, { podFd, hostFd })
-    this.#netns.set(plan.host!.ifname, plan.netns)
+  readonly #delete = (link: DoomedLink) => this.#deleter?.delete(link) ?? deleteAndWait(link)
+
+  #open(link: string, netns: string, ends: Ends): void {
+    this.#wires.add(link, ends)
+    this.#netns.set(link, netns)
   }
 
   async #close(id: string): Promise<void> {

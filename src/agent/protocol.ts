@@ -2,11 +2,29 @@
 import { join } from 'node:path'
 import type { Attachment, LinkPlan } from '../link/plan.ts'
 
-export type Request = { op: 'apply'; plan: LinkPlan } | { op: 'remove'; attachment: Attachment } | { op: 'status' } | { op: 'list' }
+/** `started` is when the plugin began, in ms since the epoch. */
+export type Request =
+  | { op: 'apply'; plan: LinkPlan; started: number }
+  | { op: 'remove'; attachment: Attachment; started: number }
+  | { op: 'status' }
+  | { op: 'list' }
+  | { op: 'stats' }
+  | { op: 'handover'; socket: string }
 
 /** `error` is a CNI error object: code, msg, details. */
 export type Answer = { ok: true; [key: string]: unknown } | { ok: false; error: { code: number; msg: string; details?: string } }
 
+/** What an agent hands over to the next, with descriptors: a wire, the pod's end first; or nothing, with the lock. */
+export interface Handed {
+  wire?: HandedWire
+}
+
+export interface HandedWire {
+  link: string
+  netns: string
+}
+
 export const socketPath = (dataDir: string) => join(dataDir, 'agent.sock')
+export const handoverPath = (dataDir: string) => join(dataDir, 'handover.sock')
 export const logPath = (dataDir: string) => join(dataDir, 'agent.log')
 export const lockPath = (dataDir: string) => join(dataDir, 'agent.lock')

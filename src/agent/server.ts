@@ -4,47 +4,59 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { toErrorJson } from '../cni/error.ts'
 import { kernelError } from '../link/errors.ts'
 import { flock } from '../linux/libc.ts'
+import { listenForFds, receiveFds } from '../linux/pass-fds.ts'
 import { LOCK_EX, LOCK_NB } from '../linux/uapi.ts'
+import type { Ends, WiresOptions } from '../wire/wires.ts'
 import { Agent } from './agent.ts'
 import { ask, noAgent } from './client.ts'
 import { log } from './log.ts'
-import { type Answer, lockPath, type Request, socketPath } from './protocol.ts'
+import { type Answer, type Handed, type HandedWire, handoverPath, lockPath, type Request, socketPath } from './protocol.ts'
+import { Stats } from './stats.ts'
 
 const SWEEP_MS = 5_000
+const HANDED_OVER = 'handed over'
 
 export interface AgentOptions {
   dataDir: string
-  workerEntry: string | URL
+  /** See Wires. */
+  wires: Omit<WiresOptions, 'onGone'>
   /** Seconds without a link after which the agent ends; 0: never. */
   idleSeconds: number
+  /** Take the place of an agent that runs, with its wires. */
+  replace: boolean
 }
 
 /** Resolves with true when the agent serves, with false when another one does. */
 export async function runAgent(options: AgentOptions): Promise<boolean> {
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 })
-  const lock = await takeLock(options.dataDir)
-  if (lock === undefined) return false
-  const agent = new Agent(options.dataDir, options.workerEntry)
+  const agent = new Agent(options.dataDir, options.wires)
+  const handed = options.replace ? await takeOver(options.dataDir) : undefined
+  if (handed !== undefined) agent.adopt(handed.wires)
+  const lock = handed?.lock ?? (await takeLock(options.dataDir))
+  if (lock === undefined) {
+    await agent.close()
+    return false
+  }
   await agent.reconcile()
-  let idleSince = Date.now()
-  const server = await listen(options.dataDir, socket => {
-    idleSince = Date.now()
-    serve(socket, agent)
-  })
+  const serving: Serving = { agent, stats: new Stats(), lock, lastRequest: Date.now(), stop: reason => void stop(reason) }
+  const server = await listen(options.dataDir, socket => serve(socket, serving))
   const watchers = watchNamespaces(agent)
+  const idleMs = options.idleSeconds * 1000
   const timer = setInterval(
     () => {
       void agent.sweep()
-      if (agent.links > 0) idleSince = Date.now()
-      else if (options.idleSeconds > 0 && Date.now() - idleSince >= options.idleSeconds * 1000) void stop('idle')
+      agent.trim()
+      if (idleMs === 0 || Date.now() - serving.lastRequest < idleMs) return
+      if (agent.hasLinks) serving.lastRequest = Date.now()
+      else void stop('idle')
     },
-    Math.min(SWEEP_MS, Math.max(options.idleSeconds, 1) * 1000),
+    Math.min(SWEEP_MS, idleMs || SWEEP_MS),
   )
   const stop = async (reason: string) => {
     log('agent ends', { reason })
     clearInterval(timer)
     for (const watcher of watchers) watcher.close()
-    rmSync(socketPath(options.dataDir), { force: true })
+    if (reason !== HANDED_OVER) rmSync(socketPath(options.dataDir), { force: true })
     await new Promise(resolve => server.close(resolve)) // requests under way are answered first
     await agent.close()
     closeSync(lock)
@@ -53,6 +65,35 @@ export async function runAgent(options: AgentOptions): Promise<boolean> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal))
   log('agent serves', { dataDir: options.dataDir, ...agent.status() })
   return true
+}
+
+interface Serving {
+  agent: Agent
+  stats: Stats
+  /** Descriptor of the lock file. */
+  lock: number
+  /** ms since the epoch. */
+  lastRequest: number
+  stop(reason: string): void
+}
+
+/** Lock and wires of the agent that runs, which ends; undefined when none runs. */
+async function takeOver(dataDir: string): Promise<{ lock: number; wires: (HandedWire & Ends)[] } | undefined> {
+  const path = handoverPath(dataDir)
+  rmSync(path, { force: true })
+  const listening = listenForFds(path)
+  try {
+    await ask(dataDir, { op: 'handover', socket: path }) // answered when all is sent, so that nothing below waits
+    const messages = [...receiveFds(listening)].map(({ text, fds }) => ({ ...(JSON.parse(text) as Handed), fds }))
+    const lock = messages.find(({ wire }) => wire === undefined)!.fds[0]!
+    return { lock, wires: messages.flatMap(({ wire, fds }) => (wire ? [{ ...wire, podFd: fds[0]!, hostFd: fds[1]! }] : [])) }
+  } catch (error) {
+    if (!noAgent(error)) throw error
+    return undefined
+  } finally {
+    closeSync(listening)
+    rmSync(path, { force: true })
+  }
 }
 
 /** The kernel drops the lock with its holder, however it ends. One that is about to end is waited for; one that answers is left alone. */
@@ -90,7 +131,8 @@ function listen(dataDir: string, serve: (socket: Socket) => void): Promise<Serve
   })
 }
 
-function serve(socket: Socket, agent: Agent): void {
+function serve(socket: Socket, serving: Serving): void {
+  serving.lastRequest = Date.now()
   let received = ''
   socket.setEncoding('utf8')
   socket.on('error', () => socket.destroy())
@@ -99,30 +141,52 @@ function serve(socket: Socket, agent: Agent): void {
     for (let end = received.indexOf('\n'); end >= 0; end = received.indexOf('\n')) {
       const line = received.slice(0, end)
       received = received.slice(end + 1)
-      const answer = await respond(agent, line)
+      const answer = await respond(serving, line)
       if (!socket.destroyed) socket.write(`${JSON.stringify(answer)}\n`)
     }
   })
 }
 
-async function respond(agent: Agent, line: string): Promise<Answer> {
+async function respond(serving: Serving, line: string): Promise<Answer> {
   try {
-    const request = JSON.parse(line) as Request
-    switch (request.op) {
-      case 'apply':
-        return { ok: true, plan: await agent.apply(request.plan) }
-      case 'remove':
-        await agent.remove(request.attachment)
-        return { ok: true }
-      case 'status':
-        return { ok: true, ...agent.status() }
-      case 'list':
-        return { ok: true, links: agent.list() }
-    }
+    return { ok: true, ...(await perform(serving, JSON.parse(line) as Request)) }
   } catch (error) {
     log('request failed', { error: (error as Error).message })
     const { code, msg, details } = toErrorJson(kernelError(error), '')
     return { ok: false, error: { code, msg, details } }
+  }
+}
+
+async function perform({ agent, stats, lock, stop }: Serving, request: Request): Promise<object> {
+  switch (request.op) {
+    case 'apply':
+      return timed(stats, 'ADD', request.started, async () => ({ plan: await agent.apply(request.plan) }))
+    case 'remove':
+      return timed(stats, 'DEL', request.started, async () => {
+        await agent.remove(request.attachment)
+        return {}
+      })
+    case 'status':
+      return agent.status()
+    case 'list':
+      return { links: agent.list() }
+    case 'stats':
+      return { verbs: stats }
+    case 'handover':
+      await agent.handOver(request.socket, lock)
+      setImmediate(() => stop(HANDED_OVER))
+      return {}
+  }
+}
+
+async function timed<T>(stats: Stats, verb: 'ADD' | 'DEL', started: number, body: () => Promise<T>): Promise<T> {
+  try {
+    const result = await body()
+    stats.record(verb, started)
+    return result
+  } catch (error) {
+    stats.record(verb, started, kernelError(error).code)
+    throw error
   }
 }
 

@@ -9,7 +9,11 @@ const VERSION = process.env.TUNLINK_VERSION ?? 'from source'
 const HELP = `tunlink ${VERSION}: a CNI plugin that gives a pod a true point-to-point link (a TUN device)
 
 Run by a container runtime with CNI_COMMAND set, it is the plugin. Otherwise:
-  tunlink agent [--data-dir DIR] [--idle-exit SECONDS]   keep the wires of the links whose far end is the node
+  tunlink agent [--data-dir DIR] [OPTION...]             keep the wires of the links whose far end is the node
+      --idle-exit SECONDS        end when there was no link for so long; 0, the default: never
+      --replace                  take the place of an agent that runs, and its wires, without losing a packet
+      --wire io_uring|epoll      how packets are passed; default: io_uring where it is allowed and Linux is 6.7 or later
+      --spin MICROSECONDS        look for more packets for so long before sleeping: less latency for more CPU; default 0
   tunlink status [--data-dir DIR]                        the agent's state, as JSON
   tunlink ls [--data-dir DIR]                            the links on record, a line each
   tunlink show NETWORK CONTAINERID IFNAME [--data-dir DIR]   one link's plan and counters, as JSON
@@ -29,7 +33,9 @@ export async function runCommand(argv: string[]): Promise<number> {
       return 0
     case 'agent': {
       const { runAgent } = await import('../agent/server.ts')
-      if (await runAgent({ dataDir, workerEntry: __filename, idleSeconds: Number(values['idle-exit']) })) return 0
+      const { 'idle-exit': idle, replace, spin, wire } = values
+      const options = { dataDir, idleSeconds: amount('--idle-exit', idle), replace }
+      if (await runAgent({ ...options, wires: { entry: __filename, spin: amount('--spin', spin), mode: wireMode(wire) } })) return 0
       process.stderr.write(`Another agent serves ${dataDir} already\n`)
       return 0
     }
@@ -60,6 +66,9 @@ function parseCommandLine(argv: string[]) {
       options: {
         'data-dir': { type: 'string', default: '/run/tunlink' },
         'idle-exit': { type: 'string', default: '0' },
+        replace: { type: 'boolean', default: false },
+        spin: { type: 'string', default: '0' },
+        wire: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },
         version: { type: 'boolean', short: 'v', default: false },
       },
@@ -68,6 +77,19 @@ function parseCommandLine(argv: string[]) {
     process.stderr.write(`${(error as Error).message}\n`)
     process.exit(2)
   }
+}
+
+function amount(option: string, text: string): number {
+  const value = Number(text)
+  if (text !== '' && Number.isInteger(value) && value >= 0) return value
+  process.stderr.write(`${option} must be a whole number, not "${text}"\n`)
+  process.exit(2)
+}
+
+function wireMode(text: string | undefined): 'io_uring' | 'epoll' | undefined {
+  if (text === undefined || text === 'io_uring' || text === 'epoll') return text
+  process.stderr.write(`--wire must be io_uring or epoll, not "${text}"\n`)
+  process.exit(2)
 }
 
 async function status(dataDir: string): Promise<number> {

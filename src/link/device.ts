@@ -66,23 +66,29 @@ function groupByDestination(routes: Route[]): Route[][] {
   return [...groups.values()]
 }
 
-/** Removes the device `ifname` if it is there and ours; true when it was. */
+/** Removes the device `ifname` if it is there and ours, and waits until the kernel has forgotten it; true when it was. */
 export function removeDevice(netlink: NetlinkSocket, ifname: string, attachment: Attachment): boolean {
-  let link: Link
+  const index = findDevice(netlink, ifname, attachment)
+  if (index === undefined) return false
   try {
-    link = linkGet(netlink, ifname)
-  } catch (error) {
-    if (isGone(error)) return false
-    throw error
-  }
-  const ours = link.kind === 'tun' && (link.alias === undefined || link.alias === linkAlias(attachment))
-  if (!ours) return false
-  try {
-    linkDelete(netlink, link.index)
+    linkDelete(netlink, index)
   } catch (error) {
     if (!isGone(error)) throw error
   }
   return true
+}
+
+/** The index of the device `ifname` if it is there and ours. */
+export function findDevice(netlink: NetlinkSocket, ifname: string, attachment: Attachment): number | undefined {
+  let link: Link
+  try {
+    link = linkGet(netlink, ifname)
+  } catch (error) {
+    if (isGone(error)) return undefined
+    throw error
+  }
+  const ours = link.kind === 'tun' && (link.alias === undefined || link.alias === linkAlias(attachment))
+  return ours ? link.index : undefined
 }
 
 export const isGone = (error: unknown) => ['ENODEV', 'ENOENT', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? '')

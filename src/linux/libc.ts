@@ -13,7 +13,8 @@ export const errno = (): number => koffi.errno()
 /** `length` bytes of memory at `address` (from mmap), shared, not copied. */
 export const view = (address: number | bigint, length: number): ArrayBuffer => koffi.view(BigInt(address), length)
 
-function checked(name: string, args: string[]) {
+/** A libc function that throws SyscallError instead of returning -1. */
+export function checked(name: string, args: string[]) {
   const call = func(name, 'int', args)
   return (...values: unknown[]): number => {
     const result = call(...values) as number

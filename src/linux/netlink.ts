@@ -101,15 +101,18 @@ export interface Request {
 
 /** A netlink socket of the network namespace in which it was opened. */
 export class NetlinkSocket implements Disposable {
-  readonly #fd: number
+  readonly fd: number
   readonly #reply = Buffer.alloc(65536)
+  /** Sequence numbers that an acknowledgement is due for, and the first of their batch. */
+  readonly #waiting = new Set<number>()
+  #first = 0
   #seq = 0
-  #open = true
+  isOpen = true
 
   constructor(protocol: number = uapi.NETLINK_ROUTE) {
-    this.#fd = socket(uapi.AF_NETLINK, uapi.SOCK_RAW | uapi.SOCK_CLOEXEC, protocol)
+    this.fd = socket(uapi.AF_NETLINK, uapi.SOCK_RAW | uapi.SOCK_CLOEXEC, protocol)
     for (const option of [uapi.NETLINK_CAP_ACK, uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK])
-      setsockopt(this.#fd, uapi.SOL_NETLINK, option, ONE, 4)
+      setsockopt(this.fd, uapi.SOL_NETLINK, option, ONE, 4)
   }
 
   /** Sends one request and waits for its acknowledgement. Throws NetlinkError. */
@@ -119,24 +122,34 @@ export class NetlinkSocket implements Disposable {
 
   /** Sends requests in one datagram and waits for every acknowledgement. Throws the first NetlinkError. */
   requestBatch(requests: Request[]): void {
-    const first = this.#seq + 1
-    const waiting = new Set<number>()
+    this.#send(this.prepare(requests))
+    this.awaitAcknowledgements()
+  }
+
+  /** The datagram that requestBatch() sends, for who sends it otherwise; then awaitAcknowledgements() is due. */
+  prepare(requests: Request[]): Buffer {
+    this.#first = this.#seq + 1
+    this.#waiting.clear()
     const datagram = requests.map(request => {
       const seq = ++this.#seq
-      if (!request.silent) waiting.add(seq)
+      if (!request.silent) this.#waiting.add(seq)
       return message(request.type, uapi.NLM_F_REQUEST | (request.silent ? 0 : uapi.NLM_F_ACK) | request.flags, seq, request.body)
     })
-    this.#send(Buffer.concat(datagram))
+    return Buffer.concat(datagram)
+  }
+
+  /** Throws the first NetlinkError among the answers to the requests last prepared. */
+  awaitAcknowledgements(): void {
     let failure: unknown
-    while (waiting.size > 0) {
+    while (this.#waiting.size > 0) {
       for (const reply of this.#receive()) {
-        if (reply.seq < first || reply.type !== uapi.NLMSG_ERROR) continue
-        const expected = waiting.delete(reply.seq)
+        if (reply.seq < this.#first || reply.type !== uapi.NLMSG_ERROR) continue
+        const expected = this.#waiting.delete(reply.seq)
         try {
           acknowledge(reply)
         } catch (error) {
           failure ??= error
-          if (!expected) waiting.clear() // a batch refused as a whole: at its silent first message
+          if (!expected) this.#waiting.clear() // a batch refused as a whole: at its silent first message
         }
       }
     }
@@ -161,15 +174,15 @@ export class NetlinkSocket implements Disposable {
   }
 
   #send(bytes: Buffer): void {
-    send(this.#fd, bytes, bytes.length, 0)
+    send(this.fd, bytes, bytes.length, 0)
   }
 
   #receive(): Message[] {
-    return messages(this.#reply.subarray(0, recv(this.#fd, this.#reply, this.#reply.length, 0)))
+    return messages(this.#reply.subarray(0, recv(this.fd, this.#reply, this.#reply.length, 0)))
   }
 
   [Symbol.dispose](): void {
-    if (this.#open) closeSync(this.#fd)
-    this.#open = false
+    if (this.isOpen) closeSync(this.fd)
+    this.isOpen = false
   }
 }

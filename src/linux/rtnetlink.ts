@@ -1,6 +1,6 @@
 /** The `ip` commands this program needs: see rtnetlink(7). */
 import { formatAddress, parseAddress, parseCidr } from './inet.ts'
-import { attribute, attributes, type NetlinkSocket, nested, u32 } from './netlink.ts'
+import { attribute, attributes, type NetlinkSocket, nested, type Request, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 
 /** An address on a link. With `peer`, `prefix` is the peer's: `local peer PEER/PREFIX`. */
@@ -49,6 +49,17 @@ function address(value: string): { family: number; bytes: Buffer } {
 export function linkGet(netlink: NetlinkSocket, name: string): Link {
   const [reply] = netlink.get(uapi.RTM_GETLINK, 0, uapi.ifinfomsg.encode({}), attribute(uapi.IFLA_IFNAME, text(name)))
   return decodeLink(reply!)
+}
+
+/** True while a device has this index. Waits for whoever changes links meanwhile. */
+export function linkExists(netlink: NetlinkSocket, index: number): boolean {
+  try {
+    netlink.get(uapi.RTM_GETLINK, 0, uapi.ifinfomsg.encode({ index }))
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENODEV') return false
+    throw error
+  }
 }
 
 /** mtu of the device with this index, in bytes. */
@@ -108,10 +119,13 @@ export function linkSet(
   netlink.request(uapi.RTM_NEWLINK, 0, ...body)
 }
 
-/** ip link delete dev INDEX */
+/** ip link delete dev INDEX: takes the kernel's grace period, some 20 ms; LinkDeleter does not wait for it. */
 export function linkDelete(netlink: NetlinkSocket, index: number): void {
-  netlink.request(uapi.RTM_DELLINK, 0, uapi.ifinfomsg.encode({ index }))
+  netlink.requestBatch([linkDeletion(index)])
 }
+
+/** The request that deletes a link. */
+export const linkDeletion = (index: number): Request => ({ type: uapi.RTM_DELLINK, flags: 0, body: [uapi.ifinfomsg.encode({ index })] })
 
 /** ip address add LOCAL [peer PEER]/PREFIX dev INDEX */
 export function addressAdd(netlink: NetlinkSocket, index: number, { local, peer, prefix }: Address): void {

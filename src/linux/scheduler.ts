@@ -19,15 +19,22 @@ export function setRealtime(realtime: boolean): boolean {
   return setScheduler(0, realtime ? SCHED_RR | SCHED_RESET_ON_FORK : SCHED_OTHER, parameters) === 0
 }
 
+export interface Waiting {
+  run: number
+  delay: number
+  waits: number
+}
+
 /** How long a thread was ready to run and had no CPU. */
 export class RunDelay implements Disposable {
   readonly #fd = openSync('/proc/thread-self/schedstat', 'r')
   readonly #text = Buffer.alloc(64)
 
-  /** Milliseconds since the thread that made this began. */
-  read(): number {
+  /** Since the thread that made this began: how long it has run and how long it has waited to run, in ms, and how often it got a CPU. */
+  read(): Waiting {
     const length = readSync(this.#fd, this.#text, 0, this.#text.length, 0)
-    return Number(this.#text.toString('latin1', 0, length).split(' ')[1]) / 1e6
+    const [run, delay, waits] = this.#text.toString('latin1', 0, length).split(' ')
+    return { run: Number(run) / 1e6, delay: Number(delay) / 1e6, waits: Number(waits) }
   }
 
   [Symbol.dispose](): void {

@@ -104,10 +104,12 @@ export const CLONE_NEWNET = 0x40000000
 
 // <sys/socket.h>, <sys/file.h>
 export const AF_UNSPEC = 0
+export const AF_UNIX = 1
 export const AF_INET = 2
 export const AF_INET6 = 10
 export const AF_NETLINK = 16
 export const SOCK_RAW = 3
+export const SOCK_SEQPACKET = 5
 export const SOCK_CLOEXEC = 0o2000000
 export const SOL_NETLINK = 270
 export const LOCK_EX = 2

@@ -70,7 +70,7 @@ function returnLease(context: Context): void {
 
 async function applyPlan({ conf }: Context, plan: LinkPlan): Promise<LinkPlan> {
   if (plan.farEnd === 'host') {
-    const answer = await askOrSpawn(conf.dataDir, conf.agent, { op: 'apply', plan })
+    const answer = await askOrSpawn(conf.dataDir, conf.agent, { op: 'apply', plan, started: performance.timeOrigin })
     return answer.plan as LinkPlan
   }
   const { apply } = await import('../link/apply.ts')

@@ -12,18 +12,16 @@ export async function del(context: Context): Promise<void> {
   else if (conf.ipam === undefined || conf.ipam.type === BUILT_IN_IPAM) release(conf.dataDir, conf.name, attachment)
 }
 
-/** By the agent, which holds the descriptors of a wire; here when there is no wire or no agent. */
+/** By the agent, if one runs: it holds the descriptors of a wire, and need not wait for the kernel's grace period as this process must. */
 export async function removeLink(dataDir: string, attachment: ReturnType<typeof attachmentOf>): Promise<void> {
   const plan = recordRead(dataDir, attachment)
   if (plan === undefined) return recordRemove(dataDir, attachment)
-  if (plan.farEnd === 'host') {
-    try {
-      await ask(dataDir, { op: 'remove', attachment })
-      return
-    } catch (error) {
-      if (!noAgent(error)) throw error
-    }
+  try {
+    await ask(dataDir, { op: 'remove', attachment, started: performance.timeOrigin })
+    return
+  } catch (error) {
+    if (!noAgent(error)) throw error
   }
   const { remove } = await import('../link/remove.ts')
-  remove(dataDir, plan)
+  await remove(dataDir, plan)
 }

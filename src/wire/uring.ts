@@ -22,7 +22,7 @@ import * as uring from '../linux/io-uring.ts'
 import { BYTES, COUNTER_FIELDS, DROPS, PACKETS } from './shared.ts'
 
 /** Packets in flight per direction: a power of two. Fewer cost packets per second, more delay other links. */
-export const BUFFERS = 8
+export const BUFFERS = 16
 const BUFFER_BYTES = 65536 + 256 // the largest GSO packet and its virtio_net_hdr
 const BUFFER_STRIDE = 17 * 4096
 const RING_BYTES = 4096 // a buffer ring is page-aligned

@@ -1,0 +1,31 @@
+/** How long ADD and DEL took, from the start of the plugin's process to the answer, and how they failed: a Prometheus histogram each. */
+
+/** Upper bounds of the buckets, in seconds. */
+const LE = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
+
+export class Stats {
+  readonly #verbs = { ADD: new Histogram(), DEL: new Histogram() }
+
+  /** `started` in ms since the epoch; `code` is the CNI code of a failure. */
+  record(verb: 'ADD' | 'DEL', started: number, code?: number): void {
+    this.#verbs[verb].record((Date.now() - started) / 1000, code)
+  }
+
+  /** `counts` has one more entry than `le`, for what was slower than all; not cumulative. */
+  toJSON() {
+    return this.#verbs
+  }
+}
+
+class Histogram {
+  readonly seconds = { le: LE, counts: Array.from({ length: LE.length + 1 }, () => 0), sum: 0, count: 0 }
+  readonly errors: Record<string, number> = {}
+
+  record(seconds: number, code: number | undefined): void {
+    const bucket = LE.findIndex(bound => seconds <= bound)
+    this.seconds.counts[bucket < 0 ? LE.length : bucket]!++
+    this.seconds.sum += seconds
+    this.seconds.count++
+    if (code !== undefined) this.errors[code] = (this.errors[code] ?? 0) + 1
+  }
+}

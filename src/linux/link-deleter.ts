@@ -1,0 +1,104 @@
+/**
+ * Deletes links without waiting for the kernel's grace period.
+ *
+ * RTM_DELLINK takes a link out of every table, announces that it is gone, and then waits some 20 ms (rcu_barrier in netdev_run_todo) before
+ * send(2) returns. Nobody can see the link in that time, and the caller need not wait either: the request is sent by a thread of the
+ * kernel (IOSQE_ASYNC), many at a time, while this one looks whether the link is still there.
+ */
+import { setImmediate } from 'node:timers/promises'
+import { IORING_OP_SEND, IOSQE_ASYNC, IoUring, SQE_ADDR, SQE_FD, SQE_LEN, SQE_USER_DATA } from './io-uring.ts'
+import { addressOf } from './libc.ts'
+import type { NetlinkSocket } from './netlink.ts'
+import { linkDeletion, linkExists } from './rtnetlink.ts'
+
+/** A link to delete. Both sockets are of its network namespace and belong to the deleter from now on: one is busy while the other looks. */
+export interface DoomedLink {
+  index: number
+  netlink: NetlinkSocket
+  probe: NetlinkSocket
+}
+
+const MAX_IN_FLIGHT = 256
+const REAP_MS = 20
+
+export class LinkDeleter implements Disposable {
+  readonly #ring = new IoUring(MAX_IN_FLIGHT, 2 * MAX_IN_FLIGHT)
+  /** By user_data. The bytes must live until they are sent. */
+  readonly #inFlight = new Map<number, { link: DoomedLink; bytes: Buffer }>()
+  #next = 0
+  #timer: NodeJS.Timeout | undefined
+
+  /** Resolves when the link is gone. Throws NetlinkError when the kernel refuses; a link that is gone already is no error. */
+  async delete(link: DoomedLink): Promise<void> {
+    try {
+      while (!this.#send(link)) await setImmediate()
+      while (linkExists(link.probe, link.index)) {
+        this.#reap()
+        if (!this.#isInFlight(link)) return link.netlink.awaitAcknowledgements()
+        await setImmediate()
+      }
+    } finally {
+      if (!this.#isInFlight(link)) link.netlink[Symbol.dispose]()
+      link.probe[Symbol.dispose]()
+    }
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer)
+    this.#ring[Symbol.dispose]()
+  }
+
+  /** False when too many are in flight. */
+  #send(link: DoomedLink): boolean {
+    this.#reap()
+    if (this.#inFlight.size >= MAX_IN_FLIGHT) return false
+    const at = this.#ring.next()
+    if (at < 0) return false
+    const bytes = link.netlink.prepare([linkDeletion(link.index)])
+    const userData = this.#next
+    this.#next = (this.#next + 1) | 0
+    this.#inFlight.set(userData, { link, bytes })
+    const { sqes } = this.#ring
+    const address = addressOf(bytes)
+    sqes[at] = IORING_OP_SEND | (IOSQE_ASYNC << 8)
+    sqes[at + SQE_FD] = link.netlink.fd
+    sqes[at + SQE_ADDR] = address | 0
+    sqes[at + SQE_ADDR + 1] = address / 0x1_0000_0000
+    sqes[at + SQE_LEN] = bytes.length
+    sqes[at + SQE_USER_DATA] = userData
+    this.#ring.submit(0)
+    this.#timer ??= setTimeout(() => this.#reapLater(), REAP_MS)
+    return true
+  }
+
+  #isInFlight(link: DoomedLink): boolean {
+    for (const flight of this.#inFlight.values()) if (flight.link === link) return true
+    return false
+  }
+
+  /** Takes note of what has been sent. Its socket is the caller's to close while the probe is open, ours otherwise. */
+  #reap(): void {
+    this.#ring.submit(0)
+    this.#ring.reap(userData => {
+      const { link } = this.#inFlight.get(userData)!
+      this.#inFlight.delete(userData)
+      if (!link.probe.isOpen) link.netlink[Symbol.dispose]()
+      return true
+    })
+  }
+
+  #reapLater(): void {
+    this.#reap()
+    this.#timer = this.#inFlight.size === 0 ? undefined : setTimeout(() => this.#reapLater(), REAP_MS)
+  }
+}
+
+/** linkDelete() in the shape of LinkDeleter.delete(): waits for the grace period. */
+export async function deleteAndWait({ index, netlink, probe }: DoomedLink): Promise<void> {
+  try {
+    if (linkExists(probe, index)) netlink.requestBatch([linkDeletion(index)])
+  } finally {
+    netlink[Symbol.dispose]()
+    probe[Symbol.dispose]()
+  }
+}
