@@ -1,5 +1,4 @@
 /** Agent protocol: one JSON line per request and per answer, over the unix socket `<dataDir>/agent.sock` (mode 0600). */
-import { join } from 'node:path'
 import type { Attachment, LinkPlan } from '../link/plan.ts'
 
 /** `started` is when the plugin began, in ms since the epoch. */
@@ -24,7 +23,7 @@ export interface HandedWire {
   netns: string
 }
 
-export const socketPath = (dataDir: string) => join(dataDir, 'agent.sock')
-export const handoverPath = (dataDir: string) => join(dataDir, 'handover.sock')
-export const logPath = (dataDir: string) => join(dataDir, 'agent.log')
-export const lockPath = (dataDir: string) => join(dataDir, 'agent.lock')
+export const socketPath = (dataDir: string) => `${dataDir}/agent.sock`
+export const handoverPath = (dataDir: string) => `${dataDir}/handover.sock`
+export const logPath = (dataDir: string) => `${dataDir}/agent.log`
+export const lockPath = (dataDir: string) => `${dataDir}/agent.lock`

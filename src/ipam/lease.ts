@@ -8,7 +8,6 @@
  * crash at any point leaves nothing that release() or collect() would not find, and neither looks at anybody else's lease.
  */
 import { appendFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { CniError, CODE } from '../cni/error.ts'
 import { asFileName } from '../fnv.ts'
 import { parseAddress, parseCidr } from '../linux/inet.ts'
@@ -29,11 +28,11 @@ export interface Lease {
   dns?: Dns
 }
 
-const networkDir = (dataDir: string, network: string) => join(dataDir, 'ipam', network)
-const ownersDir = (dataDir: string, network: string) => join(networkDir(dataDir, network), '.owners')
+const networkDir = (dataDir: string, network: string) => `${dataDir}/ipam/${network}`
+const ownersDir = (dataDir: string, network: string) => `${networkDir(dataDir, network)}/.owners`
 
 function ownerFile(dataDir: string, network: string, { containerID, ifname }: Owner): string {
-  return join(ownersDir(dataDir, network), asFileName(`${containerID}:${ifname}`))
+  return `${ownersDir(dataDir, network)}/${asFileName(`${containerID}:${ifname}`)}`
 }
 
 /**
@@ -87,10 +86,10 @@ function take(directory: string, file: string, owner: Owner, pool: Pool, set: Ra
   for (const { value, range } of candidates(pool, set, wish, `${owner.containerID}:${owner.ifname}`)) {
     const address = toAddress(value, range.family)
     // Looking first keeps the owner's file, and so release(), short when the pool is nearly full; link() decides all the same.
-    if (existsSync(join(directory, address))) continue
+    if (existsSync(`${directory}/${address}`)) continue
     appendFileSync(file, `${address}\n`)
     try {
-      linkSync(file, join(directory, address))
+      linkSync(file, `${directory}/${address}`)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue
       throw error
@@ -115,7 +114,7 @@ function releaseFile(directory: string, file: string): void {
   const inode = statSync(file, { throwIfNoEntry: false })?.ino
   if (inode === undefined) return
   for (const address of addressesIn(file)) {
-    const path = join(directory, address)
+    const path = `${directory}/${address}`
     if (statSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path, { force: true })
   }
   rmSync(file, { force: true })
@@ -134,7 +133,7 @@ export function leaseOf(dataDir: string, network: string, owner: Owner): string[
   const inode = statSync(file, { throwIfNoEntry: false })?.ino
   if (inode === undefined) return undefined
   const held = addressesIn(file).filter(
-    address => statSync(join(networkDir(dataDir, network), address), { throwIfNoEntry: false })?.ino === inode,
+    address => statSync(`${networkDir(dataDir, network)}/${address}`, { throwIfNoEntry: false })?.ino === inode,
   )
   return held.length > 0 ? held : undefined
 }
@@ -144,7 +143,7 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
   const directory = ownersDir(dataDir, network)
   const keep = new Set(valid.map(owner => ownerFile(dataDir, network, owner)))
   for (const name of list(directory)) {
-    if (!keep.has(join(directory, name))) releaseFile(networkDir(dataDir, network), join(directory, name))
+    if (!keep.has(`${directory}/${name}`)) releaseFile(networkDir(dataDir, network), `${directory}/${name}`)
   }
   collectOrphans(networkDir(dataDir, network), directory)
 }
@@ -154,8 +153,8 @@ function collectOrphans(directory: string, owners: string): void {
   const inode = (path: string) => statSync(path, { throwIfNoEntry: false })?.ino
   const addresses = list(directory)
     .filter(name => parseAddress(name) !== undefined)
-    .map(name => ({ path: join(directory, name), ino: inode(join(directory, name)) }))
-  const owned = new Set(list(owners).map(name => inode(join(owners, name))))
+    .map(name => ({ path: `${directory}/${name}`, ino: inode(`${directory}/${name}`) }))
+  const owned = new Set(list(owners).map(name => inode(`${owners}/${name}`)))
   for (const { path, ino } of addresses) {
     if (!owned.has(ino) && inode(path) === ino) rmSync(path, { force: true })
   }

@@ -1,15 +1,14 @@
 /** Records: one file per attachment holding its plan, written before the kernel is touched, removed after the link is gone. */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import { asFileName } from '../fnv.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
 
-const directory = (dataDir: string) => join(dataDir, 'links')
+const directory = (dataDir: string) => `${dataDir}/links`
 
 /** ":" can be in neither part, so two attachments never share a file; a name too long for a file becomes its hash. */
 const fileName = ({ containerID, ifname }: Attachment) => `${asFileName(`${containerID}:${ifname}`)}.json`
 
-const path = (dataDir: string, attachment: Attachment) => join(directory(dataDir), attachment.network, fileName(attachment))
+const path = (dataDir: string, attachment: Attachment) => `${directory(dataDir)}/${attachment.network}/${fileName(attachment)}`
 
 /** Derived, as a runtime never has two calls on one attachment at a time: a writer killed half-way leaves a file that is found again. */
 const temporary = (file: string) => `${file}.tmp`
@@ -17,7 +16,7 @@ const temporary = (file: string) => `${file}.tmp`
 /** Writes atomically: a reader sees the whole plan or none. */
 export function recordWrite(dataDir: string, plan: LinkPlan): void {
   const file = path(dataDir, plan)
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+  mkdirSync(`${directory(dataDir)}/${plan.network}`, { recursive: true, mode: 0o700 })
   writeFileSync(temporary(file), JSON.stringify(plan), { mode: 0o600 })
   renameSync(temporary(file), file)
 }
@@ -34,17 +33,17 @@ export function recordRemove(dataDir: string, attachment: Attachment): void {
 
 /** Removes what writers killed half-way have left. For GC, which no other call runs beside. */
 export function recordCollect(dataDir: string, network: string): void {
-  const networkDir = join(directory(dataDir), network)
-  for (const name of list(networkDir).filter(name => name.endsWith('.tmp'))) rmSync(join(networkDir, name), { force: true })
+  const networkDir = `${directory(dataDir)}/${network}`
+  for (const name of list(networkDir).filter(name => name.endsWith('.tmp'))) rmSync(`${networkDir}/${name}`, { force: true })
 }
 
 /** All records, of one network if named. */
 export function recordList(dataDir: string, network?: string): LinkPlan[] {
   const networks = network === undefined ? list(directory(dataDir)) : [network]
   return networks.flatMap(name =>
-    list(join(directory(dataDir), name))
+    list(`${directory(dataDir)}/${name}`)
       .filter(file => file.endsWith('.json'))
-      .map(file => read(join(directory(dataDir), name, file)))
+      .map(file => read(`${directory(dataDir)}/${name}/${file}`))
       .filter(plan => plan !== undefined),
   )
 }

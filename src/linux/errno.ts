@@ -1,7 +1,6 @@
-import { getSystemErrorMap } from 'node:util'
-
 /** The name and text of an errno, such as ["EEXIST", "file already exists"]. */
 export function errnoName(errno: number): [string, string] {
+  const { getSystemErrorMap } = process.getBuiltinModule('node:util') // loaded for an error alone: it costs a millisecond
   return getSystemErrorMap().get(-errno) ?? EXTRA[errno] ?? [`errno ${errno}`, 'unknown error']
 }
 

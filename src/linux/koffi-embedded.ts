@@ -6,11 +6,11 @@
  * and not mounted noexec, so that neither a read-only root nor a noexec /tmp is in the way.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+
 import addonBase64 from 'koffi-addon'
 
 const O_TMPFILE = 0o20200000 // <asm-generic/fcntl.h>, includes O_DIRECTORY
-const DIRECTORIES = ['/dev/shm', '/run', dirname(process.execPath), '/var/tmp', '/tmp']
+const DIRECTORIES = ['/dev/shm', '/run', process.execPath.slice(0, process.execPath.lastIndexOf('/') + 1), '/var/tmp', '/tmp']
 
 function loadFrom(directory: string, bytes: Buffer): unknown {
   const fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o700)

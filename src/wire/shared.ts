@@ -4,6 +4,9 @@
  * thread that replaces a dead one finds in here all that it needs.
  */
 
+/** The first argument of a wire's thread. */
+export const WIRE_THREAD = 'wire-thread'
+
 /** Wires of one thread. */
 export const MAX_WIRES = 4096
 

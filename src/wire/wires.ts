@@ -12,7 +12,7 @@ const RESTART_MS = 50
 const MAX_THREADS = 4
 
 export interface WiresOptions {
-  /** The script that a worker thread runs: it must call workerMain(). */
+  /** The script that a worker thread runs: it must call workerMain() when its first argument is WIRE_THREAD. */
   entry: string | URL
   /** A device of this wire is gone; the wire is still to be removed. */
   onGone(id: string): void
@@ -194,7 +194,7 @@ class WireThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(this.#entry, { workerData: this.#shared })
+    const worker = new Worker(this.#entry, { argv: [table.WIRE_THREAD], workerData: this.#shared })
     worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
     worker.on('error', error => process.stderr.write(`A wire's thread failed and is started again: ${error.message}\n`))
     worker.on('exit', () => {
