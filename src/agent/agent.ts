@@ -61,10 +61,10 @@ export class Agent {
     await this.sweep()
   }
 
-  /** A descriptor opened inside a namespace pins it: let go of those whose path has vanished. */
-  async sweep(): Promise<void> {
+  /** A descriptor opened inside a namespace pins it: let go of those whose path, or whose path of this file name, has vanished. */
+  async sweep(name?: string): Promise<void> {
     for (const [id, netns] of this.#netns) {
-      if (existsSync(netns)) continue
+      if ((name !== undefined && !netns.endsWith(`/${name}`)) || existsSync(netns)) continue
       log('namespace gone, wire closed', { link: id, netns })
       await this.#close(id)
     }

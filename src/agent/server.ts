@@ -193,7 +193,7 @@ async function timed<T>(stats: Stats, verb: 'ADD' | 'DEL', started: number, body
 /** Where runtimes bind their network namespaces. */
 function watchNamespaces(agent: Agent) {
   try {
-    return [watch('/run/netns', event => event === 'rename' && void agent.sweep())]
+    return [watch('/run/netns', (event, name) => event === 'rename' && void agent.sweep(name ?? undefined))]
   } catch {
     return [] // no such directory yet: the sweep by time still sees what vanishes
   }

@@ -1,8 +1,8 @@
 /** One TUN device of a link: made, configured, looked at, in the network namespace that the caller has entered or holds sockets of. */
-import { closeSync } from 'node:fs'
+import { closeSync, existsSync } from 'node:fs'
 import type { NetlinkSocket } from '../linux/netlink.ts'
-import { addressAdd, type Link, linkDelete, linkGet, linkSet, type Route, routeAdd, routeAddEcmp } from '../linux/rtnetlink.ts'
-import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
+import { addressAddition, ecmpAddition, type Link, linkChange, linkDelete, linkGet, type Route, routeAddition } from '../linux/rtnetlink.ts'
+import { sysctlSet } from '../linux/sysctl.ts'
 import { createTun, setOffloads } from '../linux/tun.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
 
@@ -39,18 +39,28 @@ export function createDevice(netlink: NetlinkSocket, plan: LinkPlan, end: EndPla
  */
 export function configureDevice(netlink: NetlinkSocket, index: number, plan: LinkPlan, end: EndPlan): void {
   configureIPv6(end)
-  linkSet(netlink, index, { mtu: plan.mtu, txQLen: plan.txQLen, alias: linkAlias(plan), up: true })
-  for (const address of end.addresses) addressAdd(netlink, index, address)
-  for (const sameDestination of groupByDestination(end.routes)) {
-    if (sameDestination.length === 1) routeAdd(netlink, index, sameDestination[0]!)
-    else routeAddEcmp(netlink, index, sameDestination)
+  const link = {
+    mtu: plan.mtu,
+    txQLen: plan.txQLen,
+    alias: linkAlias(plan),
+    rpFilter: end === plan.host ? 1 : undefined, // a pod sends from its own addresses only: see guardHostEnd()
+    addrGenMode: hasIPv6() ? ADDR_GEN_MODE_NONE : undefined,
   }
+  netlink.requestBatch([
+    linkChange(index, link),
+    linkChange(index, { up: true }), // in a message of its own: of one message the kernel does this first
+    ...end.addresses.map(address => addressAddition(index, address)),
+    ...groupByDestination(end.routes).map(routes => (routes.length === 1 ? routeAddition(index, routes[0]!) : ecmpAddition(index, routes))),
+  ])
 }
 
-/** No link-local address of the kernel's own making, and addresses that outlive a link set down. A kernel without IPv6 has no such keys. */
+const ADDR_GEN_MODE_NONE = 1
+let ipv6: boolean | undefined
+const hasIPv6 = () => (ipv6 ??= existsSync('/proc/sys/net/ipv6'))
+
+/** Addresses that outlive a link set down, even where IPv6 is off by default. Both keys must be set before. */
 function configureIPv6(end: EndPlan): void {
   const key = (name: string) => ['net', 'ipv6', 'conf', end.ifname, name]
-  if (sysctlGet(key('addr_gen_mode')) !== undefined) sysctlSet(key('addr_gen_mode'), '1')
   if (!end.addresses.some(address => address.local.includes(':'))) return
   sysctlSet(key('disable_ipv6'), '0')
   sysctlSet(key('keep_addr_on_down'), '1')

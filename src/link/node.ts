@@ -20,10 +20,9 @@ export function enableForwarding(end: EndPlan): void {
 
 /**
  * A pod sends from its own addresses only. IPv4: the node's end has one route, to the pod, and strict rp_filter drops what comes
- * from elsewhere. IPv6 has no rp_filter: an nftables rule asks the same question of the same routes.
+ * from elsewhere (configureDevice() sets it). IPv6 has no rp_filter: an nftables rule asks the same question of the same routes.
  */
 export function guardHostEnd(end: EndPlan): void {
-  sysctlSet(['net', 'ipv4', 'conf', end.ifname, 'rp_filter'], '1')
   if (families(end).ipv6) withNetfilter(ensureTable)
 }
 

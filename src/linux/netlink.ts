@@ -97,14 +97,23 @@ export interface Request {
   body: Buffer[]
   /** The kernel never acknowledges this one. */
   silent?: boolean
+  /** For the error: "add address 10.0.0.1/32". */
+  doing?: string
+}
+
+/** One for all sockets: a reply is taken apart, and what is kept of it copied, before the next one is received. */
+const REPLY = Buffer.alloc(65536)
+
+function during(doing: string | undefined, cause: NetlinkError): Error {
+  if (doing === undefined || doing === '') return cause
+  return Object.assign(new Error(`${doing}: ${cause.message}`, { cause }), { code: cause.code })
 }
 
 /** A netlink socket of the network namespace in which it was opened. */
 export class NetlinkSocket implements Disposable {
   readonly fd: number
-  readonly #reply = Buffer.alloc(65536)
   /** Sequence numbers that an acknowledgement is due for, and the first of their batch. */
-  readonly #waiting = new Set<number>()
+  readonly #waiting = new Map<number, string>()
   #first = 0
   #seq = 0
   isOpen = true
@@ -115,12 +124,7 @@ export class NetlinkSocket implements Disposable {
       setsockopt(this.fd, uapi.SOL_NETLINK, option, ONE, 4)
   }
 
-  /** Sends one request and waits for its acknowledgement. Throws NetlinkError. */
-  request(type: number, flags: number, ...body: Buffer[]): void {
-    this.requestBatch([{ type, flags, body }])
-  }
-
-  /** Sends requests in one datagram and waits for every acknowledgement. Throws the first NetlinkError. */
+  /** Sends requests in one datagram and waits for every acknowledgement. Throws the first refusal: a NetlinkError, or an error with the same code that says what was being done. */
   requestBatch(requests: Request[]): void {
     this.#send(this.prepare(requests))
     this.awaitAcknowledgements()
@@ -132,24 +136,25 @@ export class NetlinkSocket implements Disposable {
     this.#waiting.clear()
     const datagram = requests.map(request => {
       const seq = ++this.#seq
-      if (!request.silent) this.#waiting.add(seq)
+      if (!request.silent) this.#waiting.set(seq, request.doing ?? '')
       return message(request.type, uapi.NLM_F_REQUEST | (request.silent ? 0 : uapi.NLM_F_ACK) | request.flags, seq, request.body)
     })
     return Buffer.concat(datagram)
   }
 
-  /** Throws the first NetlinkError among the answers to the requests last prepared. */
+  /** Throws the first refusal among the answers to the requests last prepared. */
   awaitAcknowledgements(): void {
     let failure: unknown
     while (this.#waiting.size > 0) {
       for (const reply of this.#receive()) {
         if (reply.seq < this.#first || reply.type !== uapi.NLMSG_ERROR) continue
-        const expected = this.#waiting.delete(reply.seq)
+        const doing = this.#waiting.get(reply.seq)
+        this.#waiting.delete(reply.seq)
         try {
           acknowledge(reply)
         } catch (error) {
-          failure ??= error
-          if (!expected) this.#waiting.clear() // a batch refused as a whole: at its silent first message
+          failure ??= during(doing, error as NetlinkError)
+          if (doing === undefined) this.#waiting.clear() // a batch refused as a whole: at its silent first message
         }
       }
     }
@@ -178,7 +183,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   #receive(): Message[] {
-    return messages(this.#reply.subarray(0, recv(this.fd, this.#reply, this.#reply.length, 0)))
+    return messages(REPLY.subarray(0, recv(this.fd, REPLY, REPLY.length, 0)))
   }
 
   [Symbol.dispose](): void {

@@ -105,18 +105,31 @@ function decodeTun(found: Map<number, Buffer>): NonNullable<Link['tun']> {
   return tun
 }
 
-/** ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [up] */
-export function linkSet(
-  netlink: NetlinkSocket,
-  index: number,
-  set: { mtu?: number | undefined; txQLen?: number | undefined; alias?: string | undefined; up?: boolean },
-): void {
+export interface LinkSettings {
+  mtu?: number | undefined
+  txQLen?: number | undefined
+  alias?: string | undefined
+  up?: boolean
+  /** net.ipv4.conf.DEVICE.rp_filter */
+  rpFilter?: number | undefined
+  /** net.ipv6.conf.DEVICE.addr_gen_mode; a kernel without IPv6 answers EAFNOSUPPORT. */
+  addrGenMode?: number | undefined
+}
+
+/** ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [addrgenmode MODE] [up] */
+export function linkChange(index: number, set: LinkSettings): Request {
   const flags = set.up === true ? uapi.IFF_UP : 0
   const body = [uapi.ifinfomsg.encode({ index, flags, change: flags })]
   if (set.mtu !== undefined) body.push(attribute(uapi.IFLA_MTU, u32(set.mtu)))
   if (set.txQLen !== undefined) body.push(attribute(uapi.IFLA_TXQLEN, u32(set.txQLen)))
   if (set.alias !== undefined) body.push(attribute(uapi.IFLA_IFALIAS, text(set.alias)))
-  netlink.request(uapi.RTM_NEWLINK, 0, ...body)
+  const families: Buffer[] = []
+  if (set.rpFilter !== undefined)
+    families.push(nested(uapi.AF_INET, nested(uapi.IFLA_INET_CONF, attribute(uapi.IPV4_DEVCONF_RP_FILTER, u32(set.rpFilter)))))
+  if (set.addrGenMode !== undefined)
+    families.push(nested(uapi.AF_INET6, attribute(uapi.IFLA_INET6_ADDR_GEN_MODE, Buffer.from([set.addrGenMode]))))
+  if (families.length > 0) body.push(nested(uapi.IFLA_AF_SPEC, ...families))
+  return { type: uapi.RTM_NEWLINK, flags: 0, body, doing: 'set link' }
 }
 
 /** ip link delete dev INDEX: takes the kernel's grace period, some 20 ms; LinkDeleter does not wait for it. */
@@ -128,18 +141,16 @@ export function linkDelete(netlink: NetlinkSocket, index: number): void {
 export const linkDeletion = (index: number): Request => ({ type: uapi.RTM_DELLINK, flags: 0, body: [uapi.ifinfomsg.encode({ index })] })
 
 /** ip address add LOCAL [peer PEER]/PREFIX dev INDEX */
-export function addressAdd(netlink: NetlinkSocket, index: number, { local, peer, prefix }: Address): void {
-  during(`add address ${local}${peer === undefined ? '' : ` peer ${peer}`}/${prefix}`, () => {
-    const { family, bytes } = address(local)
-    const flags = family === uapi.AF_INET6 ? uapi.IFA_F_NODAD : 0
-    netlink.request(
-      uapi.RTM_NEWADDR,
-      CREATE,
-      uapi.ifaddrmsg.encode({ family, prefixlen: prefix, flags, index }),
-      attribute(uapi.IFA_LOCAL, bytes),
-      attribute(uapi.IFA_ADDRESS, peer === undefined ? bytes : address(peer).bytes),
-    )
-  })
+export function addressAddition(index: number, { local, peer, prefix }: Address): Request {
+  const { family, bytes } = address(local)
+  const flags = family === uapi.AF_INET6 ? uapi.IFA_F_NODAD : 0
+  const body = [
+    uapi.ifaddrmsg.encode({ family, prefixlen: prefix, flags, index }),
+    attribute(uapi.IFA_LOCAL, bytes),
+    attribute(uapi.IFA_ADDRESS, peer === undefined ? bytes : address(peer).bytes),
+  ]
+  const doing = `add address ${local}${peer === undefined ? '' : ` peer ${peer}`}/${prefix}`
+  return { type: uapi.RTM_NEWADDR, flags: CREATE, body, doing }
 }
 
 /** ip address show dev INDEX: without the addresses that the kernel made itself (link-local, by SLAAC). */
@@ -162,27 +173,25 @@ export function decodeAddress(payload: Buffer): Address {
 }
 
 /** ip route add DST [via GW] dev INDEX [onlink] [metric PRIORITY] [table TABLE] [mtu MTU] [advmss ADVMSS] [scope SCOPE] */
-export function routeAdd(netlink: NetlinkSocket, index: number, route: Route): void {
-  during(`add route ${route.dst}${route.gw === undefined ? '' : ` via ${route.gw}`}`, () => {
-    const nextHop = [attribute(uapi.RTA_OIF, u32(index))]
-    if (route.gw !== undefined) nextHop.push(attribute(uapi.RTA_GATEWAY, address(route.gw).bytes))
-    netlink.request(uapi.RTM_NEWROUTE, CREATE, ...routeBody(route, route.onlink ? uapi.RTNH_F_ONLINK : 0), ...nextHop)
-  })
+export function routeAddition(index: number, route: Route): Request {
+  const body = [...routeBody(route, route.onlink ? uapi.RTNH_F_ONLINK : 0), attribute(uapi.RTA_OIF, u32(index))]
+  if (route.gw !== undefined) body.push(attribute(uapi.RTA_GATEWAY, address(route.gw).bytes))
+  const doing = `add route ${route.dst}${route.gw === undefined ? '' : ` via ${route.gw}`}`
+  return { type: uapi.RTM_NEWROUTE, flags: CREATE, body, doing }
 }
 
 /** ip route add DST nexthop via GW1 dev INDEX nexthop via GW2 dev INDEX ...: the first route says all but the next hops. */
-export function routeAddEcmp(netlink: NetlinkSocket, index: number, routes: Route[]): void {
+export function ecmpAddition(index: number, routes: Route[]): Request {
   const first = routes[0]!
-  during(`add route ${first.dst} via ${routes.map(({ gw }) => gw).join(' and ')}`, () => {
-    const hops = routes.map(({ gw, onlink }) => {
-      const gateway = gw === undefined ? Buffer.alloc(0) : attribute(uapi.RTA_GATEWAY, address(gw).bytes)
-      return Buffer.concat([
-        uapi.rtnexthop.encode({ len: uapi.rtnexthop.size + gateway.length, flags: onlink ? uapi.RTNH_F_ONLINK : 0, ifindex: index }),
-        gateway,
-      ])
-    })
-    netlink.request(uapi.RTM_NEWROUTE, CREATE, ...routeBody(first, 0), attribute(uapi.RTA_MULTIPATH, Buffer.concat(hops)))
+  const hops = routes.map(({ gw, onlink }) => {
+    const gateway = gw === undefined ? Buffer.alloc(0) : attribute(uapi.RTA_GATEWAY, address(gw).bytes)
+    return Buffer.concat([
+      uapi.rtnexthop.encode({ len: uapi.rtnexthop.size + gateway.length, flags: onlink ? uapi.RTNH_F_ONLINK : 0, ifindex: index }),
+      gateway,
+    ])
   })
+  const body = [...routeBody(first, 0), attribute(uapi.RTA_MULTIPATH, Buffer.concat(hops))]
+  return { type: uapi.RTM_NEWROUTE, flags: CREATE, body, doing: `add route ${first.dst} via ${routes.map(({ gw }) => gw).join(' and ')}` }
 }
 
 function routeBody(route: Route, flags: number): Buffer[] {
@@ -267,13 +276,4 @@ export function defaultRouteIndex(netlink: NetlinkSocket): { index: number } | u
     }
   }
   return undefined
-}
-
-/** Says what was being done when the kernel refused; the error keeps its code. */
-function during(doing: string, body: () => void): void {
-  try {
-    body()
-  } catch (cause) {
-    throw Object.assign(new Error(`${doing}: ${(cause as Error).message}`, { cause }), { code: (cause as NodeJS.ErrnoException).code })
-  }
 }

@@ -2,62 +2,60 @@
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { acknowledge, attribute, attributes, message, messages, NetlinkError, type NetlinkSocket } from '../../src/linux/netlink.ts'
-import { addressAdd, decodeAddress, decodeRoute, linkSet, routeAdd, routeAddEcmp } from '../../src/linux/rtnetlink.ts'
-import { NLM_F_ACK_TLVS, NLM_F_CAPPED } from '../../src/linux/uapi.ts'
+import { acknowledge, attribute, attributes, message, messages, NetlinkError, type Request } from '../../src/linux/netlink.ts'
+import { addressAddition, decodeAddress, decodeRoute, ecmpAddition, linkChange, routeAddition } from '../../src/linux/rtnetlink.ts'
+import { NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST } from '../../src/linux/uapi.ts'
 
 const test = suite('rtnetlink')
 const hex = (text: string) => Buffer.from(text.replace(/\s+/g, ''), 'hex')
 
-/** What an operation would send: type, flags and body of its request. */
-function sent(operation: (netlink: NetlinkSocket) => void): Buffer {
-  const bytes: Buffer[] = []
-  operation({
-    request: (type: number, flags: number, ...body: Buffer[]) => bytes.push(message(type, flags, 1, body)),
-  } as unknown as NetlinkSocket)
-  return Buffer.concat(bytes)
-}
+/** What a request looks like when sent. */
+const sent = ({ type, flags, body }: Request) => message(type, NLM_F_REQUEST | NLM_F_ACK | flags, 1, body)
 
 test('attribute() pads its payload to four bytes', () => {
   assert.equal(attribute(3, Buffer.from('lo\0')), hex('0700 0300 6c6f00 00'))
 })
-test('addressAdd() encodes `ip address add 10.244.1.7 peer 169.254.1.1/32 dev 2`', () => {
+test('addressAddition() encodes `ip address add 10.244.1.7 peer 169.254.1.1/32 dev 2`', () => {
   assert.equal(
-    sent(netlink => addressAdd(netlink, 2, { local: '10.244.1.7', peer: '169.254.1.1', prefix: 32 })),
-    hex('28000000 1400 0006 01000000 00000000   02 20 00 00 02000000   0800 0200 0af40107   0800 0100 a9fe0101'),
+    sent(addressAddition(2, { local: '10.244.1.7', peer: '169.254.1.1', prefix: 32 })),
+    hex('28000000 1400 0506 01000000 00000000   02 20 00 00 02000000   0800 0200 0af40107   0800 0100 a9fe0101'),
   )
 })
-test('addressAdd() encodes `ip address add fd66::1/64 dev 2 nodad`', () => {
+test('addressAddition() encodes `ip address add fd66::1/64 dev 2 nodad`', () => {
   const address = 'fd660000000000000000000000000001'
   assert.equal(
-    sent(netlink => addressAdd(netlink, 2, { local: 'fd66::1', prefix: 64 })),
-    hex(`40000000 1400 0006 01000000 00000000   0a 40 02 00 02000000   1400 0200 ${address}   1400 0100 ${address}`),
+    sent(addressAddition(2, { local: 'fd66::1', prefix: 64 })),
+    hex(`40000000 1400 0506 01000000 00000000   0a 40 02 00 02000000   1400 0200 ${address}   1400 0100 ${address}`),
   )
 })
-test('linkSet() encodes `ip link set dev 2 mtu 1400 up`', () => {
+test('linkChange() encodes `ip link set dev 2 mtu 1400 up`', () => {
   assert.equal(
-    sent(netlink => linkSet(netlink, 2, { mtu: 1400, up: true })),
-    hex('28000000 1000 0000 01000000 00000000   00 00 0000 02000000 01000000 01000000   0800 0400 78050000'),
+    sent(linkChange(2, { mtu: 1400, up: true })),
+    hex('28000000 1000 0500 01000000 00000000   00 00 0000 02000000 01000000 01000000   0800 0400 78050000'),
   )
 })
-test('routeAdd() encodes `ip route add default via 10.0.0.1 dev 2`', () => {
+test('linkChange() encodes rp_filter and addr_gen_mode as attributes of their address families', () => {
   assert.equal(
-    sent(netlink => routeAdd(netlink, 2, { dst: '0.0.0.0/0', gw: '10.0.0.1' })),
-    hex('2c000000 1800 0006 01000000 00000000   02 00 00 00 fe 04 00 01 00000000   0800 0400 02000000   0800 0500 0a000001'),
+    sent(linkChange(2, { rpFilter: 1, addrGenMode: 1 })).subarray(32),
+    hex('2000 1a80   1000 0280 0c00 0180 0800 0800 01000000   0c00 0a80 0500 0800 01 000000'),
   )
 })
-test('routeAdd() encodes metrics, metric, a table above 255, and onlink; and masks the destination', () => {
+test('routeAddition() encodes `ip route add default via 10.0.0.1 dev 2`', () => {
   assert.equal(
-    sent(netlink =>
-      routeAdd(netlink, 2, { dst: '192.0.2.9/24', gw: '10.0.0.1', mtu: 1300, advmss: 1260, priority: 50, table: 300, onlink: true }),
-    ),
-    hex(`58000000 1800 0006 01000000 00000000   02 18 00 00 00 04 00 01 04000000   0800 0100 c0000200   0800 0f00 2c010000   0800 0600 32000000
+    sent(routeAddition(2, { dst: '0.0.0.0/0', gw: '10.0.0.1' })),
+    hex('2c000000 1800 0506 01000000 00000000   02 00 00 00 fe 04 00 01 00000000   0800 0400 02000000   0800 0500 0a000001'),
+  )
+})
+test('routeAddition() encodes metrics, metric, a table above 255, and onlink; and masks the destination', () => {
+  assert.equal(
+    sent(routeAddition(2, { dst: '192.0.2.9/24', gw: '10.0.0.1', mtu: 1300, advmss: 1260, priority: 50, table: 300, onlink: true })),
+    hex(`58000000 1800 0506 01000000 00000000   02 18 00 00 00 04 00 01 04000000   0800 0100 c0000200   0800 0f00 2c010000   0800 0600 32000000
       1400 0880  0800 0200 14050000  0800 0800 ec040000   0800 0400 02000000   0800 0500 0a000001`),
   )
 })
-test('routeAddEcmp() encodes one route with two next hops', () => {
-  const bytes = sent(netlink =>
-    routeAddEcmp(netlink, 2, [
+test('ecmpAddition() encodes one route with two next hops', () => {
+  const bytes = sent(
+    ecmpAddition(2, [
       { dst: '192.0.2.0/24', gw: '10.0.0.1' },
       { dst: '192.0.2.0/24', gw: '10.0.0.2', onlink: true },
     ]),
@@ -99,7 +97,7 @@ test('acknowledge() names the errno, and gives the kernel’s own words', () => 
   assert.throws(() => acknowledge(words), /EINVAL \(mtu less than device minimum\)/)
 })
 test('every truncation of a message is a RangeError', () => {
-  const whole = sent(netlink => routeAdd(netlink, 2, { dst: '192.0.2.0/24', gw: '10.0.0.1', mtu: 1300 }))
+  const whole = sent(routeAddition(2, { dst: '192.0.2.0/24', gw: '10.0.0.1', mtu: 1300 }))
   for (let length = 1; length < whole.length; length++)
     assert.throws(
       () => messages(whole.subarray(0, length)),
