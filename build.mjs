@@ -1,4 +1,5 @@
-// Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from one esbuild bundle.
+// Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from one esbuild bundle, and
+// dist/tunlinkd.cjs from another: Node 22 runs it, and so does dist/tunlink with BUN_BE_BUN=1, so that the image holds one runtime.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -13,34 +14,40 @@ const bunPackage = { x64: '@oven/bun-linux-x64-baseline', arm64: '@oven/bun-linu
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const addon = join(dirname(require.resolve(`@koromix/koffi-linux-${arch}/package.json`)), `linux_${arch}`, 'koffi.node')
 const dist = join(root, 'dist')
+const bun = join(dirname(require.resolve(`${bunPackage}/package.json`)), 'bin', 'bun')
 
 rmSync(dist, { recursive: true, force: true })
 mkdirSync(dist)
-const { metafile } = await build({
-  absWorkingDir: root,
-  entryPoints: ['cmd/tunlink.ts'],
-  outfile: join(dist, 'tunlink.cjs'),
-  bundle: true,
-  minify: true,
-  platform: 'node',
-  format: 'cjs',
-  target: 'node20',
-  charset: 'utf8',
-  banner: { js: '#!/usr/bin/env node' },
-  define: { 'process.env.TUNLINK_VERSION': JSON.stringify(version), 'import.meta.url': 'undefined' },
-  alias: { koffi: join(root, 'src/linux/koffi-embedded.ts'), 'koffi-addon': addon },
-  loader: { '.node': 'base64' },
-  metafile: true,
-})
-writeFileSync(join(dist, 'meta.json'), JSON.stringify(metafile))
-chmodSync(join(dist, 'tunlink.cjs'), 0o755)
-
-const bun = join(dirname(require.resolve(`${bunPackage}/package.json`)), 'bin', 'bun')
 chmodSync(bun, 0o755)
+await bundle('tunlink', 'node20', 'meta.json')
+await bundle('tunlinkd', 'node22', 'meta-tunlinkd.json')
 execFileSync(
   bun,
   // biome-ignore format: one option a line says more than it helps
   ['build', '--compile', '--minify', '--bytecode', '--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig', join(dist, 'tunlink.cjs'), '--outfile', join(dist, 'tunlink')],
   { cwd: dist, stdio: ['ignore', 'ignore', 'inherit'] },
 )
-for (const name of ['tunlink', 'tunlink.cjs']) console.log(`dist/${name} ${(statSync(join(dist, name)).size / 1e6).toFixed(1)} MB`)
+for (const name of ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs'])
+  console.log(`dist/${name} ${(statSync(join(dist, name)).size / 1e6).toFixed(1)} MB`)
+
+async function bundle(name, target, meta) {
+  const outfile = join(dist, `${name}.cjs`)
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: [`cmd/${name}.ts`],
+    outfile,
+    bundle: true,
+    minify: true,
+    platform: 'node',
+    format: 'cjs',
+    target,
+    charset: 'utf8',
+    banner: { js: '#!/usr/bin/env node' },
+    define: { 'process.env.TUNLINK_VERSION': JSON.stringify(version), 'import.meta.url': 'undefined' },
+    alias: { koffi: join(root, 'src/linux/koffi-embedded.ts'), 'koffi-addon': addon },
+    loader: { '.node': 'base64' },
+    metafile: true,
+  })
+  writeFileSync(join(dist, meta), JSON.stringify(metafile))
+  chmodSync(outfile, 0o755)
+}

@@ -40,6 +40,7 @@ const NFTA_FIB_F_SADDR = 1
 const NFTA_FIB_F_IIF = 8
 const NFTA_FIB_F_PRESENT = 32
 const NF_DROP = 0
+const NF_NAT_RANGE_PROTO_RANDOM_FULLY = 16 // <linux/netfilter/nf_nat.h>
 
 export const be32 = (value: number): Buffer => {
   const bytes = Buffer.alloc(4)
@@ -103,19 +104,31 @@ export const fibSaddrIif = () =>
 export const drop = () => expression('immediate', attribute(1, be32(NFT_REG_VERDICT)), nested(2, nested(2, attribute(1, be32(NF_DROP)))))
 /** masq */
 export const masq = () => expression('masq')
+/** masq random-fully: two connections that begin at once do not take the same port. */
+export const masqFullyRandom = () => expression('masq', attribute(1, be32(NF_NAT_RANGE_PROTO_RANDOM_FULLY)))
+/** bitwise reg 1 = (reg 1 & MASK) */
+export const bitwise = (mask: Buffer) =>
+  expression(
+    'bitwise',
+    attribute(1, be32(NFT_REG_1)),
+    attribute(2, be32(NFT_REG_1)),
+    attribute(3, be32(mask.length)),
+    nested(4, attribute(1, mask)),
+    nested(5, attribute(1, Buffer.alloc(mask.length))),
+  )
 
 /** nft add rule inet TABLE CHAIN EXPRESSIONS */
 export const newRule = (table: string, chain: string, ...expressions: Buffer[]) =>
   nftRequest(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, attribute(1, text(table)), attribute(2, text(chain)), nested(4, ...expressions))
 
 /** nft add set inet TABLE NAME { type ... }: `keyType` is nft's number of the type, `id` names the set within the transaction. */
-export const newSet = (table: string, name: string, keyType: number, keyLength: number, id: number) =>
+export const newSet = (table: string, name: string, keyType: number, keyLength: number, id: number, flags = 0) =>
   nftRequest(
     NFT_MSG_NEWSET,
     NLM_F_CREATE,
     attribute(1, text(table)),
     attribute(2, text(name)),
-    attribute(3, be32(0)),
+    attribute(3, be32(flags)),
     attribute(4, be32(keyType)),
     attribute(5, be32(keyLength)),
     attribute(10, be32(id)),

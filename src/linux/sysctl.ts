@@ -1,7 +1,10 @@
 /** sysctl(8) by /proc/sys, which follows the calling thread's network namespace. Keys come as parts, as interface names may hold dots. */
 import { readFileSync, writeFileSync } from 'node:fs'
 
-const file = (key: string[]) => `/proc/sys/${key.join('/')}`
+/** TUNLINK_PROC_SYS: a container sees its own /proc/sys read-only, and gets another mount of it. */
+const ROOT = process.env.TUNLINK_PROC_SYS ?? '/proc/sys'
+
+const file = (key: string[]) => `${ROOT}/${key.join('/')}`
 
 /** sysctl -w KEY=VALUE. Throws when it cannot be written. */
 export function sysctlSet(key: string[], value: string): void {

@@ -134,3 +134,34 @@ export const MAP_PRIVATE = 0x02
 export const MAP_ANONYMOUS = 0x20
 export const MAP_NORESERVE = 0x4000
 export const MADV_DONTNEED = 4
+
+// <linux/rtnetlink.h>: routes between nodes
+export const RTM_DELROUTE = 25
+export const RTM_NEWNEIGH = 28
+export const RTM_DELNEIGH = 29
+export const RTM_GETNEIGH = 30
+export const RTN_UNREACHABLE = 7
+
+// <linux/neighbour.h>
+export const NDA_DST = 1
+export const NDA_LLADDR = 2
+export const NDA_IFINDEX = 8
+export const NTF_SELF = 0x02
+export const NUD_NOARP = 0x40
+export const NUD_PERMANENT = 0x80
+export const ndmsg = struct({ family: u8, pad1: u8, pad2: u16, ifindex: s32, state: u16, flags: u8, type: u8 })
+
+// <linux/if_link.h>: VXLAN
+export const IFLA_ADDRESS = 1
+export const IFLA_CARRIER = 33
+export const IFLA_VXLAN_ID = 1
+export const IFLA_VXLAN_LEARNING = 7
+export const IFLA_VXLAN_LOCAL = 4
+export const IFLA_VXLAN_PORT = 15
+export const IFLA_VXLAN_LOCAL6 = 17
+
+// <sys/socket.h>, <linux/sockios.h>, <linux/ethtool.h>
+export const AF_BRIDGE = 7
+export const SOCK_DGRAM = 2
+export const SIOCETHTOOL = 0x8946
+export const ETHTOOL_STXCSUM = 0x17

@@ -1,0 +1,130 @@
+/**
+ * The table `inet tunlink-cluster`, as `nft list table inet tunlink-cluster` prints it:
+ *
+ *   set inside4 { type ipv4_addr; flags interval }   set inside6 { type ipv6_addr; flags interval }   where pods are met unchanged
+ *   chain postrouting { type nat hook postrouting priority srcnat;
+ *     ip saddr POD_CIDR ip daddr != @inside4 oifname != "tl*" masquerade fully-random }               and the same for ip6
+ *
+ * Replaced whole, in one transaction, whenever the cluster's networks change; connections keep the translation they began with.
+ */
+import { parseCidr } from './inet.ts'
+import { attribute, type NetlinkSocket, nested, type Request } from './netlink.ts'
+import * as nft from './nfnetlink.ts'
+import { NLM_F_CREATE } from './uapi.ts'
+
+const TABLE = 'tunlink-cluster'
+const OURS = Buffer.from('tl') // the prefix of the node's ends of links
+const name = attribute(1, nft.text(TABLE))
+
+const NFT_SET_INTERVAL = 0x4
+const NFT_SET_ELEM_INTERVAL_END = 0x1
+const NFTA_SET_ELEM_FLAGS = 3
+
+/** True when the table is there. */
+export function hasClusterTable(netfilter: NetlinkSocket): boolean {
+  return ignoringMissing(() => void netfilter.get(nft.nftType(nft.NFT_MSG_GETTABLE), 0, nft.nftHeader(), name))
+}
+
+/** Makes or replaces the table: what comes from `podCIDRs` and goes outside of `inside` is masqueraded. All in CIDR notation. */
+export function setClusterTable(netfilter: NetlinkSocket, podCIDRs: string[], inside: string[]): void {
+  netfilter.requestBatch(clusterTransaction(podCIDRs, inside))
+}
+
+/** nft delete table inet tunlink-cluster, if it is there; true when it was. */
+export function deleteClusterTable(netfilter: NetlinkSocket): boolean {
+  return ignoringMissing(() => netfilter.requestBatch(nft.transaction([nft.nftRequest(nft.NFT_MSG_DELTABLE, 0, name)])))
+}
+
+/** The messages that make the table. */
+export function clusterTransaction(podCIDRs: string[], inside: string[]): Request[] {
+  const newTable = nft.nftRequest(nft.NFT_MSG_NEWTABLE, NLM_F_CREATE, name)
+  return nft.transaction([
+    newTable, // so that there is one to delete
+    nft.nftRequest(nft.NFT_MSG_DELTABLE, 0, name),
+    newTable,
+    nft.newChain(TABLE, 'postrouting', 'nat', nft.NF_INET_POST_ROUTING, 100),
+    ...([4, 6] as const).flatMap(family => [
+      intervalSet(`inside${family}`, family),
+      ...elements(`inside${family}`, intervals(inside, family)),
+      ...podCIDRs.map(parse).flatMap(cidr => (cidr.family === family ? [masqueradeRule(cidr)] : [])),
+    ]),
+  ])
+}
+
+function masqueradeRule({ family, bytes, prefix }: ReturnType<typeof parse>): Request {
+  const { protocol, source, destination } = family === 4 ? IPV4 : IPV6
+  return nft.newRule(
+    TABLE,
+    'postrouting',
+    nft.meta(nft.NFT_META_NFPROTO),
+    nft.cmp(nft.NFT_CMP_EQ, Buffer.from([protocol])),
+    nft.payload(source, bytes.length),
+    nft.bitwise(mask(bytes.length, prefix)),
+    nft.cmp(nft.NFT_CMP_EQ, bytes),
+    nft.payload(destination, bytes.length),
+    nft.lookup(`inside${family}`, nft.NFT_LOOKUP_F_INV),
+    nft.meta(nft.NFT_META_OIFNAME),
+    nft.cmp(nft.NFT_CMP_NEQ, OURS),
+    nft.masqFullyRandom(),
+  )
+}
+
+const IPV4 = { protocol: nft.NFPROTO_IPV4, source: 12, destination: 16 }
+const IPV6 = { protocol: nft.NFPROTO_IPV6, source: 8, destination: 24 }
+
+const intervalSet = (set: string, family: 4 | 6) =>
+  nft.newSet(TABLE, set, family === 4 ? 7 : 8, family === 4 ? 4 : 16, family, NFT_SET_INTERVAL)
+
+/** One message for all: each interval is its first address, and the first address behind it, if any, flagged as an end. */
+function elements(set: string, ranges: { first: Buffer; end?: Buffer }[]): Request[] {
+  if (ranges.length === 0) return []
+  const key = (bytes: Buffer) => nested(1, attribute(1, bytes)) // NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
+  const items = ranges.flatMap(({ first, end }) => [
+    nested(1, key(first)),
+    ...(end === undefined ? [] : [nested(1, attribute(NFTA_SET_ELEM_FLAGS, nft.be32(NFT_SET_ELEM_INTERVAL_END)), key(end))]),
+  ])
+  return [nft.nftRequest(nft.NFT_MSG_NEWSETELEM, NLM_F_CREATE, name, attribute(2, nft.text(set)), nested(3, ...items))]
+}
+
+/** The networks of one family as disjoint intervals in ascending order, which is all that the kernel takes. `end` is exclusive. */
+export function intervals(cidrs: string[], family: 4 | 6): { first: Buffer; end?: Buffer }[] {
+  const length = family === 4 ? 4 : 16
+  const limit = 1n << BigInt(length * 8)
+  const ranges = cidrs
+    .map(parse)
+    .filter(cidr => cidr.family === family)
+    .map(({ bytes, prefix }) => {
+      const size = 1n << BigInt(length * 8 - prefix)
+      const first = (BigInt(`0x${bytes.toString('hex')}`) / size) * size
+      return { first, end: first + size }
+    })
+    .sort((a, b) => (a.first < b.first ? -1 : 1))
+  const merged: typeof ranges = []
+  for (const range of ranges) {
+    const last = merged.at(-1)
+    if (last === undefined || range.first > last.end) merged.push({ ...range })
+    else if (range.end > last.end) last.end = range.end
+  }
+  const toBytes = (value: bigint) => Buffer.from(value.toString(16).padStart(length * 2, '0'), 'hex')
+  return merged.map(({ first, end }) => ({ first: toBytes(first), ...(end < limit ? { end: toBytes(end) } : {}) }))
+}
+
+function parse(text: string) {
+  const cidr = parseCidr(text)
+  if (cidr === undefined) throw new SyntaxError(`Cannot parse network "${text}"`)
+  return cidr
+}
+
+const mask = (length: number, prefix: number) =>
+  Buffer.from(Array.from({ length }, (_, index) => 0xff & (0xff << Math.max(0, 8 - Math.max(0, prefix - index * 8)))))
+
+/** True when `body` ran through, false when the table is not there. */
+function ignoringMissing(body: () => void): boolean {
+  try {
+    body()
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return false
+  }
+}

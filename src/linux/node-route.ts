@@ -1,0 +1,110 @@
+/** Routes between nodes, told apart from everybody else's by their protocol number: see ip-route(8), "protocol RTPROTO". */
+import { formatAddress, parseAddress, parseCidr } from './inet.ts'
+import { attribute, attributes, type NetlinkSocket, u32 } from './netlink.ts'
+import * as uapi from './uapi.ts'
+
+/**
+ * "tunlink" in /etc/iproute2/rt_protos, where an operator names it: `77 tunlink`. Free in the kernel's and iproute2's lists; a route with
+ * another number is never changed or deleted.
+ */
+export const RTPROT_TUNLINK = 77
+
+/** A route of the main table. Without `index` it is unreachable: what it leads to is nowhere. */
+export interface NodeRoute {
+  /** Canonical: no host bits. */
+  dst: string
+  gw?: string
+  index?: number
+  /** The next hop is taken for a neighbour without asking the routes. */
+  onlink?: boolean
+}
+
+/** ip route add DST via GW dev INDEX [onlink] proto 77; ip route add unreachable DST proto 77. Throws NetlinkError EEXIST when there is one. */
+export function nodeRouteAdd(netlink: NetlinkSocket, route: NodeRoute): void {
+  netlink.requestBatch([
+    { type: uapi.RTM_NEWROUTE, flags: uapi.NLM_F_CREATE | uapi.NLM_F_EXCL, body: routeBody(route), doing: `add route ${route.dst}` },
+  ])
+}
+
+/** ip route delete ...: of our protocol only; one that is not there is no error. */
+export function nodeRouteDelete(netlink: NetlinkSocket, route: NodeRoute): void {
+  try {
+    netlink.requestBatch([{ type: uapi.RTM_DELROUTE, flags: 0, body: routeBody(route), doing: `delete route ${route.dst}` }])
+  } catch (error) {
+    if (!['ESRCH', 'ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+  }
+}
+
+function routeBody({ dst, gw, index, onlink }: NodeRoute): Buffer[] {
+  const cidr = parseCidr(dst)
+  if (cidr === undefined) throw new SyntaxError(`Cannot parse destination "${dst}"`)
+  const header = {
+    family: cidr.family === 4 ? uapi.AF_INET : uapi.AF_INET6,
+    dst_len: cidr.prefix,
+    table: uapi.RT_TABLE_MAIN,
+    protocol: RTPROT_TUNLINK,
+    scope: uapi.RT_SCOPE_UNIVERSE,
+    type: index === undefined ? uapi.RTN_UNREACHABLE : uapi.RTN_UNICAST,
+    flags: onlink ? uapi.RTNH_F_ONLINK : 0,
+  }
+  const body = [uapi.rtmsg.encode(header), attribute(uapi.RTA_DST, cidr.bytes)]
+  if (index !== undefined) body.push(attribute(uapi.RTA_OIF, u32(index)))
+  if (gw !== undefined) body.push(attribute(uapi.RTA_GATEWAY, parseAddress(gw)!.bytes))
+  return body
+}
+
+/** ip route show table main proto 77, of both families. */
+export function nodeRouteList(netlink: NetlinkSocket): NodeRoute[] {
+  const header = { table: uapi.RT_TABLE_MAIN, protocol: RTPROT_TUNLINK }
+  return [uapi.AF_INET, uapi.AF_INET6].flatMap(family =>
+    netlink
+      .get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode({ ...header, family }))
+      .map(decodeNodeRoute)
+      .filter(route => route !== undefined),
+  )
+}
+
+/** The payload of an RTM_NEWROUTE message; undefined when the route is not of our protocol. */
+export function decodeNodeRoute(payload: Buffer): NodeRoute | undefined {
+  const { family, dst_len, protocol, type, flags } = uapi.rtmsg.decode(payload)
+  if (protocol !== RTPROT_TUNLINK) return undefined
+  const found = attributes(payload.subarray(uapi.rtmsg.size))
+  const any = Buffer.alloc(family === uapi.AF_INET ? 4 : 16)
+  const route: NodeRoute = { dst: `${formatAddress(found.get(uapi.RTA_DST) ?? any)}/${dst_len}` }
+  if (type === uapi.RTN_UNREACHABLE) return route // IPv6 lists these with the device lo
+  const gw = found.get(uapi.RTA_GATEWAY)
+  const index = found.get(uapi.RTA_OIF)
+  if (gw !== undefined) route.gw = formatAddress(gw)
+  if (index !== undefined) route.index = index.readUInt32LE()
+  if (flags & uapi.RTNH_F_ONLINK) route.onlink = true
+  return route
+}
+
+/** How the node reaches an address: `ip route get ADDRESS`. `gw` is absent when it is on a shared link. undefined when there is no way. */
+export function nextHop(netlink: NetlinkSocket, address: string): { index: number; gw?: string } | undefined {
+  const { family, bytes } = parseAddress(address)!
+  const header = { family: family === 4 ? uapi.AF_INET : uapi.AF_INET6, dst_len: bytes.length * 8 }
+  try {
+    const [reply] = netlink.get(uapi.RTM_GETROUTE, 0, uapi.rtmsg.encode(header), attribute(uapi.RTA_DST, bytes))
+    const found = attributes(reply!.subarray(uapi.rtmsg.size))
+    const index = found.get(uapi.RTA_OIF)?.readUInt32LE()
+    const gw = found.get(uapi.RTA_GATEWAY)
+    if (index === undefined || uapi.rtmsg.decode(reply!).type === uapi.RTN_UNREACHABLE) return undefined
+    return gw === undefined ? { index } : { index, gw: formatAddress(gw) }
+  } catch (error) {
+    if (!['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    return undefined
+  }
+}
+
+/** The index of the device that holds `address`, as `ip address show to ADDRESS` finds it; undefined when none does. */
+export function indexOfAddress(netlink: NetlinkSocket, address: string): number | undefined {
+  const { family, bytes } = parseAddress(address)!
+  const header = uapi.ifaddrmsg.encode({ family: family === 4 ? uapi.AF_INET : uapi.AF_INET6 })
+  for (const payload of netlink.get(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, header)) {
+    const found = attributes(payload.subarray(uapi.ifaddrmsg.size))
+    const local = found.get(uapi.IFA_LOCAL) ?? found.get(uapi.IFA_ADDRESS)
+    if (local?.equals(bytes)) return uapi.ifaddrmsg.decode(payload).index
+  }
+  return undefined
+}

@@ -1,0 +1,50 @@
+/** The ConfigMap's `config.json`: what an operator may set for all nodes. */
+import { optionalBoolean, optionalInteger, optionalString } from '../cni/must-be.ts'
+
+export interface NodeConfig {
+  /** Bytes; absent: what the backend can carry. */
+  mtu?: number
+  /** As in the plugin's configuration. */
+  peer?: string | string[]
+  /** Masquerade what leaves the cluster. */
+  ipMasq: boolean
+  dataDir: string
+  /** Behind ours, in this order, in the conflist's chain. */
+  plugins: Record<string, unknown>[]
+}
+
+const KEYS = ['mtu', 'peer', 'ipMasq', 'dataDir', 'plugins']
+
+/** Throws an Error that names key, value and what would be right. An empty text is an empty object. The conflist's own check sees to `peer`. */
+export function parseConfig(text: string): NodeConfig {
+  const raw = parseObject(text)
+  const unknown = Object.keys(raw).find(key => !KEYS.includes(key))
+  if (unknown !== undefined) throw new SyntaxError(`"${unknown}" is no key of config.json: it has ${KEYS.join(', ')}`)
+  const mtu = optionalInteger(raw, 'mtu', 576, 65535)
+  const config: NodeConfig = {
+    ipMasq: optionalBoolean(raw, 'ipMasq') ?? true,
+    dataDir: optionalString(raw, 'dataDir') ?? '/run/tunlink',
+    plugins: plugins(raw.plugins),
+  }
+  if (mtu !== undefined) config.mtu = mtu
+  if (raw.peer !== undefined && raw.peer !== null) config.peer = raw.peer as string | string[]
+  return config
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  let raw: unknown
+  try {
+    raw = JSON.parse(text.trim() === '' ? '{}' : text)
+  } catch (error) {
+    throw new SyntaxError(`config.json is not JSON: ${(error as Error).message}`)
+  }
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) throw new SyntaxError('config.json must be a JSON object')
+  return raw as Record<string, unknown>
+}
+
+function plugins(value: unknown): NodeConfig['plugins'] {
+  if (value === undefined || value === null) return []
+  const valid = Array.isArray(value) && value.every(plugin => typeof plugin?.type === 'string' && /^[^/]+$/.test(plugin.type))
+  if (!valid) throw new SyntaxError(`"plugins" must be a list of plugin configurations, each with a "type", not ${JSON.stringify(value)}`)
+  return value
+}

@@ -1,0 +1,61 @@
+/** The network configuration list that a runtime reads: see "Network configuration format" in the CNI specification. */
+import type { Environment } from '../cni/environment.ts'
+import { CniError, CODE } from '../cni/error.ts'
+import { parseNetConf } from '../cni/netconf.ts'
+import { parseIpam } from '../ipam/pool.ts'
+import type { NodeConfig } from './config.ts'
+
+export const NETWORK = 'tunlink'
+export const CONFLIST = '10-tunlink.conflist'
+
+/** containerd 1.6 runs 1.0.0 and no later; who knows `cniVersions` takes the best it speaks. */
+const VERSION = '1.0.0'
+const VERSIONS = ['0.3.1', '0.4.0', '1.0.0', '1.1.0']
+
+export interface ConflistInput {
+  config: NodeConfig
+  podCIDRs: string[]
+  /** Bytes. */
+  mtu: number
+  /** The executable `portmap` is in the runtime's directory. */
+  portmap: boolean
+}
+
+/** The conflist's text. Throws CniError when the plugin would refuse it. */
+export function conflist({ config, podCIDRs, mtu, portmap }: ConflistInput): string {
+  const ours = {
+    type: 'tunlink',
+    mtu,
+    ...(config.peer === undefined ? {} : { peer: config.peer }),
+    ...(config.dataDir === '/run/tunlink' ? {} : { dataDir: config.dataDir }),
+    ipMasq: false, // tunlinkd masquerades for all pods by one rule that knows the cluster
+    capabilities: { ips: true, dns: true, 'io.kubernetes.cri.pod-annotations': true },
+    ipam: poolOf(podCIDRs),
+  }
+  verify(ours)
+  const hasOwnPortmap = config.plugins.some(({ type }) => type === 'portmap')
+  const chained = portmap && !hasOwnPortmap ? [{ type: 'portmap', capabilities: { portMappings: true } }] : []
+  const list = { cniVersion: VERSION, cniVersions: VERSIONS, name: NETWORK, plugins: [ours, ...chained, ...config.plugins] }
+  return `${JSON.stringify(list, null, 2)}\n`
+}
+
+/** The pool of the node's pod CIDRs, one address from each. */
+export const poolOf = (podCIDRs: string[]) => ({ type: 'tunlink', ranges: podCIDRs.map(subnet => [{ subnet }]) })
+
+const AS_IF_ADDED: Environment = {
+  command: 'ADD',
+  containerID: 'check',
+  netns: '',
+  ifname: 'eth0',
+  args: '',
+  path: [],
+  netnsOverride: false,
+}
+
+/** The plugin's own judgement, before any pod meets it. */
+function verify(plugin: { mtu: number; ipam: ReturnType<typeof poolOf> }): void {
+  if (plugin.mtu < 1280 && plugin.ipam.ranges.flat().some(({ subnet }) => subnet.includes(':')))
+    throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 pod CIDRs, not ${plugin.mtu}`)
+  parseNetConf(JSON.stringify({ cniVersion: VERSION, name: NETWORK, ...plugin }), AS_IF_ADDED)
+  parseIpam(plugin.ipam)
+}

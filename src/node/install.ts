@@ -1,0 +1,120 @@
+/** Files on the node: the executable first, the conflist last, each by a rename within its directory, so that nobody meets half of one. */
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+
+/** What changes when a file does, cheap to look at every second. */
+export const signature = (path: string): string | undefined => {
+  const found = statSync(path, { throwIfNoEntry: false })
+  return found && `${found.dev} ${found.ino} ${found.size} ${found.mtimeMs} ${found.mode}`
+}
+
+/**
+ * Makes `to` an executable copy of `from`; true when it had to. An executable that runs meanwhile keeps its inode. Either way all of it
+ * is read once, so that the first pod does not wait for the disk.
+ */
+export function installExecutable(from: string, to: string): boolean {
+  if (existsSync(to) && (statSync(to).mode & 0o777) === 0o755 && sameContent(from, to)) return false
+  mkdirSync(dirname(to), { recursive: true, mode: 0o755 })
+  const temporary = hidden(to)
+  try {
+    rmSync(temporary, { force: true })
+    copyFileSync(from, temporary, constants.COPYFILE_EXCL)
+    chmodSync(temporary, 0o755)
+    sync(temporary)
+    renameSync(temporary, to)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
+  }
+  return true
+}
+
+/**
+ * Makes `text` the content of `path`; true when it had to. containerd takes a rename for news only when the old name was in the same
+ * directory, and what it reads at once must be whole.
+ */
+export function installText(text: string, path: string): boolean {
+  if (readText(path) === text) return false
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  const temporary = hidden(path)
+  const fd = openSync(temporary, 'w', 0o600)
+  try {
+    writeSync(fd, text)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+  renameSync(temporary, path)
+  return true
+}
+
+/** undefined when there is no such file. */
+export function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** Network configurations in `directory` that a runtime would take instead of `name`: the first by name wins. */
+export function configurationsBefore(directory: string, name: string): string[] {
+  if (!existsSync(directory)) return []
+  return readdirSync(directory)
+    .filter(file => /\.(conf|conflist|json)$/.test(file) && file < name)
+    .sort()
+}
+
+/** Removes `path` and what a writer killed half-way has left of it. */
+export function removeInstalled(path: string): boolean {
+  const was = existsSync(path)
+  rmSync(path, { force: true })
+  rmSync(hidden(path), { force: true })
+  return was
+}
+
+/** Hidden, so that no runtime takes it for a configuration. */
+const hidden = (path: string) => join(dirname(path), `.${path.slice(dirname(path).length + 1)}.tmp`)
+
+const CHUNK_BYTES = 1 << 20
+
+function sameContent(one: string, other: string): boolean {
+  if (statSync(one).size !== statSync(other).size) return false
+  const fds = [openSync(one, 'r'), openSync(other, 'r')]
+  const chunks = fds.map(() => Buffer.alloc(CHUNK_BYTES))
+  try {
+    for (;;) {
+      const [length, otherLength] = fds.map((fd, index) => readSync(fd, chunks[index]!, 0, CHUNK_BYTES, null))
+      if (length !== otherLength || !chunks[0]!.subarray(0, length).equals(chunks[1]!.subarray(0, otherLength))) return false
+      if (length === 0) return true
+    }
+  } finally {
+    for (const fd of fds) closeSync(fd)
+  }
+}
+
+function sync(path: string): void {
+  const fd = openSync(path, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}

@@ -1,0 +1,33 @@
+/** Which networks pods meet with their own address, and the nftables table that translates the rest. */
+import type { NetlinkSocket } from '../linux/netlink.ts'
+import { deleteClusterTable, hasClusterTable, setClusterTable } from '../linux/nftables-cluster.ts'
+import { familyOf, type NodeInfo } from './node-info.ts'
+import type { Backend } from './routes.ts'
+
+/** Multicast and link-local: a translated source would be wrong there. */
+const NEVER = ['224.0.0.0/4', '169.254.0.0/16', 'ff00::/8', 'fe80::/10']
+
+/**
+ * The pods of all nodes; with host-gw the nodes too, which have a way back to the pod. With vxlan a node's answer to a pod would leave by
+ * another device than the question came by, and the network in between knows no pods: nodes see the pod's node instead.
+ */
+export function inside(nodes: NodeInfo[], backend: Backend): string[] {
+  const pods = nodes.flatMap(node => node.podCIDRs)
+  const hosts = backend === 'host-gw' ? nodes.flatMap(node => node.internalIPs) : []
+  return [...new Set([...pods, ...hosts.map(address => `${address}/${familyOf(address) === 4 ? 32 : 128}`), ...NEVER])].sort()
+}
+
+/** The table as last set, so that it is written when something changed or somebody flushed it, and not else. */
+export class Masquerade {
+  #set = ''
+
+  /** True when the kernel was told something. */
+  apply(netfilter: NetlinkSocket, own: NodeInfo, insideCIDRs: string[], on: boolean): boolean {
+    if (!on) return deleteClusterTable(netfilter)
+    const wanted = JSON.stringify([own.podCIDRs, insideCIDRs])
+    if (wanted === this.#set && hasClusterTable(netfilter)) return false
+    setClusterTable(netfilter, own.podCIDRs, insideCIDRs)
+    this.#set = wanted
+    return true
+  }
+}

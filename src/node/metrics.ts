@@ -1,0 +1,103 @@
+/** Prometheus' text format: see "Exposition formats" in its documentation. */
+import { capacity } from '../ipam/candidates.ts'
+import { parseIpam } from '../ipam/pool.ts'
+import { parseAddress } from '../linux/inet.ts'
+import { poolOf } from './conflist.ts'
+
+type Labels = Record<string, string | number>
+
+export interface Sample {
+  labels?: Labels
+  value: number
+  /** Behind the name: _bucket, _sum, _count. */
+  suffix?: string
+}
+
+/** One family: its name, type, help and samples. */
+export function family(name: string, type: 'counter' | 'gauge' | 'histogram', help: string, samples: Sample[]): string {
+  if (samples.length === 0) return ''
+  const lines = samples.map(({ labels = {}, value, suffix = '' }) => `${name}${suffix}${format(labels)} ${value}`)
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('\n')}\n`
+}
+
+function format(labels: Labels): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(String(value))}"`)
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
+}
+
+const escapeLabel = (value: string) => value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+
+/** One direction of a wire. */
+export interface Counters {
+  packets: number
+  bytes: number
+  drops: number
+}
+
+/** The agent's answer to `list`. */
+export interface LinkCounters {
+  link: string
+  netns: string
+  podToHost?: Counters
+  hostToPod?: Counters
+}
+
+export function linkMetrics(links: LinkCounters[]): string {
+  const samples = (key: keyof Counters): Sample[] =>
+    links.flatMap(({ link, netns, podToHost, hostToPod }) =>
+      Object.entries({ pod_to_host: podToHost, host_to_pod: hostToPod }).flatMap(([direction, counters]) =>
+        counters === undefined ? [] : [{ labels: { link, netns, direction }, value: Number(counters[key]) }],
+      ),
+    )
+  return [
+    family('tunlink_links', 'gauge', 'Links whose wire is open.', [{ value: links.length }]),
+    family('tunlink_link_bytes_total', 'counter', 'Bytes passed by a link.', samples('bytes')),
+    family(
+      'tunlink_link_packets_total',
+      'counter',
+      'Packets passed by a link, those of a segmented one counted as one.',
+      samples('packets'),
+    ),
+    family('tunlink_link_drops_total', 'counter', 'Packets dropped by a link.', samples('drops')),
+  ].join('')
+}
+
+/** The agent's answer to `stats`; `counts` is not cumulative and has one more entry than `le`. */
+export type Verbs = Record<
+  string,
+  { seconds: { le: number[]; counts: number[]; sum: number; count: number }; errors: Record<string, number> }
+>
+
+export function verbMetrics(verbs: Verbs): string {
+  const durations: Sample[] = []
+  const errors: Sample[] = []
+  for (const [verb, { seconds, errors: codes }] of Object.entries(verbs)) {
+    let total = 0
+    for (const [index, le] of [...seconds.le, '+Inf'].entries()) {
+      total += seconds.counts[index] ?? 0
+      durations.push({ suffix: '_bucket', labels: { verb, le }, value: total })
+    }
+    durations.push({ suffix: '_sum', labels: { verb }, value: seconds.sum }, { suffix: '_count', labels: { verb }, value: seconds.count })
+    for (const [code, value] of Object.entries(codes)) errors.push({ labels: { verb, code }, value })
+  }
+  return (
+    family('tunlink_verb_duration_seconds', 'histogram', 'From the start of the plugin to its answer.', durations) +
+    family('tunlink_verb_errors_total', 'counter', 'Failures by CNI error code.', errors)
+  )
+}
+
+/** `leased` are the names in the network's lease directory. */
+export function leaseMetrics(podCIDRs: string[], leased: string[]): string {
+  if (podCIDRs.length === 0) return ''
+  const pool = parseIpam(poolOf(podCIDRs))
+  const samples = pool.sets.flatMap(set => {
+    const ipFamily = set[0]!.family
+    const used = leased.filter(name => parseAddress(name)?.family === ipFamily).length
+    const free = Number(capacity(pool, set)) - used
+    return [
+      { labels: { family: `ipv${ipFamily}`, state: 'used' }, value: used },
+      { labels: { family: `ipv${ipFamily}`, state: 'free' }, value: free },
+    ]
+  })
+  return family('tunlink_leases', 'gauge', 'Addresses of the pod CIDRs.', samples)
+}

@@ -1,0 +1,29 @@
+/** What an operator must know: logged, and told to the API as an Event of this node; each once until it changes or an hour has gone by. */
+import type { Kube, NodeEvent } from './kube.ts'
+import { describe, log } from './log.ts'
+
+const REPEAT_MS = 3_600_000
+
+export class Notifier {
+  readonly #kube: Kube | undefined
+  readonly #node: string
+  readonly #told = new Map<string, { message: string; atMs: number }>()
+
+  constructor(kube: Kube | undefined, node: string) {
+    this.#kube = kube
+    this.#node = node
+  }
+
+  tell(type: NodeEvent['type'], reason: string, message: string): void {
+    const told = this.#told.get(reason)
+    if (told?.message === message && Date.now() - told.atMs < REPEAT_MS) return
+    this.#told.set(reason, { message, atMs: Date.now() })
+    ;(type === 'Normal' ? log.info : log.warn)(message, { reason })
+    this.#kube?.event(this.#node, { type, reason, message }).catch(error => log.warn('event not sent', { reason, error: describe(error) }))
+  }
+
+  /** The trouble named `reason` is over: it is told again when it comes back. */
+  forget(reason: string): void {
+    this.#told.delete(reason)
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Which routes, neighbours and forwarding entries this node should have for the pods of the others: pure functions, so that every
+ * case is a test without a kernel. program.ts puts the difference into the kernel.
+ */
+import { fnv1a } from '../fnv.ts'
+import { type Family, parseAddress } from '../linux/inet.ts'
+import type { Neighbour } from '../linux/neighbour.ts'
+import type { NodeRoute } from '../linux/node-route.ts'
+import { baseAddress, familyOf, firstOf, type NodeInfo } from './node-info.ts'
+
+export type Backend = 'host-gw' | 'vxlan' | 'none'
+
+export interface Wanted {
+  routes: NodeRoute[]
+  /** Next hops on the VXLAN device. */
+  neighbours: Neighbour[]
+  /** Where the VXLAN device sends a frame for a MAC. */
+  fdb: Neighbour[]
+  /** Nodes whose pods cannot be reached, and why, in an operator's words. */
+  refused: { node: string; reason: string }[]
+}
+
+/** How an underlay address is reached: see nextHop(). */
+export type NextHop = (address: string) => { index: number; gw?: string } | undefined
+
+/** The MAC of a node's VTEP: locally administered, "t" and "l" for us, then the IPv4 address or 32 bits of a hash of the IPv6 one. */
+export function vtepMac(address: string): string {
+  const tail = familyOf(address) === 4 ? parseAddress(address)!.bytes : Buffer.from(fnv1a(address).slice(8), 'hex')
+  return ['02', '74', ...[...tail].map(byte => byte.toString(16).padStart(2, '0'))].join(':')
+}
+
+/** host-gw: the pods of each node via its InternalIP, which must be on a link that both share. */
+export function wantedByHostGw(nodes: NodeInfo[], own: NodeInfo, nextHop: NextHop): Wanted {
+  const wanted: Wanted = { routes: ownRoutes(own), neighbours: [], fdb: [], refused: [] }
+  forEachCidr(nodes, own, wanted, (node, cidr, family) => {
+    const gw = firstOf(family, node.internalIPs)
+    if (gw === undefined) return `pod CIDR ${cidr} has no next hop: the node has no IPv${family} InternalIP`
+    const hop = nextHop(gw)
+    if (hop === undefined) return `no route leads to its InternalIP ${gw}`
+    if (hop.gw !== undefined)
+      return `its InternalIP ${gw} is not on a link shared with this node (it is behind ${hop.gw}): "host-gw" cannot route its pods, use --backend vxlan`
+    wanted.routes.push({ dst: cidr, gw, index: hop.index })
+    return undefined
+  })
+  return wanted
+}
+
+/** vxlan: the pods of each node via its VTEP, which neighbour and forwarding entries make known, so that nothing is ever flooded. */
+export function wantedByVxlan(nodes: NodeInfo[], own: NodeInfo, index: number): Wanted {
+  const wanted: Wanted = { routes: ownRoutes(own), neighbours: [], fdb: [], refused: [] }
+  const underlay = familyOf(own.internalIPs[0]!)
+  forEachCidr(nodes, own, wanted, (node, cidr) => {
+    const address = firstOf(underlay, node.internalIPs)
+    if (address === undefined) return `it has no IPv${underlay} InternalIP, which this node's VXLAN packets need`
+    const mac = vtepMac(address)
+    const clash = wanted.fdb.find(entry => entry.mac === mac && entry.address !== address)
+    if (clash !== undefined) return `its VTEP address ${mac} is that of ${clash.address} too`
+    if (!wanted.fdb.some(entry => entry.mac === mac)) wanted.fdb.push({ mac, address })
+    wanted.neighbours.push({ mac, address: baseAddress(cidr) })
+    wanted.routes.push({ dst: cidr, gw: baseAddress(cidr), index, onlink: true })
+    return undefined
+  })
+  return wanted
+}
+
+/** What no pod of this node has is nowhere: without these routes it would follow the default route, and come back by a router's. */
+const ownRoutes = (own: NodeInfo): NodeRoute[] => own.podCIDRs.map(dst => ({ dst }))
+
+/** Calls `route` for each pod CIDR of each other node, in the order of their names; keeps the reasons it gives. */
+function forEachCidr(
+  nodes: NodeInfo[],
+  own: NodeInfo,
+  wanted: Wanted,
+  route: (node: NodeInfo, cidr: string, family: Family) => string | undefined,
+): void {
+  const owners = new Map(own.podCIDRs.map(cidr => [cidr, own.name]))
+  const others = nodes.filter(({ name }) => name !== own.name).sort((a, b) => (a.name < b.name ? -1 : 1))
+  for (const node of others) {
+    for (const cidr of node.podCIDRs) {
+      const owner = owners.get(cidr)
+      const reason = owner === undefined ? route(node, cidr, familyOf(cidr)) : `its pod CIDR ${cidr} is that of ${owner} too`
+      owners.set(cidr, owner ?? node.name)
+      if (reason !== undefined) wanted.refused.push({ node: node.name, reason })
+    }
+  }
+}
+
+/** What of `present` is not wanted, and what of `wanted` is not present. */
+export function difference<T extends object>(wanted: T[], present: T[], key: (item: T) => string): { remove: T[]; add: T[] } {
+  const wantedKeys = new Set(wanted.map(key))
+  const presentKeys = new Set(present.map(key))
+  return { remove: present.filter(item => !wantedKeys.has(key(item))), add: wanted.filter(item => !presentKeys.has(key(item))) }
+}
+
+export const routeKey = ({ dst, gw, index }: NodeRoute) => `${dst} ${gw ?? ''} ${index ?? ''}`
+export const neighbourKey = ({ address, mac }: Neighbour) => `${address} ${mac}`

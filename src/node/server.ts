@@ -1,0 +1,46 @@
+/** /healthz, /readyz and /metrics over HTTP. */
+import { createServer, type Server } from 'node:http'
+import { describe, log } from './log.ts'
+
+/** Resolves with status and text. */
+export type Page = () => Promise<{ status: number; body: string }> | { status: number; body: string }
+
+/** Serves `pages` by path at HOST:PORT or [HOST]:PORT. Rejects when the address is wrong or taken. */
+export function serve(address: string, pages: Record<string, Page>): Promise<Server> {
+  const { host, port } = parseBindAddress(address)
+  const server = createServer((request, response) => {
+    const page = pages[(request.url ?? '').split('?')[0]!]
+    const answer = async () => {
+      if (page === undefined) return { status: 404, body: `${Object.keys(pages).join('\n')}\n` }
+      try {
+        return await page()
+      } catch (error) {
+        log.error('request failed', { url: request.url, error: describe(error) })
+        return { status: 500, body: `${describe(error)}\n` }
+      }
+    }
+    void answer().then(({ status, body }) => {
+      response.writeHead(status, { 'Content-Type': 'text/plain; version=0.0.4; charset=utf-8' })
+      response.end(request.method === 'HEAD' ? '' : body)
+    })
+  })
+  return new Promise((resolve, reject) => {
+    server.on('error', cause => reject(new Error(`Cannot listen at ${address}: ${cause.message}`, { cause })))
+    server.listen({ host, port }, () => resolve(server))
+  })
+}
+
+/** Throws an Error when `address` is no HOST:PORT. An empty host is every address. */
+export function parseBindAddress(address: string): { host?: string; port: number } {
+  const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(address) ?? []
+  if (port === undefined || Number(port) > 65535) throw new Error(`Cannot listen at "${address}": it must be HOST:PORT or [HOST]:PORT`)
+  const host = bracketed ?? plain
+  return host ? { host, port: Number(port) } : { port: Number(port) }
+}
+
+/** As Kubernetes' own components answer: a line per check, 503 when one fails. */
+export function checklist(checks: Record<string, string | true>): { status: number; body: string } {
+  const lines = Object.entries(checks).map(([name, result]) => (result === true ? `[+]${name} ok` : `[-]${name} failed: ${result}`))
+  const failed = Object.values(checks).some(result => result !== true)
+  return { status: failed ? 503 : 200, body: `${lines.join('\n')}\n` }
+}

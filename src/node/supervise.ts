@@ -1,0 +1,102 @@
+/** The agent as a child process: started, started again when it ends, replaced when it no longer answers. Its links outlive it. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { ask } from '../agent/client.ts'
+import type { Answer, Request } from '../agent/protocol.ts'
+import { Backoff } from './backoff.ts'
+import { log } from './log.ts'
+
+const ANSWER_MS = 5_000
+/** An agent that has run for so long did not fail because of how it was started. */
+const STABLE_MS = 60_000
+/** Unanswered probes after which the agent is taken to hang. */
+const MOST_UNANSWERED = 6
+
+export class Supervisor {
+  readonly #executable: string
+  readonly #dataDir: string
+  readonly #backoff = new Backoff(200, 10_000)
+  #child: ChildProcess | undefined
+  #timer: NodeJS.Timeout | undefined
+  #stopping = false
+  #startedMs = 0
+  #unanswered = 0
+  /** How often the agent was started again. */
+  restarts = 0
+
+  /** `dataDir` is the one that the plugin's configuration names. */
+  constructor(executable: string, dataDir: string) {
+    this.#executable = executable
+    this.#dataDir = dataDir
+  }
+
+  /** Takes the place of an agent that runs already: one that the plugin started while tunlinkd was away. */
+  start(): void {
+    this.#startedMs = Date.now()
+    const child = spawnAgent(this.#executable, this.#dataDir, 0)
+    this.#child = child
+    child.on('error', error => this.#ended(child, `could not be started: ${error.message}`))
+    child.on('exit', (status, signal) => this.#ended(child, signal === null ? `exited with status ${status}` : `was ended by ${signal}`))
+  }
+
+  /** An answer of the agent. Rejects when there is none within five seconds. */
+  async ask(request: Request): Promise<Answer & { ok: true }> {
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`the agent did not answer within ${ANSWER_MS} ms`)), ANSWER_MS)
+    })
+    try {
+      return await Promise.race([ask(this.#dataDir, request), timeout])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** True when the agent answers. One that has not for a while is killed, and so started again. */
+  async probe(): Promise<boolean> {
+    try {
+      await this.ask({ op: 'status' })
+      this.#unanswered = 0
+      return true
+    } catch (error) {
+      if (++this.#unanswered >= MOST_UNANSWERED && this.#child !== undefined) {
+        log.error('agent hangs, killed', { error: (error as Error).message })
+        this.#unanswered = 0
+        this.#child.kill('SIGKILL')
+      }
+      return false
+    }
+  }
+
+  /** Resolves when the agent has ended. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    clearTimeout(this.#timer)
+    const child = this.#child
+    if (child === undefined) return
+    await new Promise(resolve => {
+      child.on('exit', resolve)
+      child.kill('SIGTERM')
+      setTimeout(() => child.kill('SIGKILL'), ANSWER_MS).unref()
+    })
+  }
+
+  #ended(child: ChildProcess, how: string): void {
+    if (this.#child !== child) return
+    this.#child = undefined
+    if (this.#stopping) return
+    if (Date.now() - this.#startedMs > STABLE_MS) this.#backoff.reset()
+    const delayMs = this.#backoff.next()
+    this.restarts++
+    log.error('agent ended, starting it again', { how, delayMs })
+    this.#timer = setTimeout(() => this.start(), delayMs)
+  }
+}
+
+/** An agent that takes the place of one that runs, and ends `idleSeconds` after the last link, or never with 0. */
+export function spawnAgent(executable: string, dataDir: string, idleSeconds: number): ChildProcess {
+  const { BUN_BE_BUN, ...env } = process.env // with it, the executable would be Bun and not tunlink
+  return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), '--replace'], {
+    env,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+}
