@@ -5,7 +5,7 @@ import { describe, log } from './log.ts'
 /** Resolves with status and text. */
 export type Page = () => Promise<{ status: number; body: string }> | { status: number; body: string }
 
-/** Serves `pages` by path at HOST:PORT or [HOST]:PORT. Rejects when the address is wrong or taken. */
+/** Serves `pages` by path at HOST:PORT. Rejects when the address is wrong or taken. */
 export function serve(address: string, pages: Record<string, Page>): Promise<Server> {
   const { host, port } = parseBindAddress(address)
   const server = createServer((request, response) => {
@@ -30,12 +30,12 @@ export function serve(address: string, pages: Record<string, Page>): Promise<Ser
   })
 }
 
-/** Throws an Error when `address` is no HOST:PORT. An empty host is every address. */
+/** An empty host is every address; an IPv6 one may come without brackets. Throws an Error when there is no port. */
 export function parseBindAddress(address: string): { host?: string; port: number } {
-  const [, bracketed, plain, port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(address) ?? []
-  if (port === undefined || Number(port) > 65535) throw new Error(`Cannot listen at "${address}": it must be HOST:PORT or [HOST]:PORT`)
-  const host = bracketed ?? plain
-  return host ? { host, port: Number(port) } : { port: Number(port) }
+  const [, host, port] = /^(.*):(\d{1,5})$/.exec(address) ?? []
+  if (host === undefined || Number(port) > 65535) throw new Error(`Cannot listen at "${address}": it must be HOST:PORT`)
+  const bare = host.replace(/^\[(.*)\]$/, '$1')
+  return bare === '' ? { port: Number(port) } : { host: bare, port: Number(port) }
 }
 
 /** As Kubernetes' own components answer: a line per check, 503 when one fails. */

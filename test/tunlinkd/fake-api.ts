@@ -20,7 +20,12 @@ const send = (type: string, object: Node) => {
 
 function replace(next: Node[]): void {
   const old = new Map(nodes.map(node => [node.metadata.name, node]))
-  nodes = next.map(node => ({ apiVersion: 'v1', kind: 'Node', ...node, metadata: { ...node.metadata, resourceVersion: String(++version) } }))
+  nodes = next.map(node => ({
+    apiVersion: 'v1',
+    kind: 'Node',
+    ...node,
+    metadata: { ...node.metadata, resourceVersion: String(++version) },
+  }))
   for (const node of nodes) send(old.delete(node.metadata.name) ? 'MODIFIED' : 'ADDED', node)
   for (const node of old.values()) send('DELETED', { ...node, metadata: { ...node.metadata, resourceVersion: String(++version) } })
 }
@@ -38,9 +43,7 @@ createServer((request, response) => {
       watchers.add(response)
       response.on('close', () => watchers.delete(response))
     } else if (request.method === 'GET') {
-      response.end(
-        JSON.stringify({ apiVersion: 'v1', kind: 'NodeList', metadata: { resourceVersion: String(version) }, items: nodes }),
-      )
+      response.end(JSON.stringify({ apiVersion: 'v1', kind: 'NodeList', metadata: { resourceVersion: String(version) }, items: nodes }))
     } else response.end(body)
   })
 }).listen(Number(process.argv[2]), '127.0.0.1', () => say({ ready: true }))
