@@ -280,10 +280,6 @@ export class Daemon {
     const gauge = (name: string, help: string, value: number) => family(name, 'gauge', help, [{ value }])
     const counter = (name: string, help: string, value: number) => family(name, 'counter', help, [{ value }])
     const collected = Object.entries(this.#collected).map(([what, value]) => ({ labels: { what }, value }))
-    const routes = this.#programmed && [
-      { labels: { state: 'wanted' }, value: this.#programmed.wanted },
-      { labels: { state: 'installed' }, value: this.#programmed.installed },
-    ]
     const directory = join(this.#dataDir, 'ipam', NETWORK)
     return [
       family('tunlink_build_info', 'gauge', 'The version.', [{ labels: { version: this.#version }, value: 1 }]),
@@ -293,7 +289,8 @@ export class Daemon {
       leaseMetrics(this.#own?.podCIDRs ?? [], existsSync(directory) ? readdirSync(directory) : []),
       counter('tunlink_agent_restarts_total', 'How often the agent was started again.', this.#supervisor.restarts),
       counter('tunlink_api_errors_total', 'Requests to the Kubernetes API that failed.', this.#kube.errors),
-      family('tunlink_routes', 'gauge', 'Routes to pods of other nodes.', routes ?? []),
+      gauge('tunlink_routes_wanted', "Routes that this node should have, its own pod CIDRs' among them.", this.#programmed?.wanted ?? 0),
+      gauge('tunlink_routes_installed', 'Those that the kernel has.', this.#programmed?.installed ?? 0),
       family('tunlink_garbage_collected_total', 'counter', 'What DELs that never came have left.', collected),
     ].join('')
   }
