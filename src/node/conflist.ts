@@ -59,3 +59,14 @@ function verify(plugin: { mtu: number; ipam: ReturnType<typeof poolOf> }): void 
   parseNetConf(JSON.stringify({ cniVersion: VERSION, name: NETWORK, ...plugin }), AS_IF_ADDED)
   parseIpam(plugin.ipam)
 }
+
+/** The data directory that an installed conflist names. */
+export function dataDirOf(text: string | undefined): string | undefined {
+  try {
+    const { plugins } = JSON.parse(text ?? '') as { plugins: { type: string; dataDir?: unknown }[] }
+    const dataDir = plugins.find(({ type }) => type === 'tunlink')?.dataDir
+    return typeof dataDir === 'string' ? dataDir : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,17 +1,18 @@
 /** tunlinkd: once a second what should be is compared with what is. Every part heals by the same path by which it was set up. */
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { flock } from '../linux/libc.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
-import { LOCK_EX, LOCK_NB, NETLINK_NETFILTER } from '../linux/uapi.ts'
+import { NETLINK_NETFILTER } from '../linux/uapi.ts'
+import { nodeConditions, refusals } from './conditions.ts'
 import { type NodeConfig, parseConfig } from './config.ts'
-import { CONFLIST, conflist, NETWORK } from './conflist.ts'
+import { CONFLIST, conflist, dataDirOf, NETWORK } from './conflist.ts'
 import { collectGarbage } from './garbage.ts'
 import { configurationsBefore, installExecutable, installText, readText, signature } from './install.ts'
-import { type Condition, Kube } from './kube.ts'
+import { Kube } from './kube.ts'
+import { openLock, sleep, tryLock } from './lock.ts'
 import { describe, log } from './log.ts'
 import { inside, Masquerade } from './masquerade.ts'
-import { family, type LinkCounters, leaseMetrics, linkMetrics, type Verbs, verbMetrics } from './metrics.ts'
+import { type LinkCounters, metricsPage, type Verbs } from './metrics.ts'
 import type { NodeInfo } from './node-info.ts'
 import { Notifier } from './notify.ts'
 import type { Options } from './options.ts'
@@ -54,6 +55,7 @@ export class Daemon {
   #collected = { links: 0, devices: 0, leases: 0 }
   #conditions = ''
   #conditionsDueTick = 0
+  #garbageDueTick = 0
 
   constructor(options: Options, version: string) {
     this.#options = options
@@ -129,7 +131,7 @@ export class Daemon {
       this.#step('masquerade', () => this.#ensureMasquerade())
     }
     this.#step('conflist', () => this.#ensureConflist())
-    if (due(GARBAGE_TICKS) && this.#agentReady) await this.#collectGarbage()
+    if (this.#tick >= this.#garbageDueTick && this.#agentReady) await this.#collectGarbage()
     if (this.#tick >= this.#conditionsDueTick) await this.#tellConditions()
     this.#tick++
   }
@@ -203,6 +205,7 @@ export class Daemon {
     if (!this.#options.conflist || this.#config === undefined || this.#executable === undefined) return
     const own = this.#own
     if (own === undefined) {
+      this.#conflistInstalled = existsSync(this.#conflistPath) // from before a restart without the API: pods may still come
       if (this.#nodes !== undefined)
         this.#notifier.tell('Warning', 'NodeMissing', `the Kubernetes API has no Node "${this.#options.nodeName}"`)
       return
@@ -237,6 +240,7 @@ export class Daemon {
   }
 
   async #collectGarbage(): Promise<void> {
+    this.#garbageDueTick = this.#tick + GARBAGE_TICKS
     try {
       const found = await collectGarbage(this.#dataDir, this.#route, request => this.#supervisor.ask(request))
       if (found.links + found.devices + found.leases > 0) log.info('garbage collected', { ...found })
@@ -277,22 +281,19 @@ export class Daemon {
 
   async #metrics(): Promise<string> {
     const [links, verbs] = await Promise.all([this.#agentSays<LinkCounters[]>('list', 'links'), this.#agentSays<Verbs>('stats', 'verbs')])
-    const gauge = (name: string, help: string, value: number) => family(name, 'gauge', help, [{ value }])
-    const counter = (name: string, help: string, value: number) => family(name, 'counter', help, [{ value }])
-    const collected = Object.entries(this.#collected).map(([what, value]) => ({ labels: { what }, value }))
     const directory = join(this.#dataDir, 'ipam', NETWORK)
-    return [
-      family('tunlink_build_info', 'gauge', 'The version.', [{ labels: { version: this.#version }, value: 1 }]),
-      gauge('tunlink_ready', 'Whether pods may be scheduled here.', checklist(this.#checks()).status === 200 ? 1 : 0),
-      links === undefined ? '' : linkMetrics(links),
-      verbs === undefined ? '' : verbMetrics(verbs),
-      leaseMetrics(this.#own?.podCIDRs ?? [], existsSync(directory) ? readdirSync(directory) : []),
-      counter('tunlink_agent_restarts_total', 'How often the agent was started again.', this.#supervisor.restarts),
-      counter('tunlink_api_errors_total', 'Requests to the Kubernetes API that failed.', this.#kube.errors),
-      gauge('tunlink_routes_wanted', "Routes that this node should have, its own pod CIDRs' among them.", this.#programmed?.wanted ?? 0),
-      gauge('tunlink_routes_installed', 'Those that the kernel has.', this.#programmed?.installed ?? 0),
-      family('tunlink_garbage_collected_total', 'counter', 'What DELs that never came have left.', collected),
-    ].join('')
+    return metricsPage({
+      version: this.#version,
+      ready: checklist(this.#checks()).status === 200,
+      links,
+      verbs,
+      podCIDRs: this.#own?.podCIDRs ?? [],
+      leased: existsSync(directory) ? readdirSync(directory) : [],
+      agentRestarts: this.#supervisor.restarts,
+      apiErrors: this.#kube.errors,
+      routes: this.#programmed ?? { wanted: 0, installed: 0 },
+      collected: this.#collected,
+    })
   }
 
   /** undefined when the agent does not answer, or not to this. */
@@ -304,53 +305,3 @@ export class Daemon {
     }
   }
 }
-
-/** NetworkUnavailable keeps pods off a node, and clouds set it at first; the other says which nodes' pods are out of reach, and why. */
-export function nodeConditions(own: NodeInfo, backend: string, programmed: Programmed | undefined): Condition[] {
-  const refused = programmed?.refused ?? []
-  return [
-    { type: 'NetworkUnavailable', status: 'False', reason: 'TunlinkIsUp', message: `tunlink is running on ${own.name}` },
-    refused.length === 0
-      ? { type: 'TunlinkRoutesReady', status: 'True', reason: 'RoutesProgrammed', message: `backend ${backend}` }
-      : { type: 'TunlinkRoutesReady', status: 'False', reason: 'RouteRefused', message: refusals(refused) },
-  ]
-}
-
-const MOST_NAMED = 5
-
-/** Some by name, the rest by number: a condition is no list of all nodes. */
-function refusals(refused: Programmed['refused']): string {
-  const named = refused.slice(0, MOST_NAMED).map(({ node, reason }) => `${node}: ${reason}`)
-  const more = refused.length - named.length
-  return [...named, ...(more > 0 ? [`and ${more} more`] : [])].join('; ')
-}
-
-/** The data directory that an installed conflist names. */
-export function dataDirOf(text: string | undefined): string | undefined {
-  try {
-    const { plugins } = JSON.parse(text ?? '') as { plugins: { type: string; dataDir?: unknown }[] }
-    const dataDir = plugins.find(({ type }) => type === 'tunlink')?.dataDir
-    return typeof dataDir === 'string' ? dataDir : undefined
-  } catch {
-    return undefined
-  }
-}
-
-/** A descriptor of tunlinkd's lock file. */
-export function openLock(dataDir: string): number {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  return openSync(join(dataDir, 'tunlinkd.lock'), 'a', 0o600)
-}
-
-/** False when somebody else has it. */
-export function tryLock(lock: number): boolean {
-  try {
-    flock(lock, LOCK_EX | LOCK_NB)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-    return false
-  }
-}
-
-export const sleep = (ms: number) => new Promise(resolve => setTimeout(resolve, ms))

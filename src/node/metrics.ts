@@ -101,3 +101,35 @@ export function leaseMetrics(podCIDRs: string[], leased: string[]): string {
   })
   return family('tunlink_leases', 'gauge', 'Addresses of the pod CIDRs.', samples)
 }
+
+export interface MetricsInput {
+  version: string
+  ready: boolean
+  /** undefined when the agent does not answer. */
+  links: LinkCounters[] | undefined
+  verbs: Verbs | undefined
+  podCIDRs: string[]
+  leased: string[]
+  agentRestarts: number
+  apiErrors: number
+  routes: { wanted: number; installed: number }
+  /** How many of what. */
+  collected: object
+}
+
+export function metricsPage(input: MetricsInput): string {
+  const one = (name: string, type: 'gauge' | 'counter', help: string, value: number) => family(name, type, help, [{ value }])
+  const collected = Object.entries(input.collected).map(([what, value]) => ({ labels: { what }, value: Number(value) }))
+  return [
+    family('tunlink_build_info', 'gauge', 'The version.', [{ labels: { version: input.version }, value: 1 }]),
+    one('tunlink_ready', 'gauge', 'Whether pods may be scheduled here.', input.ready ? 1 : 0),
+    input.links === undefined ? '' : linkMetrics(input.links),
+    input.verbs === undefined ? '' : verbMetrics(input.verbs),
+    leaseMetrics(input.podCIDRs, input.leased),
+    one('tunlink_agent_restarts_total', 'counter', 'How often the agent was started again.', input.agentRestarts),
+    one('tunlink_api_errors_total', 'counter', 'Requests to the Kubernetes API that failed.', input.apiErrors),
+    one('tunlink_routes_wanted', 'gauge', "Routes that this node should have, its own pod CIDRs' among them.", input.routes.wanted),
+    one('tunlink_routes_installed', 'gauge', 'Those that the kernel has.', input.routes.installed),
+    family('tunlink_garbage_collected_total', 'counter', 'What DELs that never came have left.', collected),
+  ].join('')
+}

@@ -1,0 +1,97 @@
+/** Flags, ConfigMap, conflist: what an operator writes, and what a runtime reads. */
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { Backoff } from '../../src/node/backoff.ts'
+import { nodeConditions } from '../../src/node/conditions.ts'
+import { parseConfig } from '../../src/node/config.ts'
+import { conflist, dataDirOf } from '../../src/node/conflist.ts'
+import { help, parseOptions } from '../../src/node/options.ts'
+
+const test = suite('configuration of a node')
+const input = { config: parseConfig(''), podCIDRs: ['10.244.0.0/24', 'fd66::/64'], mtu: 1450, portmap: true }
+
+test('without anything, all has its default', () => {
+  assert.equal(parseConfig(''), { ipMasq: true, dataDir: '/run/tunlink', plugins: [] })
+})
+for (const [text, message] of [
+  ['{', /config\.json is not JSON/],
+  ['[]', /must be a JSON object/],
+  ['{"mtu": "large"}', /"mtu" must be an integer from 576 to 65535, not "large"/],
+  ['{"mtu": 100}', /"mtu" must be an integer from 576/],
+  ['{"ipMasq": "yes"}', /"ipMasq" must be true or false, not "yes"/],
+  ['{"mtus": 1400}', /"mtus" is no key of config\.json: it has mtu, peer/],
+  ['{"plugins": {}}', /"plugins" must be a list/],
+  ['{"plugins": [{"name": "x"}]}', /each with a "type"/],
+  ['{"plugins": [{"type": "../evil"}]}', /each with a "type"/],
+] as const)
+  test(`${text} is refused`, () => assert.throws(() => parseConfig(text), message))
+test('the conflist runs on CNI 1.0.0, offers 1.1.0, has a pool per pod CIDR, and portmap behind', () => {
+  const list = JSON.parse(conflist(input))
+  assert.is(list.cniVersion, '1.0.0')
+  assert.is(list.cniVersions.at(-1), '1.1.0')
+  assert.is(list.plugins[0].mtu, 1450)
+  assert.is(list.plugins[0].dataDir, undefined)
+  assert.equal(list.plugins[0].ipam.ranges, [[{ subnet: '10.244.0.0/24' }], [{ subnet: 'fd66::/64' }]])
+  assert.equal(list.plugins[1], { type: 'portmap', capabilities: { portMappings: true } })
+})
+test('extra plugins come last, and one’s own portmap replaces ours', () => {
+  const types = (plugins: { type: string }[], portmap = true) =>
+    JSON.parse(conflist({ ...input, portmap, config: { ...input.config, plugins } })).plugins.map(({ type }: { type: string }) => type)
+  assert.equal(types([{ type: 'bandwidth' }]), ['tunlink', 'portmap', 'bandwidth'])
+  assert.equal(types([{ type: 'portmap' }]), ['tunlink', 'portmap'])
+  assert.equal(types([], false), ['tunlink'])
+})
+test('what the plugin would refuse is refused here', () => {
+  const { config } = input
+  assert.throws(() => conflist({ ...input, config: { ...config, peer: 'nobody' } }), /"peer" must be an address.*"nobody"/)
+  assert.throws(() => conflist({ ...input, config: { ...config, dataDir: 'relative' } }), /"dataDir" must be an absolute path/)
+  assert.throws(() => conflist({ ...input, mtu: 1000 }), /"mtu" must be at least 1280 with IPv6 pod CIDRs, not 1000/)
+})
+test('dataDirOf() reads an installed conflist, and no other text', () => {
+  assert.is(dataDirOf(conflist({ ...input, config: { ...input.config, dataDir: '/srv/tunlink' } })), '/srv/tunlink')
+  for (const text of [conflist(input), undefined, '', '{', '{}', '[]']) assert.is(dataDirOf(text), undefined)
+})
+test('parseOptions() takes flags, then environment, then defaults', () => {
+  const env = { NODE_NAME: 'n1', TUNLINK_BACKEND: 'vxlan', TUNLINK_VXLAN_ID: '7' }
+  const options = parseOptions(['--vxlan-id', '9'], env, '/usr/local/bin/tunlinkd.cjs')
+  assert.is(options.nodeName, 'n1')
+  assert.is(options.backend, 'vxlan')
+  assert.is(options.vxlanId, 9)
+  assert.is(options.vxlanPort, 4789)
+  assert.is(options.executable, '/usr/local/bin/tunlink')
+  assert.is(parseOptions(['uninstall'], {}).command, 'uninstall')
+})
+for (const [argv, message] of [
+  [[], /--node-name or NODE_NAME/],
+  [['--backend', 'bgp'], /--backend must be host-gw or vxlan or none, not "bgp"/],
+  [['--vxlan-id', '16777216'], /--vxlan-id must be an integer from 1 to 16777215, not "16777216"/],
+  [['--masquerade', 'no'], /--masquerade must be true or false, not "no"/],
+  [['install'], /Unknown command "install"/],
+  [['--nod', 'n1'], /--nod/],
+] as const)
+  test(`tunlinkd ${argv.join(' ')} is refused`, () => assert.throws(() => parseOptions([...argv], {}), message))
+test('help() names every flag', () => {
+  for (const flag of ['--node-name', '--kubeconfig', '--backend', '--vxlan-tx-checksum', '--metrics-bind-address'])
+    assert.ok(help('1').includes(flag), flag)
+})
+test('Backoff doubles to its limit, with jitter of half, and starts again after reset()', () => {
+  const backoff = new Backoff(1000, 4000)
+  assert.equal(
+    [0, 0, 0, 0].map(random => backoff.next(random)),
+    [500, 1000, 2000, 2000],
+  )
+  assert.is(backoff.next(1), 4000)
+  backoff.reset()
+  assert.is(backoff.next(1), 1000)
+})
+test('nodeConditions() clears NetworkUnavailable, and names at most five nodes out of reach', () => {
+  const own = { name: 'n1', podCIDRs: [], internalIPs: [] }
+  const refused = Array.from({ length: 7 }, (_, index) => ({ node: `n${index}`, reason: 'far' }))
+  const [network, routes] = nodeConditions(own, 'host-gw', { wanted: 7, installed: 0, changed: 0, refused })
+  assert.is(`${network!.type} ${network!.status}`, 'NetworkUnavailable False')
+  assert.is(`${routes!.type} ${routes!.status}`, 'TunlinkRoutesReady False')
+  assert.match(routes!.message, /n4: far; and 2 more$/)
+  assert.is(nodeConditions(own, 'vxlan', undefined)[1]!.status, 'True')
+})
+
+test.run()
