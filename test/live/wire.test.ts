@@ -75,10 +75,12 @@ for (const mode of ['io_uring', 'epoll']) {
       await startAgent(lab, '--wire', mode)
       const pod = lab.netns()
       lab.must('ADD', pod)
-      const echo = output(start(lab.node, process.execPath, script('datagrams'), 'echo', '5000'))
+      const echoing = start(lab.node, process.execPath, script('datagrams'), 'echo', '5000')
+      const echo = output(echoing)
       await eventually('the echo listens', () => echo.text().includes('listening'))
       const result = await output(start(pod, process.execPath, script('datagrams'), 'ask', '10.66.0.1', '5000', '1472')).ended
       assert.equal(JSON.parse(result), { sent: 1472, received: 1472, duplicates: 0, reordered: 0, damaged: 0 })
+      echoing.kill()
     } finally {
       lab.close()
     }
