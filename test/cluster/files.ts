@@ -57,6 +57,8 @@ export const kubeletConfig = (address: string, cgroupRoot: string) =>
     kubeAPIBurst: 200,
     nodeStatusUpdateFrequency: '2s',
     syncFrequency: '5s',
+    fileCheckFrequency: '2s',
+    staticPodPath: '/etc/kubernetes/manifests',
     volumePluginDir: '/var/lib/kubelet/volume-plugins',
   })
 

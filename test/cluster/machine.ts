@@ -10,7 +10,7 @@ export interface MachineOptions {
   name: string
   address: string
   gateway: string
-  /** `master br0`, or the gateway's address on a leg of its own. */
+  /** A port of this bridge, or the gateway's address on a leg of its own. */
   fabric: { bridge: string } | { gateway: string }
   /** Image archives to import. */
   images: string[]

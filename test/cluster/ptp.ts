@@ -2,16 +2,16 @@
 import { renameSync, writeFileSync } from 'node:fs'
 import type { Cluster } from './cluster.ts'
 
-export function ptpInstall(cluster: Cluster): void {
+export function ptpInstall(cluster: Cluster, file: string): void {
   for (const node of cluster.nodes) {
     const ipam = { type: 'host-local', ranges: [[{ subnet: cluster.podCIDR(node) }]], routes: [{ dst: '0.0.0.0/0' }] }
     const plugins = [
       { type: 'ptp', ipMasq: false, ipam },
       { type: 'portmap', capabilities: { portMappings: true } },
     ]
-    const temporary = node.path('/etc/cni/net.d/.10-ptp.conflist')
+    const temporary = node.path(file.replace(/[^/]*$/, '.$&'))
     writeFileSync(temporary, JSON.stringify({ cniVersion: '1.0.0', name: 'ptp', plugins }))
     for (const other of cluster.nodes) if (other !== node) node.run('ip', 'route', 'replace', cluster.podCIDR(other), 'via', other.address)
-    renameSync(temporary, node.path('/etc/cni/net.d/10-ptp.conflist'))
+    renameSync(temporary, node.path(file))
   }
 }
