@@ -5,7 +5,7 @@ import { kubectl, kubectlTry } from './control-plane.ts'
 import { deploy, http, podsOf, undeploy } from './pods.ts'
 import { unreachable } from './reach.ts'
 import { measured, scenarios } from './scenario.ts'
-import { apply, daemons, isEmpty, pods, snapshot, uninstall } from './tunlink.ts'
+import { apply, daemons, nothingLeft, snapshot, uninstall } from './tunlink.ts'
 
 const test = scenarios('apply, reach, uninstall')
 let before: Record<string, string[]>[]
@@ -75,9 +75,7 @@ test('the ServiceAccount may read nodes, write events and its node condition, an
 })
 
 test('uninstalled, the nodes are as they were', async cluster => {
-  await eventually('no pod has left anything', () => cluster.nodes.every(isEmpty), 20).catch(() =>
-    assert.equal(cluster.nodes.map(pods), []),
-  )
+  await nothingLeft(cluster)
   await uninstall(cluster)
   cluster.nodes.forEach((node, index) => {
     assert.equal(snapshot(node), before[index])

@@ -4,7 +4,7 @@ import { eventually } from '../support.ts'
 import { deploy, type Pod, podsOf, undeploy } from './pods.ts'
 import { unreachable } from './reach.ts'
 import { measured, scenarios } from './scenario.ts'
-import { apply, isEmpty, pods } from './tunlink.ts'
+import { apply, nothingLeft, traces } from './tunlink.ts'
 
 const test = scenarios('reboot')
 
@@ -25,7 +25,7 @@ test('the pods of a rebooted node come back and reach all, no lease is leaked', 
     assert.equal(unreachable(cluster, podsOf(cluster, 'web')), []),
   )
   measured(`power cut until the node's 4 pods were Ready and reached: ${((Date.now() - started) / 1000).toFixed(1)} s`)
-  const { leases, records, links } = pods(two)
+  const { leases, records, links } = traces(two)
   assert.equal([leases.length, records.length, links.length], [4, 4, 4])
   const live = podsOf(cluster, 'web').filter(({ node }) => node === two)
   assert.equal(leases.sort(), live.map(({ ip }) => ip).sort())
@@ -33,7 +33,7 @@ test('the pods of a rebooted node come back and reach all, no lease is leaked', 
 
 test('deleted afterwards, they leave nothing', async cluster => {
   await undeploy(cluster, 'web')
-  await eventually('nothing is left', () => cluster.nodes.every(isEmpty), 60).catch(() => assert.equal(cluster.nodes.map(pods), []))
+  await nothingLeft(cluster)
 })
 
 test.run()

@@ -1,5 +1,5 @@
 /** tunlink in the cluster: applied as a user applies it, and what it leaves on a node. */
-import { existsSync, readdirSync } from 'node:fs'
+import { type Dirent, existsSync, readdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { eventually } from '../support.ts'
 import { Cluster, type ClusterOptions } from './cluster.ts'
@@ -8,6 +8,7 @@ import type { Machine } from './machine.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 export const MANIFEST = resolve(root, 'manifests/tunlink.yaml')
+const UNINSTALL = resolve(root, 'manifests/uninstall.yaml')
 export const OVERLAYS = resolve(root, 'manifests/overlays')
 const IMAGE = resolve(root, 'dist/tunlink-image.tar')
 const SELECTOR = 'app.kubernetes.io/name=tunlink'
@@ -71,24 +72,36 @@ export function rollout(): void {
   kubectl(['rollout', 'status', '--timeout=100s', flag!, namespace!, name!])
 }
 
-/** What pods leave behind: links, records, leases, elements of nft sets; empty when no pod is there. */
-export function pods(node: Machine): { links: string[]; records: string[]; leases: string[]; elements: string[] } {
+/** What pods leave behind; all empty when no pod is there. */
+export interface Traces {
+  links: string[]
+  records: string[]
+  /** Addresses. */
+  leases: string[]
+  owners: string[]
+  /** Of nft sets with an element per pod. */
+  elements: string[]
+}
+
+export function traces(node: Machine): Traces {
   const links = node.ip('link').map(({ ifname }: { ifname: string }) => ifname)
+  const ipam = files(node.path('/run/tunlink/ipam'))
+  const isOwners = (path: string) => path.endsWith('/.owners')
   return {
-    links: links.filter((name: string) => name.startsWith('tl') && !name.startsWith('tlvx')),
-    records: files(node.path('/run/tunlink/links')),
-    leases: files(node.path('/run/tunlink/ipam')).filter(name => !name.startsWith('.')),
+    links: links.filter((name: string) => name.startsWith('tl')),
+    records: files(node.path('/run/tunlink/links')).map(({ name }) => name),
+    leases: ipam.filter(({ parentPath }) => !isOwners(parentPath)).map(({ name }) => name),
+    owners: ipam.filter(({ parentPath }) => isOwners(parentPath)).map(({ name }) => name),
     elements: elements(node),
   }
 }
 
 /** Whether no pod has left anything. */
-export const isEmpty = (node: Machine) => Object.values(pods(node)).every(list => list.length === 0)
+export const isEmpty = (node: Machine) => Object.values(traces(node)).every(list => list.length === 0)
 
-function files(directory: string): string[] {
+function files(directory: string): Dirent[] {
   if (!existsSync(directory)) return []
-  const entries = readdirSync(directory, { recursive: true, withFileTypes: true })
-  return entries.filter(entry => entry.isFile() && !entry.parentPath.endsWith('.owners')).map(({ name }) => name)
+  return readdirSync(directory, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile())
 }
 
 function elements(node: Machine): string[] {
@@ -99,6 +112,13 @@ function elements(node: Machine): string[] {
   return sets
     .filter(({ name }: { name: string }) => /^masq[46]$/.test(name))
     .flatMap(({ elem = [] }) => elem.map(value => JSON.stringify(value)))
+}
+
+/** Waits until no pod has left anything; says what is left otherwise. */
+export async function nothingLeft(cluster: Cluster, seconds = 60): Promise<void> {
+  await eventually('nothing is left of the pods', () => cluster.nodes.every(isEmpty), seconds).catch((error: Error) => {
+    throw new Error(`${error.message}: ${JSON.stringify(cluster.nodes.map(traces))}`)
+  })
 }
 
 /** All that an installation may change on a node, for comparison before and after. */
@@ -121,7 +141,12 @@ export function snapshot(node: Machine): Record<string, string[]> {
   }
 }
 
-/** kubectl delete -f manifests/tunlink.yaml, and on each node what that cannot do. */
+/** As docs/kubernetes.md says: delete tunlink, then let the uninstaller run on every node. */
 export async function uninstall(cluster: Cluster): Promise<void> {
-  void cluster
+  kubectl(['delete', '-f', MANIFEST, '--wait=false'])
+  await eventually('tunlinkd has ended on every node', () => daemons(cluster).length === 0, 60)
+  kubectl(['apply', '-f', UNINSTALL])
+  await eventually('the uninstaller has run on every node', () => daemons(cluster).filter(({ ready }) => ready).length === 2, 60)
+  kubectl(['delete', '-f', UNINSTALL, '--wait=false'])
+  await eventually('the uninstaller has ended on every node', () => daemons(cluster).length === 0, 60)
 }
