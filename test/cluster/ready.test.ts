@@ -1,13 +1,16 @@
 /** From no network at all: apply, pods everywhere reach each other, and back to a node as it was. */
+import { readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
 import { eventually } from '../support.ts'
 import { kubectl, kubectlTry } from './control-plane.ts'
-import { deploy, http, podsOf, undeploy } from './pods.ts'
+import { deploy, http, inPod, podsOf, undeploy } from './pods.ts'
 import { unreachable } from './reach.ts'
 import { measured, scenarios } from './scenario.ts'
-import { apply, daemons, nothingLeft, snapshot, uninstall } from './tunlink.ts'
+import { apply, daemons, events, nothingLeft, SELECTOR, snapshot, uninstall } from './tunlink.ts'
 
 const test = scenarios('apply, reach, uninstall')
+const CONFLIST = '/etc/cni/net.d/10-tunlink.conflist'
+const HTTP_GET = 'exec 3<>/dev/tcp/127.0.0.1/$1; printf "GET $2 HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3'
 let before: Record<string, string[]>[]
 
 test('before, the nodes are NotReady for want of a network', async cluster => {
@@ -55,10 +58,40 @@ test('a hostPort leads to its pod, from the other node and from the node itself'
   await eventually('the port is closed', () => http(there.command(), here.address, 8088) === '')
 })
 
+test('the ConfigMap: another MTU reaches new pods; a bad one is told in an event, and the last good one stays', async cluster => {
+  configure({ mtu: 1300 })
+  const mtus = () => cluster.nodes.map(node => JSON.parse(readFileSync(node.path(CONFLIST), 'utf8')).plugins[0].mtu)
+  await eventually('the conflists have it', () => mtus().every(mtu => mtu === 1300), 90)
+  const { pods } = await deploy(cluster, { name: 'mtu', replicas: 1 })
+  assert.is(JSON.parse(inPod(pods[0]!, 'ip', '-j', 'link', 'show', 'dev', 'eth0'))[0].mtu, 1300)
+  await undeploy(cluster, 'mtu')
+  configure({ mtu: 'large' })
+  await eventually('an event says it', () => events().some(message => /"mtu".*large/.test(message)), 90)
+  assert.equal(mtus(), [1300, 1300])
+  configure({})
+  await eventually('the MTU is that of the nodes again', () => mtus().every(mtu => mtu === 1500), 90)
+})
+
+test('/readyz and /metrics, on the node', async cluster => {
+  const get = (port: number, path: string) => cluster.nodes[0].run('bash', '-c', HTTP_GET, 'get', String(port), path)
+  assert.match(get(9641, '/readyz'), /^HTTP\/1.1 200/)
+  const { pods } = await deploy(cluster, { name: 'counted', replicas: 2 })
+  assert.is(pods.length, 2)
+  const metrics = get(9642, '/metrics')
+  for (const line of [
+    /^tunlink_links 1$/m,
+    /^tunlink_routes_wanted \d+$/m,
+    /^tunlink_routes_installed \d+$/m,
+    /^tunlink_leases_used\S* 1$/m,
+  ])
+    assert.match(metrics, line)
+  await undeploy(cluster, 'counted')
+})
+
 test('the ServiceAccount may read nodes, write events and its node condition, and nothing else', async cluster => {
   const { namespace, serviceAccount } = daemons(cluster)[0]!
   const as = ['--as', `system:serviceaccount:${namespace}:${serviceAccount}`]
-  const lines = kubectl(['auth', 'can-i', '--list', ...as, '-n', namespace])
+  const lines = kubectl(['auth', 'can-i', '--list', ...as, '-n', 'default'])
     .trim()
     .split('\n')
     .slice(1)
@@ -71,7 +104,7 @@ test('the ServiceAccount may read nodes, write events and its node condition, an
   assert.is(granted['nodes/status'], 'patch')
   assert.match(granted.events!, /^create( patch)?$/)
   for (const denied of ['list pods', 'get secrets', 'delete nodes', 'patch nodes', 'create pods/exec', 'get configmaps'])
-    assert.is(kubectlTry('auth', 'can-i', ...denied.split(' '), ...as, '-n', namespace).stdout.trim(), 'no', denied)
+    assert.is(kubectlTry('auth', 'can-i', ...denied.split(' '), ...as, '-n', 'default').stdout.trim(), 'no', denied)
 })
 
 test('uninstalled, the nodes are as they were', async cluster => {
@@ -81,5 +114,12 @@ test('uninstalled, the nodes are as they were', async cluster => {
     assert.equal(snapshot(node), before[index])
   })
 })
+
+/** Sets the ConfigMap's config.json. */
+function configure(config: object): void {
+  const [map] = JSON.parse(kubectl(['get', 'configmaps', '-A', '-l', SELECTOR, '-o', 'json'])).items
+  const patch = JSON.stringify({ data: { 'config.json': JSON.stringify(config) } })
+  kubectl(['-n', map.metadata.namespace, 'patch', 'configmap', map.metadata.name, '-p', patch])
+}
 
 test.run()

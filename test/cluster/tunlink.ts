@@ -11,7 +11,7 @@ export const MANIFEST = resolve(root, 'manifests/tunlink.yaml')
 const UNINSTALL = resolve(root, 'manifests/uninstall.yaml')
 export const OVERLAYS = resolve(root, 'manifests/overlays')
 const IMAGE = resolve(root, 'dist/tunlink-image.tar')
-const SELECTOR = 'app.kubernetes.io/name=tunlink'
+export const SELECTOR = 'app.kubernetes.io/name=tunlink'
 
 /** A cluster whose nodes have the image, as no registry is asked. */
 export const clusterUp = (options: ClusterOptions = {}) => Cluster.up({ images: [IMAGE], ...options })
@@ -59,6 +59,13 @@ function taskPid(node: Machine, id: string): number {
 }
 
 export const daemonLogs = (daemon: Daemon) => kubectl(['-n', daemon.namespace, 'logs', daemon.name])
+
+/** The messages of the events that tunlinkd wrote. */
+export function events(): string[] {
+  const { items } = JSON.parse(kubectl(['get', 'events', '-A', '-o', 'json']))
+  // biome-ignore lint/suspicious/noExplicitAny: an Event
+  return items.filter(({ source }: any) => source?.component === 'tunlinkd').map(({ message }: any) => message)
+}
 
 /** `daemonset/NAME` with its namespace, as arguments of kubectl. */
 export function daemonSet(): string[] {
