@@ -82,7 +82,7 @@ test('/readyz and /metrics, on the node', async cluster => {
     /^tunlink_links 1$/m,
     /^tunlink_routes_wanted \d+$/m,
     /^tunlink_routes_installed \d+$/m,
-    /^tunlink_leases_used\S* 1$/m,
+    /^tunlink_leases\{family="ipv4",state="used"\} 1$/m,
   ])
     assert.match(metrics, line)
   await undeploy(cluster, 'counted')
