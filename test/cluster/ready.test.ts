@@ -10,7 +10,7 @@ import { apply, daemons, events, nothingLeft, SELECTOR, snapshot, uninstall } fr
 
 const test = scenarios('apply, reach, uninstall')
 const CONFLIST = '/etc/cni/net.d/10-tunlink.conflist'
-const HTTP_GET = 'exec 3<>/dev/tcp/127.0.0.1/$1; printf "GET $2 HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3'
+const HTTP_GET = 'exec 3<>/dev/tcp/$1/$2; printf "GET $3 HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3'
 let before: Record<string, string[]>[]
 
 test('before, the nodes are NotReady for want of a network', async cluster => {
@@ -73,11 +73,12 @@ test('the ConfigMap: another MTU reaches new pods; a bad one is told in an event
 })
 
 test('/readyz and /metrics, on the node', async cluster => {
-  const get = (port: number, path: string) => cluster.nodes[0].run('bash', '-c', HTTP_GET, 'get', String(port), path)
-  assert.match(get(9641, '/readyz'), /^HTTP\/1.1 200/)
+  const node = cluster.nodes[0]
+  const get = (address: string, port: number, path: string) => node.run('bash', '-c', HTTP_GET, 'get', address, String(port), path)
+  assert.match(get('127.0.0.1', 9641, '/readyz'), /^HTTP\/1.1 200/)
   const { pods } = await deploy(cluster, { name: 'counted', replicas: 2 })
   assert.is(pods.length, 2)
-  const metrics = get(9642, '/metrics')
+  const metrics = get(node.address, 9642, '/metrics')
   for (const line of [
     /^tunlink_links 1$/m,
     /^tunlink_routes_wanted \d+$/m,
@@ -109,7 +110,7 @@ test('the ServiceAccount may read nodes, write events and its node condition, an
 
 test('uninstalled, the nodes are as they were', async cluster => {
   await nothingLeft(cluster)
-  await uninstall(cluster)
+  uninstall()
   cluster.nodes.forEach((node, index) => {
     assert.equal(snapshot(node), before[index])
   })

@@ -11,7 +11,9 @@ export const MANIFEST = resolve(root, 'manifests/tunlink.yaml')
 const UNINSTALL = resolve(root, 'manifests/uninstall.yaml')
 export const OVERLAYS = resolve(root, 'manifests/overlays')
 const IMAGE = resolve(root, 'dist/tunlink-image.tar')
+/** Everything of ours; with COMPONENT, tunlinkd alone. */
 export const SELECTOR = 'app.kubernetes.io/name=tunlink'
+const COMPONENT = `${SELECTOR},app.kubernetes.io/component=node`
 
 /** A cluster whose nodes have the image, as no registry is asked. */
 export const clusterUp = (options: ClusterOptions = {}) => Cluster.up({ images: [IMAGE], ...options })
@@ -39,7 +41,7 @@ export interface Daemon {
 
 /** The DaemonSet's pods. */
 export function daemons(cluster: Cluster): Daemon[] {
-  const { items } = JSON.parse(kubectl(['get', 'pods', '-A', '-l', SELECTOR, '-o', 'json']))
+  const { items } = JSON.parse(kubectl(['get', 'pods', '-A', '-l', COMPONENT, '-o', 'json']))
   // biome-ignore lint/suspicious/noExplicitAny: a Pod
   return items.map(({ metadata, spec, status }: any) => {
     const node = cluster.nodes.find(({ name }) => name === spec.nodeName)!
@@ -69,7 +71,7 @@ export function events(): string[] {
 
 /** `daemonset/NAME` with its namespace, as arguments of kubectl. */
 export function daemonSet(): string[] {
-  const [item] = JSON.parse(kubectl(['get', 'daemonsets', '-A', '-l', SELECTOR, '-o', 'json'])).items
+  const [item] = JSON.parse(kubectl(['get', 'daemonsets', '-A', '-l', COMPONENT, '-o', 'json'])).items
   return ['-n', item.metadata.namespace, `daemonset/${item.metadata.name}`]
 }
 
@@ -148,12 +150,11 @@ export function snapshot(node: Machine): Record<string, string[]> {
   }
 }
 
-/** As docs/kubernetes.md says: delete tunlink, then let the uninstaller run on every node. */
-export async function uninstall(cluster: Cluster): Promise<void> {
-  kubectl(['delete', '-f', MANIFEST, '--wait=false'])
-  await eventually('tunlinkd has ended on every node', () => daemons(cluster).length === 0, 60)
+/** As the head of manifests/uninstall.yaml says. */
+export function uninstall(): void {
+  const [flag, namespace, name] = daemonSet()
+  kubectl([flag!, namespace!, 'delete', name!])
   kubectl(['apply', '-f', UNINSTALL])
-  await eventually('the uninstaller has run on every node', () => daemons(cluster).filter(({ ready }) => ready).length === 2, 60)
-  kubectl(['delete', '-f', UNINSTALL, '--wait=false'])
-  await eventually('the uninstaller has ended on every node', () => daemons(cluster).length === 0, 60)
+  kubectl([flag!, namespace!, 'rollout', 'status', '--timeout=100s', 'daemonset', 'tunlink-uninstall'])
+  kubectl(['delete', '-f', UNINSTALL, '-f', MANIFEST])
 }
