@@ -1,83 +1,63 @@
 /**
- * `npm run bench [add] [tcp]`: side by side with the reference, interleaved (A B A B ...), medians and ratios. Root; namespaces of its own.
- *
- *   add   ADD and DEL against `ptp` with `host-local`: whole processes, one by one
- *   tcp   one TCP stream of iperf3 in both directions against a veth pair
+ * `npm run bench [NAME...]`: side by side with the peers, in namespaces of its own; root. ROUNDS (default 11) samples of each.
+ * Prints a table and writes bench/results.json; a run of everything also draws docs/*.svg.
  */
-import { execFileSync, spawn } from 'node:child_process'
-import { loadavg } from 'node:os'
-import { ip, Lab } from '../test/support.ts'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import * as datapath from './datapath.ts'
+import { machine, noise, print, type Row } from './measure.ts'
+import { plot } from './plot.ts'
+import * as verbs from './verbs.ts'
 
-const ROUNDS = Number(process.env.ROUNDS ?? 21)
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
-const timed = (body: () => void): number => {
-  const started = process.hrtime.bigint()
-  body()
-  return Number(process.hrtime.bigint() - started) / 1e6
+const BENCHES: Record<string, (rounds: number) => Promise<Row[]>> = {
+  add: verbs.addAndDel, // and DEL of the same links
+  dualstack: verbs.dualStack,
+  burst: verbs.burst,
+  scale: verbs.scale,
+  tcp: datapath.tcp,
+  many: datapath.many,
+  udp: datapath.udp,
+  rr: datapath.rr,
+  fairness: datapath.fairness,
+  idle: datapath.idle,
+  upgrade: datapath.upgrade,
 }
-const report = (what: string, unit: string, ours: number[], theirs: number[], peer: string) =>
-  console.log(
-    `${what.padEnd(24)} ${median(ours).toFixed(1).padStart(7)} ${unit}   ${peer} ${median(theirs).toFixed(1).padStart(7)} ${unit}   ratio ${median(ours.map((value, round) => value / theirs[round]!)).toFixed(2)}`,
+const NAMES: Record<string, string> = { del: 'add' }
+
+const rounds = Number(process.env.ROUNDS ?? 11)
+const wanted = [...new Set(process.argv.slice(2).map(name => NAMES[name] ?? name))]
+const unknown = wanted.find(name => !(name in BENCHES))
+if (unknown !== undefined) throw new Error(`No bench "${unknown}": there are ${Object.keys(BENCHES).join(', ')}`)
+
+const about = machine()
+console.log(`${about.kernel}, ${about.cpus} CPUs (${about.cpu}); medians of interleaved rounds, ratios of the same round`)
+const results: Row[] = []
+let worst = { busy: 0, steal: 0, load: 0 }
+for (const [name, bench] of Object.entries(BENCHES)) {
+  if (wanted.length > 0 && !wanted.includes(name)) continue
+  const before = await noise()
+  if (before.busy > worst.busy) worst = before
+  if (before.busy > 0.1 || before.steal > 0.02)
+    console.log(
+      `NOISY: ${(before.busy * 100).toFixed(0)} % of the CPUs busy, ${(before.steal * 100).toFixed(0)} % stolen, before "${name}" began`,
+    )
+  const rows = await bench(rounds)
+  for (const row of rows) print(row)
+  results.push(...rows)
+}
+writeFileSync(join(import.meta.dirname, 'results.json'), `${JSON.stringify({ machine: about, noise: worst, rounds, results }, null, 2)}\n`)
+
+if (wanted.length === 0) {
+  const docs = join(import.meta.dirname, '../docs')
+  mkdirSync(docs, { recursive: true })
+  const rowsOf = (...benches: string[]) => results.filter(({ bench, ratio }) => benches.includes(bench) && ratio !== undefined)
+  writeFileSync(
+    join(docs, 'bench-verbs.svg'),
+    plot('Time of a CNI call, ratio', 'lower', rowsOf('add', 'del', 'dualstack', 'burst', 'scale')),
   )
-
-function add(lab: Lab): void {
-  const peer = {
-    cniVersion: '1.0.0',
-    name: 'peer',
-    type: 'ptp',
-    ipam: { type: 'host-local', dataDir: `${lab.dataDir}/host-local`, subnet: '10.77.0.0/16', routes: [{ dst: '0.0.0.0/0' }] },
-  }
-  const variants: Record<string, object> = { 'host, agent warm': {}, attach: { name: 'attached', farEnd: 'attach', owner: 1000 } }
-  const warm = lab.netns()
-  lab.must('ADD', warm)
-  for (const [variant, conf] of Object.entries(variants)) {
-    const times = { ours: [] as number[], theirs: [] as number[], oursDel: [] as number[], theirsDel: [] as number[] }
-    for (let round = 0; round < ROUNDS; round++) {
-      const [one, two] = [lab.netns(), lab.netns()]
-      times.ours.push(timed(() => lab.must('ADD', one, conf)))
-      times.theirs.push(timed(() => lab.with('/usr/lib/cni/ptp', () => lab.must('ADD', two, peer))))
-      times.oursDel.push(timed(() => lab.must('DEL', one, conf)))
-      times.theirsDel.push(timed(() => lab.with('/usr/lib/cni/ptp', () => lab.must('DEL', two, peer))))
-    }
-    report(`ADD ${variant}`, 'ms', times.ours, times.theirs, 'ptp+host-local')
-    report(`DEL ${variant}`, 'ms', times.oursDel, times.theirsDel, 'ptp+host-local')
-  }
-}
-
-/** Gbit/s received of one stream of a second. */
-function iperf(netns: string, address: string, ...more: string[]): number {
-  const output = execFileSync('ip', ['netns', 'exec', netns, 'iperf3', '-c', address, '-t', '1', '-J', ...more], { encoding: 'utf8' })
-  return JSON.parse(output).end.sum_received.bits_per_second / 1e9
-}
-
-async function tcp(lab: Lab): Promise<void> {
-  const [pod, veth] = [lab.netns(), lab.netns()]
-  lab.must('ADD', pod)
-  for (const command of [`link add vb type veth peer name eth0 netns ${veth}`, 'addr add 10.78.0.1/24 dev vb', 'link set vb up'])
-    ip(lab.node, ...command.split(' '))
-  for (const command of ['addr add 10.78.0.2/24 dev eth0', 'link set eth0 up']) ip(veth, ...command.split(' '))
-  const server = spawn('ip', ['netns', 'exec', lab.node, 'iperf3', '-s'], { stdio: 'ignore' })
-  await new Promise(resolve => setTimeout(resolve, 500))
-  for (const [direction, ...options] of [['pod to node'], ['node to pod', '-R']]) {
-    const [ours, theirs]: [number[], number[]] = [[], []]
-    for (let round = 0; round < Math.min(ROUNDS, 9); round++) {
-      ours.push(iperf(pod, '10.66.0.1', ...options))
-      theirs.push(iperf(veth, '10.78.0.1', ...options))
-    }
-    report(`TCP ${direction}`, 'Gbit/s', ours, theirs, 'veth')
-  }
-  server.kill()
-}
-
-const wanted = process.argv.slice(2)
-const lab = new Lab()
-try {
-  console.log(
-    `${execFileSync('uname', ['-sr'], { encoding: 'utf8' }).trim()}, ${execFileSync('nproc', { encoding: 'utf8' }).trim()} CPUs; medians of ${ROUNDS} interleaved rounds; each time includes starting a process by ip(8)`,
+  const carried = rowsOf('tcp', 'many', 'udp', 'rr').filter(
+    ({ unit, peer }) => ['Gbit/s', 'kpps', 'per s'].includes(unit) && (peer === 'veth' || peer === 'one pod'),
   )
-  if (loadavg()[0]! > 1) console.log(`The machine is busy (load ${loadavg()[0]!.toFixed(1)}): read ratios only`)
-  if (wanted.length === 0 || wanted.includes('add')) add(lab)
-  if (wanted.length === 0 || wanted.includes('tcp')) await tcp(lab)
-} finally {
-  lab.close()
+  writeFileSync(join(docs, 'bench-datapath.svg'), plot('What a link carries, ratio', 'higher', carried))
 }
+process.exit()

@@ -44,7 +44,7 @@ export function configureDevice(netlink: NetlinkSocket, index: number, plan: Lin
     txQLen: plan.txQLen,
     alias: linkAlias(plan),
     rpFilter: end === plan.host ? 1 : undefined, // a pod sends from its own addresses only: see guardHostEnd()
-    addrGenMode: hasIPv6() ? ADDR_GEN_MODE_NONE : undefined,
+    addrGenMode: hasIPv6() && (plan.mtu ?? 1500) >= IPV6_MIN_MTU ? ADDR_GEN_MODE_NONE : undefined,
   }
   netlink.requestBatch([
     linkChange(index, link),
@@ -55,6 +55,7 @@ export function configureDevice(netlink: NetlinkSocket, index: number, plan: Lin
 }
 
 const ADDR_GEN_MODE_NONE = 1
+const IPV6_MIN_MTU = 1280 // with less, the kernel takes IPv6 from the device
 let ipv6: boolean | undefined
 const hasIPv6 = () => (ipv6 ??= existsSync('/proc/sys/net/ipv6'))
 

@@ -1,6 +1,7 @@
 /** ADD: lease, plan, apply; whatever fails, nothing of it stays. */
 
 import { existsSync } from 'node:fs'
+import { ask, noAgent } from '../agent/client.ts'
 import { askOrSpawn } from '../agent/spawn.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { appendResult, type Result } from '../cni/result.ts'
@@ -69,9 +70,12 @@ function returnLease(context: Context): void {
 }
 
 async function applyPlan({ conf }: Context, plan: LinkPlan): Promise<LinkPlan> {
-  if (plan.farEnd === 'host') {
-    const answer = await askOrSpawn(conf.dataDir, conf.agent, { op: 'apply', plan, started: performance.timeOrigin })
-    return answer.plan as LinkPlan
+  const request = { op: 'apply' as const, plan, started: performance.timeOrigin }
+  if (plan.farEnd === 'host') return (await askOrSpawn(conf.dataDir, conf.agent, request)).plan as LinkPlan
+  try {
+    return (await ask(conf.dataDir, request)).plan as LinkPlan // one that runs is warm: it is faster than to load what this process would need
+  } catch (error) {
+    if (!noAgent(error)) throw error
   }
   const { apply } = await import('../link/apply.ts')
   return apply(conf.dataDir, plan).plan

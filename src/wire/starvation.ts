@@ -51,7 +51,7 @@ export class Starvation {
 
   /** To be called once a turn, `now` in ms. */
   check(now: number): void {
-    if (process.env.TL_NORR || !this.#allowed || !this.#policy.isDue(now)) return
+    if (!this.#allowed || !this.#policy.isDue(now)) return
     const wanted = this.#policy.decide(now, this.#delay.read())
     if (wanted === this.realtime) return
     this.#allowed = setRealtime(wanted)

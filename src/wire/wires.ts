@@ -194,7 +194,11 @@ class WireThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(this.#entry, { argv: [table.WIRE_THREAD], workerData: this.#shared })
+    const worker = new Worker(this.#entry, {
+      argv: [table.WIRE_THREAD],
+      workerData: this.#shared,
+      trackUnmanagedFds: false, // Node would warn of descriptors that the thread has from system calls
+    })
     worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
     worker.on('error', error => process.stderr.write(`A wire's thread failed and is started again: ${error.message}\n`))
     worker.on('exit', () => {

@@ -1,0 +1,242 @@
+/** What a link carries, against veth and against the user-mode networks. */
+import { spawn, spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { eventually } from '../test/support.ts'
+import { compare, interleave, median, percentile, type Row } from './measure.ts'
+import { type Path, Paths } from './paths.ts'
+
+const SECONDS = '1'
+const program = (name: string) => [process.execPath, join(import.meta.dirname, `${name}.ts`)]
+
+async function withPaths<T>(body: (paths: Paths) => Promise<T>): Promise<T> {
+  const paths = new Paths()
+  try {
+    return await body(paths)
+  } finally {
+    paths.close()
+  }
+}
+
+const exec = ({ pod }: Path, ...command: string[]) =>
+  new Promise<string>((done, fail) => {
+    const child = spawn('ip', ['netns', 'exec', pod, ...command], { stdio: ['ignore', 'pipe', 'inherit'] })
+    let text = ''
+    child.stdout.on('data', chunk => (text += chunk))
+    child.on('close', status => (status === 0 ? done(text) : fail(new Error(`${command.join(' ')}: ${text}`))))
+  })
+
+/** Waits for the line that says that it listens. */
+async function serve(paths: Paths, netns: string, ...command: string[]) {
+  const child = paths.start(netns, ...command)
+  await new Promise(resolve => child.stderr!.once('data', resolve))
+  return child
+}
+
+async function iperfServer(paths: Paths, node: string, port = 5201): Promise<void> {
+  paths.start(node, 'iperf3', '-s', '-p', String(port))
+  await eventually('iperf3 listens', () => spawnSync('ip', ['netns', 'exec', node, 'ss', '-Hltn', `sport = :${port}`]).stdout.length > 0)
+}
+
+/** Gbit/s received. */
+async function iperf(path: Path, ...options: string[]): Promise<number> {
+  const output = await exec(path, 'iperf3', '-c', path.address, '-t', SECONDS, '-C', 'cubic', '-J', ...options)
+  return JSON.parse(output).end.sum_received.bits_per_second / 1e9
+}
+
+export const tcp = (rounds: number): Promise<Row[]> =>
+  withPaths(async paths => {
+    const peers = [paths.veth()[0]!, await paths.slirp(), await paths.pasta()]
+    const [ours] = (await paths.tunlink(1)).paths
+    for (const { node } of [ours!, ...peers]) await iperfServer(paths, node)
+    const rows: Row[] = []
+    const measure = async (what: string, peer: Path, least: number, ...options: string[]) => {
+      const samples = await interleave(rounds, { ours: () => iperf(ours!, ...options), theirs: () => iperf(peer, ...options) })
+      rows.push(compare({ bench: 'tcp', what, unit: 'Gbit/s', peer: peer.name, target: { least } }, samples.ours, samples.theirs))
+    }
+    const [veth, slirp, pasta] = peers
+    await measure('TCP 1 stream, pod to node', veth!, 0.9)
+    await measure('TCP 1 stream, node to pod', veth!, 0.9, '-R')
+    await measure('TCP 4 streams, pod to node', veth!, 0.7, '-P', '4')
+    await measure('TCP 1 stream, pod to node', slirp!, 4)
+    await measure('TCP 1 stream, node to pod', slirp!, 4, '-R')
+    await measure('TCP 1 stream, pod to node', pasta!, 2)
+    await measure('TCP 1 stream, node to pod', pasta!, 2, '-R')
+    return rows
+  })
+
+/** Many busy links at once: the sum of what they carry. */
+export const many = (rounds: number): Promise<Row[]> =>
+  withPaths(async paths => {
+    const { paths: ours } = await paths.tunlink(50)
+    const veths = paths.veth(10)
+    for (const path of [ours[0]!, veths[0]!]) for (let port = 5201; port < 5251; port++) await iperfServer(paths, path.node, port)
+    const sum = async (used: Path[]) => {
+      const streams = await Promise.all(used.map((path, index) => iperf(path, '-p', String(5201 + index))))
+      return streams.reduce((total, gbits) => total + gbits, 0)
+    }
+    const samples = await interleave(Math.min(rounds, 7), {
+      one: () => sum(ours.slice(0, 1)),
+      ten: () => sum(ours.slice(0, 10)),
+      fifty: () => sum(ours),
+      veth: () => sum(veths),
+    })
+    const row = (what: string, peer: string, least: number) => ({ bench: 'many', what, unit: 'Gbit/s', peer, target: { least } })
+    return [
+      compare(row('ten pods, one TCP stream each, sum', 'veth', 0.4), samples.ten, samples.veth),
+      compare(row('50 pods, one TCP stream each, sum', 'one pod', 0.9), samples.fifty, samples.one),
+    ]
+  })
+
+export const udp = (rounds: number): Promise<Row[]> =>
+  withPaths(async paths => {
+    const [[ours], [veth]] = [(await paths.tunlink(1)).paths, paths.veth()]
+    const blast = async (path: Path) => {
+      const sink = await serve(paths, path.node, ...program('blast'), 'sink', '7001', SECONDS)
+      const received = new Promise<string>(resolve => sink.stdout!.once('data', chunk => resolve(String(chunk))))
+      const sent = Number(await exec(path, ...program('blast'), 'send', path.address, '7001', SECONDS))
+      return { received: Number(await received) / 1000, lost: 1 - Number(await received) / sent }
+    }
+    const lost = { ours: [] as number[], theirs: [] as number[] }
+    const sample = (path: Path, losses: number[]) => async () => {
+      const { received, lost } = await blast(path)
+      losses.push(lost * 100)
+      return received
+    }
+    const { ours: own, theirs } = await interleave(rounds, { ours: sample(ours!, lost.ours), theirs: sample(veth!, lost.theirs) })
+    return [
+      compare({ bench: 'udp', what: 'UDP 64 B, received', unit: 'kpps', peer: 'veth', target: { least: 1 } }, own, theirs),
+      {
+        bench: 'udp',
+        what: 'UDP 64 B, lost of what was sent',
+        unit: '%',
+        peer: 'veth',
+        ours: median(lost.ours),
+        theirs: median(lost.theirs),
+        ratio: median(lost.ours) / Math.max(1e-9, median(lost.theirs)),
+        n: rounds,
+      },
+    ]
+  })
+
+interface RoundTrips {
+  perSecond: number
+  p99: number
+}
+
+/** One byte there and back, alone and beside two programs that never sleep. */
+export const rr = (rounds: number): Promise<Row[]> =>
+  withPaths(async paths => {
+    const [[ours], [spin], [veth]] = [(await paths.tunlink(1)).paths, (await paths.tunlink(1, '--spin', '50')).paths, paths.veth()]
+    for (const { node } of [ours!, spin!, veth!]) await serve(paths, node, ...program('rr'), 'serve', '7000')
+    const ask = async (path: Path): Promise<RoundTrips> =>
+      JSON.parse(await exec(path, ...program('rr'), 'ask', path.address, '7000', SECONDS))
+    const p99 = { calm: [] as number[], hogs: [] as number[] }
+    const samples = await interleave(rounds, {
+      ours: async () => {
+        const { perSecond, p99: calm } = await ask(ours!)
+        p99.calm.push(calm)
+        return perSecond
+      },
+      spin: async () => (await ask(spin!)).perSecond,
+      veth: async () => (await ask(veth!)).perSecond,
+      hogs: async () => {
+        const hogs = [1, 2].map(() => spawn('sh', ['-c', 'while :; do :; done']))
+        const { p99: starved } = await ask(ours!)
+        for (const hog of hogs) hog.kill('SIGKILL')
+        p99.hogs.push(starved)
+        return starved
+      },
+    })
+    const row = (what: string, unit: string, peer: string, target: Row['target']) => ({ bench: 'rr', what, unit, peer, target })
+    return [
+      compare(row('TCP_RR', 'per s', 'veth', { least: 0.83 }), samples.ours, samples.veth),
+      compare(row('TCP_RR, agent --spin 50', 'per s', 'veth', { least: 1.3 }), samples.spin, samples.veth),
+      compare(row('TCP_RR p99 beside two CPU hogs', 'us', 'without', { most: 3 }), p99.hogs, p99.calm),
+    ]
+  })
+
+/** The 99th percentile of a ping over an idle link, in microseconds, while another link is saturated and while none is. */
+export const fairness = (rounds: number): Promise<Row[]> =>
+  withPaths(async paths => {
+    const [busy, idle] = (await paths.tunlink(50)).paths
+    await iperfServer(paths, busy!.node)
+    const ping = async () => {
+      const lines = await exec(idle!, 'ping', '-i', '0.005', '-c', '200', idle!.address)
+      return percentile(
+        [...lines.matchAll(/time=([\d.]+)/g)].map(match => Number(match[1]) * 1000),
+        0.99,
+      )
+    }
+    const samples = await interleave(rounds, {
+      saturated: async () => {
+        const stream = exec(busy!, 'iperf3', '-c', busy!.address, '-t', '2')
+        await new Promise(resolve => setTimeout(resolve, 300))
+        const p99 = await ping()
+        await stream
+        return p99
+      },
+      calm: ping,
+    })
+    const row = {
+      bench: 'fairness',
+      what: 'ping p99, another of 50 links saturated',
+      unit: 'us',
+      peer: 'none saturated',
+      target: { most: 4 },
+    }
+    return [compare(row, samples.saturated, samples.calm)]
+  })
+
+/** 250 links at rest: how often the agent's threads wake, and what memory it takes, before and after each link has carried traffic. */
+export const idle = (): Promise<Row[]> =>
+  withPaths(async paths => {
+    const { lab, paths: links } = await paths.tunlink(250)
+    for (const { pod, address } of links) spawnSync('ip', ['netns', 'exec', pod, 'ping', '-c', '1', address])
+    await new Promise(resolve => setTimeout(resolve, 15_000)) // memory of links at rest has been given back
+    const agent = lab.agentPid()!
+    const status = () => readdirSync(`/proc/${agent}/task`).map(task => readFileSync(`/proc/${agent}/task/${task}/status`, 'utf8'))
+    const wakeUps = () => status().reduce((sum, text) => sum + Number(text.match(/^voluntary_ctxt_switches:\s+(\d+)/m)![1]), 0)
+    const cpu = () =>
+      readFileSync(`/proc/${agent}/stat`, 'utf8')
+        .split(' ')
+        .slice(13, 15)
+        .map(Number)
+        .reduce((sum, ticks) => sum + ticks)
+    const before = { wakeUps: wakeUps(), cpu: cpu() }
+    await new Promise(resolve => setTimeout(resolve, 10_000))
+    const row = (what: string, unit: string, ours: number, most?: number): Row => ({
+      bench: 'idle',
+      what,
+      unit,
+      ours,
+      n: 1,
+      ...(most === undefined ? {} : { target: { most } }),
+    })
+    const memory = Number(status()[0]!.match(/VmRSS:\s+(\d+)/)![1]) / 1024
+    return [
+      row('agent with 250 idle links: wake-ups', '/s', (wakeUps() - before.wakeUps) / 10),
+      row('agent with 250 idle links: CPU', '% of 1', cpu() - before.cpu),
+      row('agent with 250 idle links: memory', 'MB', memory, 60 + (250 * 64) / 1024),
+    ]
+  })
+
+/** Pings lost, of 1,000 a second, while the agent is replaced. */
+export const upgrade = (): Promise<Row[]> =>
+  withPaths(async paths => {
+    const { lab, paths: links } = await paths.tunlink(10)
+    const pinging = exec(links[0]!, 'ping', '-q', '-i', '0.001', '-c', '3000', links[0]!.address)
+    await new Promise(resolve => setTimeout(resolve, 1000))
+    paths.start(lab.node, lab.executable, 'agent', '--data-dir', lab.dataDir, '--replace')
+    const [, sent, received] = (await pinging).match(/(\d+) packets transmitted, (\d+) received/)!
+    return [
+      {
+        bench: 'upgrade',
+        what: 'pings lost of 3000 at 1,000/s, agent replaced',
+        unit: '',
+        ours: Number(sent) - Number(received),
+        n: 1,
+        target: { most: 0 },
+      },
+    ]
+  })

@@ -1,0 +1,171 @@
+/** What a link carries arrives whole, by io_uring and by epoll; and goes on when what carries it is replaced. */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { inNetns } from '../../src/linux/netns.ts'
+import { createTun, setOffloads } from '../../src/linux/tun.ts'
+import { Wires } from '../../src/wire/wires.ts'
+import { EXECUTABLES, eventually, inside, Lab, pings } from '../support.ts'
+
+const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
+const start = (netns: string, ...command: string[]) =>
+  spawn('ip', ['netns', 'exec', netns, ...command], { stdio: ['ignore', 'pipe', 'inherit'] })
+
+function output(child: ChildProcess): { text: () => string; ended: Promise<string> } {
+  let text = ''
+  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  return { text: () => text, ended: new Promise(done => child.on('close', () => done(text))) }
+}
+
+/** An agent with options of its own; an ADD would start one without. */
+async function startAgent(lab: Lab, ...options: string[]): Promise<void> {
+  const before = lab.agentPid()
+  spawn('ip', ['netns', 'exec', lab.node, lab.executable, 'agent', '--data-dir', lab.dataDir, '--idle-exit', '1', ...options], {
+    stdio: 'ignore',
+    env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}` },
+  })
+  await eventually('the agent serves', () => lab.agentPid() !== undefined && lab.agentPid() !== before && status(lab)?.pid !== before)
+}
+
+/** What `tunlink status` prints. */
+function status(lab: Lab) {
+  return lab.run({ CNI_COMMAND: undefined }, '').json ?? JSON.parse(spawnStatus(lab) || 'null')
+}
+
+const spawnStatus = (lab: Lab) =>
+  spawnSync(lab.executable, ['status', '--data-dir', lab.dataDir], {
+    encoding: 'utf8',
+    env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}` },
+  }).stdout
+
+/** TCP of `bytes` from one namespace to another: what was sent is what was received. */
+async function transfer(from: string, to: string, address: string, port: number, bytes: number): Promise<void> {
+  const receiving = output(start(to, process.execPath, script('transfer'), 'receive', String(port)))
+  await eventually('the receiver listens', () => receiving.text().includes('listening'))
+  const sent = await output(start(from, process.execPath, script('transfer'), 'send', address, String(port), String(bytes))).ended
+  assert.match(sent, new RegExp(`^${bytes} `))
+  assert.is((await receiving.ended).replace('listening\n', ''), sent)
+}
+
+const test = suite('wire')
+const dual = { ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }
+
+for (const mode of ['io_uring', 'epoll']) {
+  test(`${mode}: TCP both ways at once, IPv4 and IPv6, is byte-identical`, async () => {
+    const lab = new Lab()
+    try {
+      await startAgent(lab, '--wire', mode)
+      assert.is(status(lab).mode, mode)
+      const [one, two] = [lab.netns(), lab.netns()]
+      const address = (pod: string): string[] =>
+        lab.must('ADD', pod, dual).json.ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
+      const [[one4], [two4, two6]] = [address(one), address(two)]
+      await Promise.all([transfer(one, two, two4!, 5001, 256 << 20), transfer(two, one, one4!, 5002, 256 << 20)])
+      await transfer(one, two, two6!, 5003, 64 << 20)
+    } finally {
+      lab.close()
+    }
+  })
+
+  test(`${mode}: datagrams of every size are echoed, each once, whole and in order`, async () => {
+    const lab = new Lab()
+    try {
+      await startAgent(lab, '--wire', mode)
+      const pod = lab.netns()
+      lab.must('ADD', pod)
+      const echoing = start(lab.node, process.execPath, script('datagrams'), 'echo', '5000')
+      const echo = output(echoing)
+      await eventually('the echo listens', () => echo.text().includes('listening'))
+      const result = await output(start(pod, process.execPath, script('datagrams'), 'ask', '10.66.0.1', '5000', '1472')).ended
+      assert.equal(JSON.parse(result), { sent: 1472, received: 1472, duplicates: 0, reordered: 0, damaged: 0 })
+      echoing.kill()
+    } finally {
+      lab.close()
+    }
+  })
+
+  test(`${mode}: fragments, and MTUs from 68 to 65535`, async () => {
+    const lab = new Lab()
+    try {
+      await startAgent(lab, '--wire', mode)
+      for (const [mtu, sizes] of [
+        [68, [0, 40, 400]],
+        [1500, [0, 1472, 1473, 20000, 65000]],
+        [65535, [65507]],
+      ] as const) {
+        const pod = lab.netns()
+        lab.must('ADD', pod, { mtu, name: `mtu${mtu}`, ipam: { type: 'tunlink', subnet: `10.67.${mtu % 250}.0/24` } })
+        for (const size of sizes)
+          assert.match(
+            inside(pod, 'ping', '-c', '3', '-i', '0.1', '-W', '2', '-s', String(size), `10.67.${mtu % 250}.1`),
+            / 0% packet loss/,
+          )
+      }
+    } finally {
+      lab.close()
+    }
+  })
+}
+
+for (const [name, executable] of EXECUTABLES) {
+  test(`${name}: an agent replaced by another: of 1,000 pings a second none is lost`, async () => {
+    const lab = new Lab(executable)
+    try {
+      await startAgent(lab)
+      const pods = Array.from({ length: 3 }, () => lab.netns())
+      for (const pod of pods) lab.must('ADD', pod)
+      const pinging = output(start(pods[0]!, 'ping', '-q', '-i', '0.001', '-c', '3000', '10.66.0.1'))
+      for (let replaced = 0; replaced < 2; replaced++) {
+        await new Promise(done => setTimeout(done, 500))
+        const before = lab.agentPid()!
+        await startAgent(lab, '--replace')
+        await eventually('the old agent has ended', () => !alive(before))
+      }
+      assert.match(await pinging.ended, /3000 packets transmitted, 3000 received/)
+      assert.is(status(lab).links, 3)
+      for (const pod of pods) assert.ok(pings(pod, '10.66.0.1'))
+      for (const pod of pods) lab.must('DEL', pod)
+      assert.equal([...lab.links(lab.node), ...lab.files()], [])
+    } finally {
+      lab.close()
+    }
+  })
+}
+
+const alive = (pid: number) => spawnSync('kill', ['-0', String(pid)]).status === 0
+
+for (const mode of ['io_uring', 'epoll'] as const) {
+  test(`${mode}: a thread that dies is replaced, its wires open again`, async () => {
+    const lab = new Lab()
+    const dieFile = join(lab.dataDir, 'die')
+    process.env.DIE_FILE = dieFile
+    const wires = new Wires({ entry: join(import.meta.dirname, '../wire/dying-entry.ts'), mode, onGone: () => {} })
+    try {
+      const pod = lab.netns()
+      const open = (netns: string, name: string, address: string, peer: string) =>
+        inNetns(`/run/netns/${netns}`, () => {
+          const { fd } = createTun({ name, persist: false, vnetHdr: true })
+          setOffloads(fd)
+          execFileSync('ip', ['address', 'add', address, 'peer', peer, 'dev', name])
+          execFileSync('ip', ['link', 'set', name, 'up'])
+          return fd
+        })
+      wires.add('a', { podFd: open(pod, 'eth0', '10.9.0.2', '10.9.0.1'), hostFd: open(lab.node, 'tlx', '10.9.0.1', '10.9.0.2') })
+      // This process answers the wire's messages, so it must not block: no pings() here.
+      const ping = async () =>
+        (await output(start(pod, 'ping', '-c', '20', '-i', '0.05', '-W', '1', '10.9.0.1')).ended).match(/(\d+) received/)![1]
+      assert.is(await ping(), '20')
+      writeFileSync(dieFile, '')
+      assert.ok(Number(await ping()) > 5, 'it goes on')
+      assert.is(await ping(), '20')
+      assert.ok(wires.counters('a')!.podToHost.packets > 40)
+    } finally {
+      await wires.close()
+      lab.close()
+    }
+  })
+}
+
+test.run()
