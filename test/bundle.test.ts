@@ -5,11 +5,31 @@ import * as assert from 'uvu/assert'
 
 const test = suite('bundle')
 
+const inputsOf = (meta: string) =>
+  (
+    JSON.parse(readFileSync(new URL(`../dist/${meta}`, import.meta.url), 'utf8')) as {
+      inputs: Record<string, { imports: { path: string }[] }>
+    }
+  ).inputs
+
 test('the bundle holds our sources and the koffi addon, no more', () => {
-  const { inputs } = JSON.parse(readFileSync(new URL('../dist/meta.json', import.meta.url), 'utf8')) as { inputs: Record<string, unknown> }
+  const inputs = inputsOf('meta.json')
   const others = Object.keys(inputs).filter(path => !/^(src|cmd)\//.test(path))
   assert.is(others.length, 1)
   assert.match(others[0]!, /koffi\.node$/)
+})
+
+test('the bundle has nothing of tunlinkd', () => {
+  assert.equal(
+    Object.keys(inputsOf('meta.json')).filter(path => path.startsWith('src/node/')),
+    [],
+  )
+})
+test('in tunlinkd’s bundle, one file of ours imports packages', () => {
+  const importers = Object.entries(inputsOf('meta-tunlinkd.json'))
+    .filter(([path, { imports }]) => /^(src|cmd)\//.test(path) && imports.some(({ path }) => path.startsWith('node_modules/@kubernetes')))
+    .map(([path]) => path)
+  assert.equal(importers, ['src/node/kube.ts'])
 })
 
 test.run()

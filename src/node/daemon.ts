@@ -56,6 +56,7 @@ export class Daemon {
   #conditions = ''
   #conditionsDueTick = 0
   #garbageDueTick = 0
+  #wake = () => {}
 
   constructor(options: Options, version: string) {
     this.#options = options
@@ -71,19 +72,20 @@ export class Daemon {
   async run(): Promise<void> {
     const { backend, nodeName } = this.#options
     log.info('tunlinkd starts', { version: this.#version, node: nodeName, backend, dataDir: this.#dataDir, server: this.#kube.server })
-    const servers = await this.#listen()
     const lock = await this.#takeLock()
+    const servers = await this.#listen() // behind the lock: the one before has let go of the ports
     if (!this.#stopping) {
       this.#supervisor.start()
       this.#kube.watchNodes(nodes => {
         this.#nodes = nodes
         this.#changed = true
+        this.#wake()
       })
     }
     while (!this.#stopping) {
       await this.#round()
       this.#lastTickMs = Date.now()
-      await sleep(TICK_MS)
+      await this.#nextTick()
     }
     this.#kube.stop()
     await this.#supervisor.stop()
@@ -94,6 +96,18 @@ export class Daemon {
 
   stop(): void {
     this.#stopping = true
+    this.#wake()
+  }
+
+  /** Resolves after a second, or when #wake() is called. */
+  #nextTick(): Promise<void> {
+    return new Promise(resolve => {
+      const timer = setTimeout(resolve, TICK_MS)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   }
 
   async #listen() {

@@ -1,4 +1,4 @@
-/** Tests that share one cluster, in order; one that fails shows what the cluster looked like. */
+/** Tests that share one cluster, in order; the first that fails shows what the cluster looked like, and those after it are not run. */
 import { suite } from 'uvu'
 import type { Cluster, ClusterOptions } from './cluster.ts'
 import { kubectlTry } from './control-plane.ts'
@@ -19,11 +19,14 @@ export function scenarios(name: string, options: ClusterOptions = {}): Scenarios
   tests.after(() => {
     if (process.env.TUNLINK_KEEP_CLUSTER === undefined) removeAll()
   })
+  let failed: string | undefined
   const add = (title: string, body: (cluster: Cluster) => Promise<void>) =>
     tests(title, async () => {
+      if (failed !== undefined) throw new Error(`Not run, as "${failed}" failed before`)
       try {
         await body(cluster)
       } catch (error) {
+        failed = title
         diagnose(title, cluster)
         throw error
       }
@@ -44,7 +47,7 @@ function diagnose(title: string, cluster: Cluster): void {
   show('get', 'nodes')
   show('get', 'pods', '-A', '-o', 'wide')
   show('get', 'events', '-A', '--sort-by=.lastTimestamp')
-  show('logs', '-A', '-l', 'app.kubernetes.io/name=tunlink', '--prefix', '--tail=30')
+  show('logs', '-n', 'tunlink-system', '-l', 'app.kubernetes.io/name=tunlink', '--prefix', '--tail=30')
   for (const node of cluster.nodes) {
     for (const log of ['kubelet', 'containerd'])
       console.log(

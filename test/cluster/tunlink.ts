@@ -9,7 +9,7 @@ import type { Machine } from './machine.ts'
 const root = resolve(import.meta.dirname, '../..')
 export const MANIFEST = resolve(root, 'manifests/tunlink.yaml')
 const UNINSTALL = resolve(root, 'manifests/uninstall.yaml')
-export const OVERLAYS = resolve(root, 'manifests/overlays')
+export const OVERLAYS = resolve(root, 'overlays')
 const IMAGE = resolve(root, 'dist/tunlink-image.tar')
 /** Everything of ours; with COMPONENT, tunlinkd alone. */
 export const SELECTOR = 'app.kubernetes.io/name=tunlink'
@@ -152,9 +152,8 @@ export function snapshot(node: Machine): Record<string, string[]> {
 
 /** As the head of manifests/uninstall.yaml says. */
 export function uninstall(): void {
-  const [flag, namespace, name] = daemonSet()
-  kubectl([flag!, namespace!, 'delete', name!])
+  kubectl(['delete', '-f', MANIFEST])
   kubectl(['apply', '-f', UNINSTALL])
-  kubectl([flag!, namespace!, 'rollout', 'status', '--timeout=100s', 'daemonset', 'tunlink-uninstall'])
-  kubectl(['delete', '-f', UNINSTALL, '-f', MANIFEST])
+  kubectl(['-n', 'kube-system', 'rollout', 'status', '--timeout=100s', 'daemonset', 'tunlink-uninstall'])
+  kubectl(['delete', '-f', UNINSTALL])
 }

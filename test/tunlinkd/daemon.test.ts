@@ -1,0 +1,343 @@
+/** tunlinkd in a namespace that stands for a node, against an API of its own: what it sets up, heals, and removes. Needs root. */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { eventually, inside, ip, pings } from '../support.ts'
+
+const dist = resolve(import.meta.dirname, '../../dist')
+const test = suite('tunlinkd')
+const PORT = 8001
+
+interface Heard {
+  method: string
+  path: string
+  watch: boolean
+  type: string
+  // biome-ignore lint/suspicious/noExplicitAny: a Kubernetes object
+  body: any
+}
+
+/** A node, an API server beside it, and tunlinkd. */
+class Node {
+  readonly directory = mkdtempSync(join(tmpdir(), 'tunlinkd-'))
+  readonly netns = `tld-${process.pid}`
+  readonly pod = `tld-${process.pid}-pod`
+  readonly heard: Heard[] = []
+  log = ''
+  #api: ChildProcess | undefined
+  tunlinkd: ChildProcess | undefined
+
+  constructor() {
+    for (const name of [this.netns, this.pod]) execFileSync('ip', ['netns', 'add', name])
+    for (const command of [
+      'ip link set lo up',
+      'ip link add eth0 type veth peer name wire',
+      'ip link set eth0 up',
+      'ip link set wire up',
+      'ip address add 192.0.2.11/24 dev eth0',
+      'ip route add default via 192.0.2.1',
+      'ip route add 10.250.0.0/24 via 192.0.2.99',
+    ])
+      inside(this.netns, ...command.split(' '))
+    writeFileSync(this.path('kubeconfig'), KUBECONFIG)
+    this.configure('{}')
+  }
+
+  path = (name: string) => join(this.directory, name)
+  configure = (text: string) => writeFileSync(this.path('config.json'), text)
+  text = (name: string) => (existsSync(this.path(name)) ? readFileSync(this.path(name), 'utf8') : undefined)
+  conflist = () => JSON.parse(this.text('conf/10-tunlink.conflist') ?? 'null')
+  routes = () => ip(this.netns, 'route').map(({ dst, gateway }: { dst: string; gateway?: string }) => `${dst} ${gateway ?? ''}`)
+  events = () => this.heard.filter(({ method }) => method === 'POST').map(({ body }) => `${body.reason}: ${body.message}`)
+  hasTable = () => spawnSync('ip', ['netns', 'exec', this.netns, 'nft', 'list', 'table', 'inet', 'tunlink-cluster']).status === 0
+
+  async startApi(): Promise<void> {
+    const node = resolve(import.meta.dirname, '../node')
+    const child = spawn('ip', ['netns', 'exec', this.netns, node, join(import.meta.dirname, 'fake-api.ts'), String(PORT)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    this.#api = child
+    let ready = false
+    createInterface(child.stdout!).on('line', line => {
+      const { ready: isReady, body, ...rest } = JSON.parse(line)
+      if (isReady) ready = true
+      else this.heard.push({ ...rest, body: body === '' ? undefined : JSON.parse(body) })
+    })
+    await eventually('the API answers', () => ready)
+  }
+
+  stopApi(): void {
+    this.#api?.kill('SIGKILL')
+    this.#api = undefined
+  }
+
+  /** What the API says from now on. */
+  nodes(...nodes: object[]): void {
+    this.#api!.stdin!.write(`${JSON.stringify(nodes)}\n`)
+  }
+
+  run(command: string[], ...flags: string[]): ChildProcess {
+    const paths = { 'cni-bin-dir': 'bin', 'cni-conf-dir': 'conf', 'data-dir': 'data', config: 'config.json', kubeconfig: 'kubeconfig' }
+    const given = Object.entries(paths).map(([flag, name]) => `--${flag}=${this.path(name)}`)
+    const program = [join(dist, 'tunlink'), join(dist, 'tunlinkd.cjs'), ...command, '--node-name=n1', ...given, ...flags]
+    const child = spawn('ip', ['netns', 'exec', this.netns, ...program], { env: { ...process.env, BUN_BE_BUN: '1' } })
+    for (const stream of [child.stdout!, child.stderr!]) stream.on('data', chunk => (this.log += chunk))
+    return child
+  }
+
+  start(...flags: string[]): void {
+    this.tunlinkd = this.run([], ...flags)
+  }
+
+  /** Ends tunlinkd; resolves with its exit status. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    const child = this.tunlinkd!
+    const status = ended(child)
+    child.kill(signal)
+    return status
+  }
+
+  agentPid(): number | undefined {
+    const children = readFileSync(`/proc/${this.tunlinkd!.pid}/task/${this.tunlinkd!.pid}/children`, 'utf8').trim()
+    return children === '' ? undefined : Number(children.split(' ')[0])
+  }
+
+  get(path: string): string {
+    const answer = this.tryGet(path)
+    assert.is.not(answer, '', `GET ${path}`)
+    return answer
+  }
+
+  /** Status and body; empty when nobody answers. */
+  tryGet(path: string): string {
+    const command = [resolve(import.meta.dirname, '../node'), '-e', FETCH, `http://127.0.0.1:9641${path}`]
+    return spawnSync('ip', ['netns', 'exec', this.netns, ...command], { encoding: 'utf8' }).stdout
+  }
+
+  /** A CNI call with the conflist that tunlinkd has written. */
+  cni(command: string) {
+    const { cniVersion, name, plugins } = this.conflist()
+    const env = {
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: 'pod',
+      CNI_NETNS: `/run/netns/${this.pod}`,
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: this.path('bin'),
+    }
+    const input = JSON.stringify({ cniVersion, name, ...plugins[0] })
+    const { status, stdout } = spawnSync('ip', ['netns', 'exec', this.netns, this.path('bin/tunlink')], { input, encoding: 'utf8', env })
+    assert.is(status, 0, stdout)
+    return stdout === '' ? undefined : JSON.parse(stdout)
+  }
+
+  async close(): Promise<void> {
+    if (this.tunlinkd?.exitCode === null) await this.stop()
+    this.stopApi()
+    for (const name of [this.netns, this.pod]) spawnSync('ip', ['netns', 'del', name])
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+}
+
+const ended = (child: ChildProcess) => new Promise<number | null>(done => child.on('exit', status => done(status)))
+
+const FETCH = 'fetch(process.argv[1]).then(async answer => console.log(answer.status, await answer.text()))'
+const KUBECONFIG = `
+apiVersion: v1
+kind: Config
+clusters: [{ name: c, cluster: { server: "http://127.0.0.1:${PORT}", insecure-skip-tls-verify: true } }]
+users: [{ name: u, user: {} }]
+contexts: [{ name: x, context: { cluster: c, user: u } }]
+current-context: x
+`
+const k8sNode = (name: string, address: string, podCIDR?: string) => ({
+  metadata: { name },
+  spec: podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] },
+  status: { addresses: [{ type: 'InternalIP', address }] },
+})
+const N1 = k8sNode('n1', '192.0.2.11', '10.244.0.0/24')
+const N2 = k8sNode('n2', '192.0.2.12', '10.244.1.0/24')
+const FAR = k8sNode('n3', '198.51.100.13', '10.244.2.0/24')
+
+let node: Node
+test.before(async () => {
+  node = new Node()
+  await node.startApi()
+})
+test.after(() => node.close())
+
+/** Runs a test; one that fails shows the log. */
+const scenario = (name: string, body: () => Promise<void>) =>
+  test(name, async () => {
+    try {
+      await body()
+    } catch (error) {
+      console.log(node.log)
+      throw error
+    }
+  })
+
+scenario('the executable comes first, the conflist not before a pod CIDR is known', async () => {
+  node.nodes(k8sNode('n1', '192.0.2.11'))
+  node.start()
+  await eventually('an event asks for a pod CIDR', () =>
+    node.events().some(event => /^PodCIDRMissing: .*--allocate-node-cidrs/.test(event)),
+  )
+  assert.ok(existsSync(node.path('bin/tunlink')))
+  assert.is(node.conflist(), null)
+  assert.match(node.get('/readyz'), /^503 [\s\S]*\[-\]conflist failed/)
+  assert.match(node.get('/healthz'), /^200/)
+  node.nodes(N1)
+  await eventually('the conflist is there', () => node.conflist() !== null)
+  assert.equal(node.conflist().plugins[0].ipam.ranges, [[{ subnet: '10.244.0.0/24' }]])
+  assert.match(node.get('/readyz'), /^200/)
+})
+scenario('NetworkUnavailable is cleared, by a strategic merge patch of the own status', async () => {
+  await eventually('the condition is set', () => node.heard.some(({ method }) => method === 'PATCH'))
+  const { path, type, body } = node.heard.find(({ method }) => method === 'PATCH')!
+  assert.is(path, '/api/v1/nodes/n1/status')
+  assert.is(type, 'application/strategic-merge-patch+json')
+  assert.is(body.status.conditions.find((condition: { type: string }) => condition.type === 'NetworkUnavailable').status, 'False')
+})
+scenario('a node’s route comes and goes with it; one that is behind a router is refused in an event', async () => {
+  node.nodes(N1, N2, FAR)
+  await eventually('the route is there', () => node.routes().includes('10.244.1.0/24 192.0.2.12'), 5)
+  await eventually('the event is there', () => node.events().some(event => /RouteRefused: n3: .*behind 192\.0\.2\.1.*vxlan/.test(event)))
+  assert.not(node.routes().some((route: string) => route.startsWith('10.244.2.0')))
+  node.nodes(N1)
+  await eventually('the route is gone', () => !node.routes().includes('10.244.1.0/24 192.0.2.12'), 5)
+  node.nodes(N1, N2)
+  await eventually('the route is back', () => node.routes().includes('10.244.1.0/24 192.0.2.12'), 5)
+})
+scenario('a removed route and a flushed table are put back; a foreign route stays, even one in the way', async () => {
+  inside(node.netns, 'ip', 'route', 'del', '10.244.1.0/24')
+  inside(node.netns, 'nft', 'flush', 'ruleset')
+  await eventually('both are back', () => node.routes().includes('10.244.1.0/24 192.0.2.12') && node.hasTable(), 8)
+  inside(node.netns, 'ip', 'route', 'replace', '10.244.1.0/24', 'via', '192.0.2.77')
+  await eventually('an event says so', () =>
+    node.events().some(event => /10\.244\.1\.0\/24: there is one already that is not ours/.test(event)),
+  )
+  assert.ok(node.routes().includes('10.244.1.0/24 192.0.2.77'))
+  assert.ok(node.routes().includes('10.250.0.0/24 192.0.2.99'))
+  inside(node.netns, 'ip', 'route', 'del', '10.244.1.0/24')
+  await eventually('ours is back', () => node.routes().includes('10.244.1.0/24 192.0.2.12'), 8)
+})
+for (const file of ['bin/tunlink', 'conf/10-tunlink.conflist'])
+  scenario(`${file}, removed, is back within 2 s`, async () => {
+    rmSync(dirname(node.path(file)), { recursive: true })
+    await eventually('it is back', () => existsSync(node.path(file)), 2)
+  })
+scenario('a configuration that sorts before ours is told, and not touched', async () => {
+  writeFileSync(node.path('conf/05-other.conflist'), '{}')
+  await eventually('an event says so', () => node.events().some(event => /^ConflistShadowed: 05-other\.conflist/.test(event)))
+  assert.is(node.text('conf/05-other.conflist'), '{}')
+  rmSync(node.path('conf/05-other.conflist'))
+})
+scenario('the configuration is watched; of a bad value an event tells, and the last good one stays', async () => {
+  node.configure('{"mtu": 1300}')
+  await eventually('the MTU is taken up', () => node.conflist()?.plugins[0].mtu === 1300)
+  node.configure('{"mtu": "large"}')
+  await eventually('an event says so', () => node.events().some(event => /^InvalidConfig: .*"mtu" must be an integer.*"large"/.test(event)))
+  assert.is(node.conflist().plugins[0].mtu, 1300)
+  assert.match(node.get('/readyz'), /^200/)
+  node.configure('{"ipMasq": false}')
+  await eventually('MTU and masquerade follow', () => node.conflist().plugins[0].mtu === 1500 && !node.hasTable())
+  node.configure('{}')
+  await eventually('the table is back', () => node.hasTable())
+})
+scenario('a pod has its network while the API is away and tunlinkd and agent are killed; then all is taken up again', async () => {
+  const { ips } = node.cni('ADD')
+  const address = ips[0].address.split('/')[0]
+  assert.ok(pings(node.netns, address))
+  assert.match(node.get('/metrics'), /^tunlink_links 1$/m)
+  node.stopApi()
+  const agent = node.agentPid()!
+  process.kill(agent, 'SIGKILL')
+  await eventually('another agent runs', () => ![undefined, agent].includes(node.agentPid()))
+  await eventually('the pod answers', () => pings(node.netns, address))
+  await eventually('the restart is counted', () => /^tunlink_agent_restarts_total 1$/m.test(node.get('/metrics')))
+  await node.stop('SIGKILL')
+  node.start()
+  await eventually('tunlinkd is ready without the API', () => ready(), 15)
+  await eventually('the pod answers again', () => pings(node.netns, address))
+  assert.ok(node.routes().includes('10.244.1.0/24 192.0.2.12'), 'routes stay')
+  await node.startApi()
+  node.nodes(N1, N2, k8sNode('n4', '192.0.2.14', '10.244.4.0/24'))
+  await eventually('what came meanwhile is known', () => node.routes().includes('10.244.4.0/24 192.0.2.14'), 60)
+})
+scenario('an API that is away is not asked in a storm', async () => {
+  const tries = () => node.log.split('\n').filter(line => line.includes('Kubernetes API lost')).length
+  assert.ok(tries() > 0)
+  assert.ok(tries() < 12, `${tries()} tries`)
+})
+scenario('SIGTERM ends tunlinkd with status 0, and removes nothing', async () => {
+  assert.is(await node.stop(), 0)
+  assert.ok(node.conflist() !== null && existsSync(node.path('bin/tunlink')) && node.hasTable())
+  assert.ok(node.routes().includes('10.244.1.0/24 192.0.2.12'))
+})
+scenario('a pod whose DEL never came is collected: link, record, lease', async () => {
+  execFileSync('ip', ['netns', 'del', node.pod])
+  node.start()
+  await eventually('nothing is left', () => left().length === 0, 20)
+  await node.stop()
+})
+scenario('vxlan: device, addresses, route, neighbour and forwarding entry; another backend removes them', async () => {
+  node.nodes(N1, N2, FAR)
+  node.start('--backend=vxlan')
+  await eventually('the route is there', () => node.routes().includes('10.244.2.0/24 10.244.2.0'))
+  await eventually('the conflist has the MTU', () => node.conflist().plugins[0].mtu === 1450)
+  const [device] = JSON.parse(inside(node.netns, 'ip', '-j', '-d', 'link', 'show', 'tunlink-vxlan'))
+  assert.is(device.mtu, 1450)
+  assert.is(device.address, '02:74:c0:00:02:0b')
+  const { id, local, port, learning } = device.linkinfo.info_data
+  assert.equal({ id, local, port, learning }, { id: 4096, local: '192.0.2.11', port: 4789, learning: false })
+  assert.match(inside(node.netns, 'ip', 'neighbour', 'show', 'dev', 'tunlink-vxlan'), /10\.244\.2\.0 lladdr 02:74:c6:33:64:0d PERMANENT/)
+  assert.match(inside(node.netns, 'bridge', 'fdb', 'show', 'dev', 'tunlink-vxlan'), /02:74:c6:33:64:0d dst 198\.51\.100\.13/)
+  assert.match(inside(node.netns, 'ip', '-4', 'address', 'show', 'dev', 'tunlink-vxlan'), /inet 10\.244\.0\.0\/32/)
+  inside(node.netns, 'ip', 'link', 'del', 'tunlink-vxlan')
+  await eventually('it is back', () => node.routes().includes('10.244.2.0/24 10.244.2.0'), 8)
+  node.nodes(N1)
+  await eventually('entries go with their node', () => inside(node.netns, 'bridge', 'fdb', 'show', 'dev', 'tunlink-vxlan').trim() === '')
+  await node.stop()
+  node.start('--backend=none')
+  await eventually('the device is gone', () => !ip(node.netns, 'link').some(({ ifname }: { ifname: string }) => ifname === 'tunlink-vxlan'))
+  await node.stop()
+})
+scenario('uninstall removes what is ours: files, routes, device, tables, state', async () => {
+  assert.is(await ended(node.run(['uninstall'])), 0)
+  assert.equal([...readdirSync(node.path('conf')), ...readdirSync(node.path('bin'))], [])
+  assert.not(existsSync(node.path('data')))
+  assert.is(inside(node.netns, 'nft', 'list', 'ruleset').trim(), '')
+  assert.is(inside(node.netns, 'ip', 'route', 'show', 'proto', '77').trim(), '')
+  assert.ok(node.routes().includes('10.250.0.0/24 192.0.2.99'))
+})
+scenario('uninstall leaves a link in use its executable, and fails', async () => {
+  node.nodes(N1)
+  node.start()
+  await eventually('the conflist is there', () => node.conflist() !== null)
+  execFileSync('ip', ['netns', 'add', node.pod])
+  node.cni('ADD')
+  await node.stop()
+  mkdirSync(node.path('conf'), { recursive: true })
+  assert.is(await ended(node.run(['uninstall'])), 1)
+  assert.is(node.conflist(), null)
+  assert.ok(existsSync(node.path('bin/tunlink')))
+  assert.is.not(left().length, 0)
+})
+
+/** /readyz is 200. */
+const ready = () => /^200/.test(node.tryGet('/readyz'))
+
+/** Links and files of pods. */
+function left(): string[] {
+  const links = ip(node.netns, 'link').map(({ ifname }: { ifname: string }) => ifname)
+  const files = ['links', 'ipam'].flatMap(part =>
+    existsSync(node.path(`data/${part}`)) ? readdirSync(node.path(`data/${part}`), { recursive: true, withFileTypes: true }) : [],
+  )
+  return [...links.filter((name: string) => /^tl/.test(name)), ...files.filter(entry => entry.isFile()).map(({ name }) => name)]
+}
+
+test.run()
