@@ -249,3 +249,57 @@ export const upgrade = (): Promise<Row[]> =>
       },
     ]
   })
+
+/** 10 GiB over TCP in both directions at once, by SHA-256, and every size of datagram, by io_uring and by epoll. Throws when anything differs. */
+export const integrity = (): Promise<Row[]> =>
+  withPaths(async paths => {
+    const rows: Row[] = []
+    for (const mode of ['io_uring', 'epoll']) {
+      const [one, two] = (await paths.tunlink(2, '--wire', mode)).paths as [Path, Path]
+      const started = performance.now()
+      await Promise.all([transfer(paths, one, two), transfer(paths, two, one)])
+      const gigabits = (2 * TRANSFER * 8) / 1e6 / (performance.now() - started)
+      rows.push({ bench: 'integrity', what: `2 x 10 GiB with SHA-256, ${mode}`, unit: 'Gbit/s', ours: gigabits, n: 1 })
+      await listens(paths, one.node, 'datagrams', 'echo', '5000')
+      const { sent, received, duplicates, reordered, damaged } = JSON.parse(
+        await exec(one, process.execPath, test('datagrams'), 'ask', one.address, '5000', '1472'),
+      )
+      if (duplicates + reordered + damaged > 0)
+        throw new Error(`${mode}: ${duplicates} twice, ${reordered} out of order, ${damaged} damaged`)
+      rows.push({
+        bench: 'integrity',
+        what: `datagrams of 1 to 1472 bytes lost, ${mode}`,
+        unit: '',
+        ours: sent - received,
+        n: 1,
+        target: { most: 0 },
+      })
+    }
+    return rows
+  })
+
+const TRANSFER = 10 * 2 ** 30
+const test = (name: string) => join(import.meta.dirname, `../test/${name}.ts`)
+
+/** Starts a program of the tests and waits for its first line, which says that it listens. */
+async function listens(paths: Paths, netns: string, name: string, ...args: string[]) {
+  const child = paths.start(netns, process.execPath, test(name), ...args)
+  await new Promise(resolve => child.stdout!.once('data', resolve))
+  return child
+}
+
+async function transfer(paths: Paths, from: Path, to: Path): Promise<void> {
+  const address = spawnSync('ip', ['-n', to.pod, '-4', '-j', 'address', 'show', 'dev', 'eth0'], { encoding: 'utf8' }).stdout
+  const child = await listens(paths, to.pod, 'transfer', 'receive', '5001')
+  const received = new Promise<string>(resolve => child.stdout!.once('data', chunk => resolve(String(chunk))))
+  const sent = await exec(
+    from,
+    process.execPath,
+    test('transfer'),
+    'send',
+    JSON.parse(address)[0].addr_info[0].local,
+    '5001',
+    String(TRANSFER),
+  )
+  if (sent !== (await received)) throw new Error(`sent ${sent}, received ${await received}`)
+}
