@@ -1,4 +1,7 @@
-/** `transfer.ts receive PORT` and `transfer.ts send ADDRESS PORT BYTES [PAUSE_MS]`: each prints the bytes and their SHA-256. */
+/**
+ * `transfer.ts receive PORT` and `transfer.ts send ADDRESS PORT BYTES [PAUSE_MS]`: each prints the bytes and their SHA-256. SIGTERM ends
+ * the sending early.
+ */
 import { createHash, randomBytes } from 'node:crypto'
 import { connect, createServer } from 'node:net'
 
@@ -22,12 +25,17 @@ if (role === 'receive') {
   const total = Number(third)
   const block = randomBytes(1 << 20)
   const socket = connect(Number(second), first)
-  for (let sent = 0; sent < total; sent += block.length) {
+  let stopped = false
+  process.once('SIGTERM', () => {
+    stopped = true
+  })
+  let sent = 0
+  for (; sent < total && !stopped; sent += block.length) {
     hash.update(block)
     if (!socket.write(block)) await new Promise(resolve => socket.once('drain', resolve))
     if (Number(pauseMs) > 0) await new Promise(resolve => setTimeout(resolve, Number(pauseMs)))
   }
   socket.end()
   await new Promise(resolve => socket.on('close', resolve))
-  console.log(`${total} ${hash.digest('hex')}`)
+  console.log(`${sent} ${hash.digest('hex')}`)
 }

@@ -34,8 +34,9 @@ export async function runCommand(argv: string[]): Promise<number> {
     case 'agent': {
       const { runAgent } = await import('../agent/server.ts')
       const { 'idle-exit': idle, replace, spin, wire } = values
+      const entry = process.argv[1]! // not __filename: in what Bun compiles that is a path of the machine that compiled it
       const options = { dataDir, idleSeconds: amount('--idle-exit', idle), replace }
-      if (await runAgent({ ...options, wires: { entry: __filename, spin: amount('--spin', spin), mode: wireMode(wire) } })) return 0
+      if (await runAgent({ ...options, wires: { entry, spin: amount('--spin', spin), mode: wireMode(wire) } })) return 0
       process.stderr.write(`Another agent serves ${dataDir} already\n`)
       return 0
     }

@@ -1,6 +1,6 @@
 /** What happens over time: agents killed, many ADDs at once, namespaces that vanish, file systems that refuse. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync } from 'node:fs'
+import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -366,6 +366,23 @@ test('tunlink runs where there is no Node, and nothing but glibc and /proc', () 
     const { status, stdout } = spawnSync('unshare', ['-m', 'sh', '-c', enter], { encoding: 'utf8' })
     assert.is(status, 0)
     assert.match(stdout, /supportedVersions/)
+  } finally {
+    lab.close()
+  }
+})
+
+test('the agent carries packets on a machine that lacks the directory where tunlink was built', () => {
+  const lab = new Lab()
+  try {
+    const [copy, wrapper] = [join(lab.dataDir, 'tunlink'), join(lab.dataDir, 'elsewhere')]
+    copyFileSync(lab.executable, copy)
+    const hidden = dirname(lab.executable)
+    writeFileSync(wrapper, `#!/bin/sh\nexec unshare -m sh -c 'mount -t tmpfs none ${hidden} && exec ${copy}'\n`, { mode: 0o755 })
+    const pods = [lab.netns(), lab.netns()]
+    lab.executable = wrapper
+    const results = pods.map(pod => lab.must('ADD', pod).json)
+    assert.ok(pings(pods[0]!, results[1].ips[0].address.split('/')[0]))
+    for (const pod of pods) lab.must('DEL', pod)
   } finally {
     lab.close()
   }

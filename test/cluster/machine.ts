@@ -1,0 +1,134 @@
+/** One node of a cluster: namespaces and a directory, with its own containerd and kubelet. */
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { API, CERTIFICATE_AUTHORITY, KUBE, PORT, SERVER, SERVICE } from './control-plane.ts'
+import { containerdToml, kubeconfig, kubeletConfig, serviceRules, TOKENS } from './files.ts'
+import { cgroupCreate, DIRECTORY, FABRIC, nodeNetns, remove } from './namespaces.ts'
+
+export interface MachineOptions {
+  name: string
+  address: string
+  gateway: string
+  /** A port of this bridge, or the gateway's address on a leg of its own. */
+  fabric: { bridge: string } | { gateway: string }
+  /** Image archives to import. */
+  images: string[]
+}
+
+export class Machine {
+  readonly options: MachineOptions
+  readonly directory: string
+  #init: ChildProcess | undefined
+
+  constructor(options: MachineOptions) {
+    this.options = options
+    this.directory = join(DIRECTORY, options.name)
+  }
+
+  get name(): string {
+    return this.options.name
+  }
+
+  get address(): string {
+    return this.options.address
+  }
+
+  get netns(): string {
+    return nodeNetns(this.name)
+  }
+
+  /** Powers it on. What is in its /etc, /opt and /var is as it was. */
+  start(): void {
+    const { name, address } = this.options
+    mkdirSync(this.directory, { recursive: true })
+    this.#connect()
+    writeFileSync(join(this.directory, 'containerd.toml'), containerdToml())
+    writeFileSync(join(this.directory, 'kubelet.yaml'), kubeletConfig(address, `/${this.netns}`))
+    writeFileSync(join(this.directory, 'kubeconfig'), kubeconfig(SERVER, CERTIFICATE_AUTHORITY, TOKENS.node(name)))
+    cgroupCreate(this.netns)
+    const log = openSync(join(this.directory, 'node.log'), 'a')
+    const script = join(import.meta.dirname, 'node')
+    const command = [
+      'unshare',
+      '-m',
+      '-u',
+      '--propagation',
+      'slave',
+      'bash',
+      script,
+      name,
+      address,
+      this.directory,
+      KUBE,
+      ...this.options.images,
+    ]
+    // detached: an interrupt at the terminal is for the tests, which then tear the node down
+    this.#init = spawn('nsenter', [`--net=/run/netns/${this.netns}`, ...command], { stdio: ['ignore', log, log], detached: true })
+    this.#init.unref()
+  }
+
+  #connect(): void {
+    const { name, address, gateway, fabric } = this.options
+    const leg = `up-${name}`
+    const ip = (...words: string[]) => execFileSync('ip', words)
+    ip('netns', 'add', this.netns)
+    ip('-n', FABRIC, 'link', 'add', leg, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.netns)
+    if ('bridge' in fabric) ip('-n', FABRIC, 'link', 'set', leg, 'master', fabric.bridge)
+    else ip('-n', FABRIC, 'address', 'add', `${fabric.gateway}/24`, 'dev', leg)
+    ip('-n', FABRIC, 'link', 'set', leg, 'up')
+    ip('-n', this.netns, 'link', 'set', 'lo', 'up')
+    ip('-n', this.netns, 'address', 'add', `${address}/24`, 'dev', 'eth0')
+    ip('-n', this.netns, 'link', 'set', 'eth0', 'up')
+    ip('-n', this.netns, 'route', 'add', 'default', 'via', gateway)
+    execFileSync('nsenter', [`--net=/run/netns/${this.netns}`, 'iptables-restore'], { input: serviceRules(SERVICE, API, PORT) })
+  }
+
+  /** Ends every process of it, and its namespaces with them: a power cut. Its /run is lost, its disk is not. */
+  stop(): void {
+    remove(this.netns)
+    this.#init = undefined
+    spawnSync('ip', ['-n', FABRIC, 'link', 'del', `up-${this.name}`]) // the kernel may take its time
+    rmSync(join(this.directory, 'run'), { recursive: true, force: true })
+  }
+
+  #pid(): number {
+    if (this.#init?.pid === undefined) throw new Error(`Node ${this.name} is down`)
+    return this.#init.pid
+  }
+
+  /** A path on the node, as seen from outside. */
+  path(path: string): string {
+    return `/proc/${this.#pid()}/root${path}`
+  }
+
+  command(...command: string[]): [string, string[]] {
+    return ['nsenter', ['-t', String(this.#pid()), '-m', '-n', '-u', '--wd=/', '--', ...command]]
+  }
+
+  /** Runs a command on the node; throws when it fails. */
+  run(...command: string[]): string {
+    return execFileSync(...this.command(...command), { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+  }
+
+  /** Whether a command on the node succeeds. */
+  succeeds(...command: string[]): boolean {
+    return spawnSync(...this.command(...command)).status === 0
+  }
+
+  /** `ip -j ARGS`. */
+  // biome-ignore lint/suspicious/noExplicitAny: whatever ip(8) printed
+  ip(...args: string[]): any {
+    return JSON.parse(this.run('ip', '-j', ...args) || '[]')
+  }
+
+  /** Kills containerd or the kubelet, which the node then starts again. */
+  kill(daemon: 'containerd' | 'kubelet'): void {
+    process.kill(Number(readFileSync(join(this.directory, `${daemon}.pid`), 'utf8')), 'SIGKILL')
+  }
+
+  /** The end of a log: containerd, kubelet or node. */
+  log(name: string, lines = 15): string {
+    return execFileSync('tail', ['-n', String(lines), join(this.directory, `${name}.log`)], { encoding: 'utf8' })
+  }
+}

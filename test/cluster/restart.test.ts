@@ -1,0 +1,92 @@
+/** What lives through the end of what made it: connections through tunlinkd's, files through their removal, pods through containerd's. */
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import * as assert from 'uvu/assert'
+import { eventually } from '../support.ts'
+import { kubectl } from './control-plane.ts'
+import { deploy, type Pod, podPings, podsOf, statuses, undeploy } from './pods.ts'
+import { measured, scenarios } from './scenario.ts'
+import { Transfer } from './traffic.ts'
+import { apply, daemonSet, daemons, nothingLeft, rollout } from './tunlink.ts'
+
+const EXECUTABLE = '/opt/cni/bin/tunlink'
+const CONFLIST = '/etc/cni/net.d/10-tunlink.conflist'
+const test = scenarios('restarts')
+let pair: [Pod, Pod]
+
+test('both nodes become Ready, with a pod on each', async cluster => {
+  await apply(cluster)
+  const { pods } = await deploy(cluster, { name: 'pair', replicas: 2 })
+  pair = [pods.find(({ node }) => node === cluster.nodes[0])!, pods.find(({ node }) => node === cluster.nodes[1])!]
+})
+
+test('a transfer between nodes outlives tunlinkd: killed, restarted, upgraded to another image', async cluster => {
+  const transfer = await Transfer.start(...pair, { pauseMs: 10 })
+  const goesOn = (event: string) => assert.ok(transfer.running, `the transfer goes on after tunlinkd was ${event}`)
+  for (const { pid } of daemons(cluster)) process.kill(pid, 'SIGKILL')
+  await eventually('tunlinkd is back', () => daemons(cluster).every(({ ready }) => ready), 60)
+  goesOn('killed')
+  const [flag, namespace, name] = daemonSet()
+  kubectl(['rollout', 'restart', flag!, namespace!, name!])
+  rollout()
+  goesOn('restarted')
+  const { image } = daemons(cluster)[0]!
+  const newer = `${image}-upgrade`
+  for (const node of cluster.nodes) node.run('ctr', '-n', 'k8s.io', 'images', 'tag', image, newer)
+  const container = kubectl(['get', flag!, namespace!, name!, '-o', 'jsonpath={.spec.template.spec.containers[0].name}'])
+  kubectl(['set', 'image', flag!, namespace!, name!, `${container}=${newer}`])
+  rollout()
+  goesOn('upgraded')
+  await eventually('the image is the newer one', () => daemons(cluster).every(daemon => daemon.image === newer), 30)
+  const { bytes, rate } = await transfer.finish()
+  measured(
+    `${(bytes / 2 ** 20).toFixed(0)} MiB between nodes across kill, restart and upgrade, ${(rate / 1e9).toFixed(2)} Gbit/s with pauses`,
+  )
+})
+
+for (const file of [CONFLIST, EXECUTABLE]) {
+  test(`${file}, removed, is back within 2 s`, async cluster => {
+    for (const node of cluster.nodes) {
+      const path = node.path(file)
+      const content = readFileSync(path)
+      const started = Date.now()
+      rmSync(path)
+      await eventually(`${file} is back`, () => same(path, content), 2)
+      measured(`${file} healed on ${node.name} in ${Date.now() - started} ms`)
+    }
+  })
+}
+
+test('a wiped /opt/cni/bin gets the executable back within 2 s', async cluster => {
+  const node = cluster.nodes[0]
+  const content = readFileSync(node.path(EXECUTABLE))
+  for (const name of readdirSync(node.path('/opt/cni/bin'))) rmSync(node.path(`/opt/cni/bin/${name}`))
+  await eventually('the executable is back', () => same(node.path(EXECUTABLE), content), 2)
+  for (const plugin of ['loopback', 'portmap', 'ptp', 'host-local']) node.run('cp', `/usr/lib/cni/${plugin}`, '/opt/cni/bin/')
+})
+
+test('twenty pods outlive containerd', async cluster => {
+  const { pods: twenty } = await deploy(cluster, { name: 'twenty', replicas: 20 })
+  for (const node of cluster.nodes) node.kill('containerd')
+  await eventually('containerd answers', () => cluster.nodes.every(node => node.succeeds('ctr', 'version')), 30)
+  for (const pod of twenty) assert.ok(podPings(pair[0], pod.ip), `${pod.name} answers`)
+  await cluster.ready()
+  await eventually('the same pods are Ready', () => statuses(cluster, 'twenty').filter(({ ready }) => ready).length === 20, 60)
+  const identity = (list: Pod[]) => list.map(({ name, ip, pid }) => `${name} ${ip} ${pid}`).sort()
+  assert.equal(identity(podsOf(cluster, 'twenty')), identity(twenty))
+})
+
+test('all pods deleted: no link, record, lease or nft element left', async cluster => {
+  await undeploy(cluster, 'twenty')
+  await undeploy(cluster, 'pair')
+  await nothingLeft(cluster)
+})
+
+function same(path: string, content: Buffer): boolean {
+  try {
+    return readFileSync(path).equals(content)
+  } catch {
+    return false
+  }
+}
+
+test.run()
