@@ -8,6 +8,8 @@ import { log } from './log.ts'
 const ANSWER_MS = 5_000
 /** An agent that has run for so long did not fail because of how it was started. */
 const STABLE_MS = 60_000
+/** How often to look after an agent that is not ours. */
+const HANDED_OVER_MS = 1_000
 /** Unanswered probes after which the agent is taken to hang. */
 const MOST_UNANSWERED = 6
 
@@ -86,9 +88,24 @@ export class Supervisor {
     if (this.#stopping) return
     if (Date.now() - this.#startedMs > STABLE_MS) this.#backoff.reset()
     const delayMs = this.#backoff.next()
+    log.warn('agent ended', { how, delayMs })
+    this.#timer = setTimeout(() => void this.#startUnlessServed(), delayMs)
+  }
+
+  /** Where another agent answers, ours has handed over: to the tunlinkd that comes after this one, or to whom an operator has started. */
+  async #startUnlessServed(): Promise<void> {
+    const served = await this.ask({ op: 'status' }).then(
+      () => true,
+      () => false,
+    )
+    if (this.#stopping) return
+    if (served) {
+      this.#timer = setTimeout(() => void this.#startUnlessServed(), HANDED_OVER_MS)
+      return
+    }
     this.restarts++
-    log.error('agent ended, starting it again', { how, delayMs })
-    this.#timer = setTimeout(() => this.start(), delayMs)
+    log.info('agent started again', { restarts: this.restarts })
+    this.start()
   }
 }
 

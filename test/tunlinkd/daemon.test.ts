@@ -273,6 +273,25 @@ scenario('an API that is away is not asked in a storm', async () => {
   assert.ok(tries() > 0)
   assert.ok(tries() < 12, `${tries()} tries`)
 })
+scenario('an upgrade: the next tunlinkd takes the wires over from one that still runs, and not a packet is lost', async () => {
+  const [record] = readdirSync(node.path('data/links/tunlink'))
+  const plan = JSON.parse(readFileSync(node.path(`data/links/tunlink/${record}`), 'utf8'))
+  const address = plan.pod.addresses[0].local
+  const ping = spawn('ip', ['netns', 'exec', node.netns, 'ping', '-i', '0.02', '-c', '300', address])
+  let report = ''
+  ping.stdout.on('data', chunk => (report += chunk))
+  const pinged = ended(ping)
+  const old = node.tunlinkd!
+  node.start()
+  await eventually('the next one has the wires', () => node.log.includes('status 0'))
+  await new Promise(done => setTimeout(done, 2_000)) // in which the old one could take them back
+  const oldEnded = ended(old)
+  old.kill('SIGTERM')
+  assert.is(await oldEnded, 0)
+  assert.is(await pinged, 0)
+  assert.match(report, /300 packets transmitted, 300 received/)
+  await eventually('it is ready', () => ready())
+})
 scenario('SIGTERM ends tunlinkd with status 0, and removes nothing', async () => {
   assert.is(await node.stop(), 0)
   assert.ok(node.conflist() !== null && existsSync(node.path('bin/tunlink')) && node.hasTable())
