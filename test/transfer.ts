@@ -1,6 +1,6 @@
 /**
- * `transfer.ts receive PORT` and `transfer.ts send ADDRESS PORT BYTES [PAUSE_MS]`: each prints the bytes and their SHA-256. SIGTERM ends
- * the sending early.
+ * `transfer.ts receive PORT` and `transfer.ts send ADDRESS PORT BYTES [PAUSE_MS]`: each prints the bytes and their SHA-256, the
+ * receiver the longest time without any on stderr. SIGTERM ends the sending early.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { connect, createServer } from 'node:net'
@@ -11,11 +11,15 @@ const hash = createHash('sha256')
 if (role === 'receive') {
   let bytes = 0
   const server = createServer(socket => {
+    let [last, longestPauseMs] = [Date.now(), 0]
     socket.on('data', chunk => {
+      longestPauseMs = Math.max(longestPauseMs, Date.now() - last)
+      last = Date.now()
       bytes += chunk.length
       hash.update(chunk)
     })
     socket.on('end', () => {
+      console.error(`longest pause ${longestPauseMs} ms`)
       console.log(`${bytes} ${hash.digest('hex')}`)
       socket.end()
       server.close()

@@ -32,7 +32,7 @@ export function deployment({ name, replicas, hostPort, node }: DeploymentOptions
     command: ['sh', '-c', serve],
     ports: [{ containerPort: 8080, ...(hostPort && { hostPort }) }],
     readinessProbe: { httpGet: { path: '/', port: 8080 }, periodSeconds: 1 },
-    livenessProbe: { httpGet: { path: '/', port: 8080 }, periodSeconds: 2, failureThreshold: 3 },
+    livenessProbe: { httpGet: { path: '/', port: 8080 }, periodSeconds: 10, failureThreshold: 3 },
   }
   // evenly over the nodes, whatever the scheduler makes of the resources
   const spread = {

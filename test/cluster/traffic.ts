@@ -9,14 +9,18 @@ const SCRIPT = resolve(import.meta.dirname, '../transfer.ts')
 interface End {
   process: ChildProcess
   output: string
+  errors: string
 }
 
 function run(pod: Pod, ...args: string[]): End {
   const [file, words] = podCommand(pod, process.execPath, SCRIPT, ...args)
-  const child = spawn(file, words, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const end: End = { process: child, output: '' }
+  const child = spawn(file, words, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const end: End = { process: child, output: '', errors: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     end.output += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    end.errors += text
   })
   return end
 }
@@ -46,7 +50,7 @@ export class Transfer {
   }
 
   /** Ends an endless one, else waits; throws unless the same bytes arrived. Returns bytes and bit/s. */
-  async finish(seconds = 30, endless = true): Promise<{ bytes: number; rate: number }> {
+  async finish(seconds = 30, endless = true): Promise<{ bytes: number; rate: number; longestPauseMs: number }> {
     if (endless) this.#sender.process.kill('SIGTERM')
     try {
       await eventually('both ends of the transfer have ended', () => ended(this.#sender) && ended(this.#receiver), seconds)
@@ -55,8 +59,10 @@ export class Transfer {
       this.#receiver.process.kill('SIGKILL')
     }
     const [sent, received] = [this.#sender, this.#receiver].map(({ output }) => output.trim().split('\n').at(-1)!)
-    if (sent !== received || !/^\d+ [0-9a-f]{64}$/.test(sent!)) throw new Error(`Sent "${sent}", received "${received}"`)
+    if (sent !== received || !/^\d+ [0-9a-f]{64}$/.test(sent!))
+      throw new Error(`Sent "${sent}", received "${received}": ${this.#sender.errors}${this.#receiver.errors}`)
     const bytes = Number(sent!.split(' ')[0])
-    return { bytes, rate: (bytes * 8000) / (Date.now() - this.#started) }
+    const longestPauseMs = Number(/longest pause (\d+) ms/.exec(this.#receiver.errors)![1])
+    return { bytes, longestPauseMs, rate: (bytes * 8000) / (Date.now() - this.#started) }
   }
 }

@@ -24,7 +24,7 @@ export async function apply(cluster: Cluster, overlay?: string): Promise<number>
   kubectl(['apply', ...(overlay === undefined ? ['-f', MANIFEST] : ['-k', resolve(OVERLAYS, overlay)])])
   await cluster.ready()
   const took = Date.now() - started
-  await eventually('tunlinkd is ready on every node', () => daemons(cluster).filter(({ ready }) => ready).length === 2, 60)
+  rollout()
   return took
 }
 
@@ -130,7 +130,7 @@ export async function nothingLeft(cluster: Cluster, seconds = 60): Promise<void>
   })
 }
 
-/** All that an installation may change on a node, for comparison before and after. */
+/** All that an installation may change on a node, for comparison before and after; not the chains that portmap keeps in iptables' tables. */
 export function snapshot(node: Machine): Record<string, string[]> {
   const lines = (...command: string[]) =>
     node
@@ -143,7 +143,7 @@ export function snapshot(node: Machine): Record<string, string[]> {
     addresses: node.ip('-4', 'address').flatMap(({ addr_info }: { addr_info: { local: string }[] }) => addr_info.map(({ local }) => local)),
     routes: [...lines('ip', 'route', 'show', 'table', 'all'), ...lines('ip', '-6', 'route', 'show', 'table', 'all', 'proto', 'static')],
     rules: lines('ip', 'rule'),
-    nft: lines('nft', '-s', 'list', 'ruleset').map(line => line.replace(/counter packets \d+ bytes \d+/, 'counter')),
+    nft: lines('nft', 'list', 'tables').filter(table => !/^table ip6? nat$/.test(table)),
     executables: names('/opt/cni/bin'),
     networks: names('/etc/cni/net.d'),
     run: names('/run').filter(name => name.includes('tunlink')),
