@@ -59,6 +59,8 @@ export class Paths {
       lab.node,
       'pasta',
       '-f',
+      '--runas',
+      '0',
       '--config-net',
       '-t',
       'none',
@@ -95,9 +97,9 @@ export class Paths {
 
   #veth(node: string, nodeIfname: string, nodeAddress: string, pod: string, podIfname: string, podAddress: string): void {
     ip(node, 'link', 'add', nodeIfname, 'type', 'veth', 'peer', 'name', podIfname, 'netns', pod)
-    ip(node, 'address', 'add', nodeAddress, 'peer', podAddress, 'dev', nodeIfname)
+    ip(node, 'address', 'add', `${nodeAddress}/24`, 'dev', nodeIfname)
     ip(node, 'link', 'set', nodeIfname, 'up')
-    ip(pod, 'address', 'add', podAddress, 'peer', nodeAddress, 'dev', podIfname)
+    ip(pod, 'address', 'add', `${podAddress}/24`, 'dev', podIfname)
     ip(pod, 'link', 'set', podIfname, 'up')
   }
 }

@@ -22,6 +22,7 @@ export function plot(title: string, better: 'lower' | 'higher', rows: Row[]): st
   })
   const one = (LABEL + scale).toFixed(1)
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="12">
+<title>${xml(title)}</title>
 <rect width="100%" height="100%" fill="white"/>
 <text x="12" y="22" font-size="15">${xml(title)} (${better} is better; the line is the peer)</text>
 ${bars.join('\n')}

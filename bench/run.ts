@@ -21,6 +21,7 @@ const BENCHES: Record<string, (rounds: number) => Promise<Row[]>> = {
   fairness: datapath.fairness,
   idle: datapath.idle,
   upgrade: datapath.upgrade,
+  integrity: datapath.integrity,
 }
 const NAMES: Record<string, string> = { del: 'add' }
 

@@ -42,23 +42,31 @@ function ownerFile(dataDir: string, network: string, { containerID, ifname }: Ow
 export function acquire(dataDir: string, network: string, owner: Owner, pool: Pool, requested: string[]): Lease {
   const wishes = matchRequests(pool, requested)
   const file = ownerFile(dataDir, network, owner)
-  mkdirSync(ownersDir(dataDir, network), { recursive: true, mode: 0o700 })
-  try {
-    writeFileSync(file, `${JSON.stringify({ containerID: owner.containerID, ifname: owner.ifname })}\n`, { flag: 'wx', mode: 0o600 })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    throw new CniError(
-      CODE.invalidEnvironment,
-      `CNI_CONTAINERID "${owner.containerID}" has addresses for CNI_IFNAME "${owner.ifname}" in network "${network}" already`,
-      'DEL it first',
-    )
-  }
+  writeOwner(dataDir, network, owner, file)
   try {
     const ips = pool.sets.map((set, index) => take(networkDir(dataDir, network), file, owner, pool, set, wishes[index]))
     return { ips, routes: pool.routes, ...(pool.dns === undefined ? {} : { dns: pool.dns }) }
   } catch (error) {
     release(dataDir, network, owner)
     throw error
+  }
+}
+
+/** The directory is there but for the first lease: it is made when it was missing, not looked for each time. */
+function writeOwner(dataDir: string, network: string, owner: Owner, file: string): void {
+  try {
+    writeFileSync(file, `${JSON.stringify({ containerID: owner.containerID, ifname: owner.ifname })}\n`, { flag: 'wx', mode: 0o600 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST')
+      throw new CniError(
+        CODE.invalidEnvironment,
+        `CNI_CONTAINERID "${owner.containerID}" has addresses for CNI_IFNAME "${owner.ifname}" in network "${network}" already`,
+        'DEL it first',
+      )
+    if (code !== 'ENOENT') throw error
+    mkdirSync(ownersDir(dataDir, network), { recursive: true, mode: 0o700 })
+    writeOwner(dataDir, network, owner, file)
   }
 }
 

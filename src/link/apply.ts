@@ -41,7 +41,7 @@ export function apply(dataDir: string, requested: LinkPlan): AppliedLink {
 function applyHostEnd(node: NetlinkSocket, plan: LinkPlan, undo: (() => void)[]): number {
   const end = plan.host!
   removeDevice(node, end.ifname, plan) // left by an attachment of the same name whose record was lost
-  const { fd, index } = during(`create the node's end ${end.ifname}`, () => createDevice(node, plan, end))
+  const { fd, index } = during(`create the node's end ${end.ifname}`, () => createDevice(plan, end))
   undo.push(
     () => removeDevice(node, end.ifname, plan),
     () => closeSync(fd),
@@ -56,7 +56,7 @@ function applyPodEnd(plan: LinkPlan, undo: (() => void)[]): Device {
   return inNetns(plan.netns, () => {
     const netlink = new NetlinkSocket()
     try {
-      const device = during(`create ${plan.ifname} in ${plan.netns}`, () => createDevice(netlink, plan, plan.pod))
+      const device = during(`create ${plan.ifname} in ${plan.netns}`, () => createDevice(plan, plan.pod))
       undo.push(
         () => removePodEnd(plan),
         () => closeSync(device.fd),

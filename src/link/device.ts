@@ -1,5 +1,6 @@
 /** One TUN device of a link: made, configured, looked at, in the network namespace that the caller has entered or holds sockets of. */
 import { closeSync, existsSync } from 'node:fs'
+import { ifNameToIndex } from '../linux/libc.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
 import { addressAddition, ecmpAddition, type Link, linkChange, linkDelete, linkGet, type Route, routeAddition } from '../linux/rtnetlink.ts'
 import { sysctlSet } from '../linux/sysctl.ts'
@@ -15,7 +16,7 @@ export interface Device {
 }
 
 /** Makes the device in the calling thread's network namespace. It persists until removeDevice(). */
-export function createDevice(netlink: NetlinkSocket, plan: LinkPlan, end: EndPlan): Device {
+export function createDevice(plan: LinkPlan, end: EndPlan): Device {
   const { fd } = createTun({
     name: end.ifname,
     owner: plan.owner,
@@ -26,7 +27,7 @@ export function createDevice(netlink: NetlinkSocket, plan: LinkPlan, end: EndPla
   })
   try {
     if (plan.farEnd === 'host') setOffloads(fd)
-    return { fd, index: linkGet(netlink, end.ifname).index }
+    return { fd, index: ifNameToIndex(end.ifname) }
   } catch (error) {
     closeSync(fd)
     throw error
@@ -89,8 +90,9 @@ export function removeDevice(netlink: NetlinkSocket, ifname: string, attachment:
   return true
 }
 
-/** The index of the device `ifname` if it is there and ours. */
+/** The index of the device `ifname` if it is there and ours; both the calling thread and the socket are in its network namespace. */
 export function findDevice(netlink: NetlinkSocket, ifname: string, attachment: Attachment): number | undefined {
+  if (ifNameToIndex(ifname) === 0) return undefined
   let link: Link
   try {
     link = linkGet(netlink, ifname)

@@ -1,5 +1,5 @@
 /** Records: one file per attachment holding its plan, written before the kernel is touched, removed after the link is gone. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { asFileName } from '../fnv.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
 
@@ -16,8 +16,14 @@ const temporary = (file: string) => `${file}.tmp`
 /** Writes atomically: a reader sees the whole plan or none. */
 export function recordWrite(dataDir: string, plan: LinkPlan): void {
   const file = path(dataDir, plan)
-  mkdirSync(`${directory(dataDir)}/${plan.network}`, { recursive: true, mode: 0o700 })
-  writeFileSync(temporary(file), JSON.stringify(plan), { mode: 0o600 })
+  const write = () => writeFileSync(temporary(file), JSON.stringify(plan), { mode: 0o600 })
+  try {
+    write()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    mkdirSync(`${directory(dataDir)}/${plan.network}`, { recursive: true, mode: 0o700 })
+    write()
+  }
   renameSync(temporary(file), file)
 }
 
@@ -49,6 +55,7 @@ export function recordList(dataDir: string, network?: string): LinkPlan[] {
 }
 
 function read(file: string): LinkPlan | undefined {
+  if (!existsSync(file)) return undefined // the usual case of an ADD: cheaper than an error
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as LinkPlan
   } catch (error) {

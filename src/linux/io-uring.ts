@@ -117,11 +117,15 @@ export class IoUring implements Disposable {
     this.#tail = this.#ring[this.#sqTail]!
   }
 
-  /** Where in `sqes` the next request goes, all zeros; -1 when the queue is full. It is queued by this call. */
+  /**
+   * Where in `sqes` the next request goes; -1 when the queue is full. It is queued by this call. All is zero but operation, descriptor and
+   * user_data, which every request has.
+   */
   next(): number {
     if (this.#queued > this.#sqMask) return -1
     const at = (this.#tail & this.#sqMask) * SQE_WORDS
-    this.sqes.fill(0, at, at + SQE_WORDS)
+    for (let word = SQE_OFF; word <= SQE_LEN; word++) this.sqes[at + word] = 0
+    this.sqes[at + SQE_BUF_GROUP] = 0
     this.#tail = (this.#tail + 1) | 0
     this.#queued++
     return at

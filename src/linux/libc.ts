@@ -82,3 +82,6 @@ export function mmap(address: number, length: number, protection: number, flags:
 
 /** madvise(2). */
 export const madvise: (address: number, length: number, advice: number) => number = checked('madvise', ['uint64_t', 'uint64_t', 'int'])
+
+/** if_nametoindex(3) in the calling thread's network namespace; 0 when there is no such device. Cheaper than a netlink query. */
+export const ifNameToIndex = func('if_nametoindex', 'uint32_t', ['const char *']) as (name: string) => number

@@ -1,6 +1,6 @@
 /** TUN devices: see the kernel's Documentation/networking/tuntap.rst. */
 import { closeSync, constants, openSync } from 'node:fs'
-import { func, ioctl, ioctlNumber } from './libc.ts'
+import { ifNameToIndex, ioctl, ioctlNumber } from './libc.ts'
 import * as uapi from './uapi.ts'
 
 export interface TunOptions {
@@ -56,8 +56,6 @@ export function setOffloads(fd: number): { uso: boolean } {
 export function setPersist(fd: number, persist: boolean): void {
   ioctlNumber(fd, uapi.TUNSETPERSIST, persist ? 1 : 0)
 }
-
-const ifNameToIndex = func('if_nametoindex', 'uint32_t', ['const char *']) as (name: string) => number
 
 const flags = ({ vnetHdr, multiQueue }: { vnetHdr: boolean; multiQueue?: boolean }) =>
   uapi.IFF_TUN | uapi.IFF_NO_PI | (vnetHdr ? uapi.IFF_VNET_HDR : 0) | (multiQueue ? uapi.IFF_MULTI_QUEUE : 0)

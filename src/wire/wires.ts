@@ -157,7 +157,7 @@ class WireThread {
     counters.fill(0, slot * 2 * table.COUNTER_FIELDS, (slot + 1) * 2 * table.COUNTER_FIELDS)
     Atomics.add(wanted, at + table.GENERATION, 1)
     this.load++
-    this.#wake()
+    setImmediate(() => this.#wake()) // after the answer to the ADD: packets wait in the devices, the runtime waits for the process
     return slot
   }
 

@@ -9,7 +9,7 @@ import type { Machine } from './machine.ts'
 const root = resolve(import.meta.dirname, '../..')
 export const MANIFEST = resolve(root, 'manifests/tunlink.yaml')
 const UNINSTALL = resolve(root, 'manifests/uninstall.yaml')
-export const OVERLAYS = resolve(root, 'overlays')
+export const OVERLAYS = resolve(root, 'manifests/overlays')
 const IMAGE = resolve(root, 'dist/tunlink-image.tar')
 /** Everything of ours; with COMPONENT, tunlinkd alone. */
 export const SELECTOR = 'app.kubernetes.io/name=tunlink'
