@@ -34,6 +34,8 @@ export interface Daemon {
   serviceAccount: string
   node: Machine
   image: string
+  /** Its container runs. */
+  started: boolean
   ready: boolean
   /** The tunlinkd in it. */
   pid: number
@@ -45,10 +47,10 @@ export function daemons(cluster: Cluster): Daemon[] {
   // biome-ignore lint/suspicious/noExplicitAny: a Pod
   return items.map(({ metadata, spec, status }: any) => {
     const node = cluster.nodes.find(({ name }) => name === spec.nodeName)!
-    const { containerID = '', ready = false } = status.containerStatuses?.[0] ?? {}
+    const { containerID = '', ready = false, started = false } = status.containerStatuses?.[0] ?? {}
     const { image } = spec.containers[0]
     const pid = ready ? taskPid(node, containerID.replace('containerd://', '')) : 0
-    return { name: metadata.name, namespace: metadata.namespace, serviceAccount: spec.serviceAccountName, node, image, ready, pid }
+    return { name: metadata.name, namespace: metadata.namespace, serviceAccount: spec.serviceAccountName, node, image, started, ready, pid }
   })
 }
 
@@ -70,7 +72,7 @@ export function events(): string[] {
 }
 
 /** `daemonset/NAME` with its namespace, as arguments of kubectl. */
-export function daemonSet(): string[] {
+export function daemonSet(): [string, string, string] {
   const [item] = JSON.parse(kubectl(['get', 'daemonsets', '-A', '-l', COMPONENT, '-o', 'json'])).items
   return ['-n', item.metadata.namespace, `daemonset/${item.metadata.name}`]
 }
@@ -78,7 +80,7 @@ export function daemonSet(): string[] {
 /** Waits until all of the DaemonSet's pods are of its newest template and ready. */
 export function rollout(): void {
   const [flag, namespace, name] = daemonSet()
-  kubectl(['rollout', 'status', '--timeout=100s', flag!, namespace!, name!])
+  kubectl([flag, namespace, 'rollout', 'status', '--timeout=100s', name])
 }
 
 /** What pods leave behind; all empty when no pod is there. */
