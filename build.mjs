@@ -16,8 +16,9 @@ const addon = join(dirname(require.resolve(`@koromix/koffi-linux-${arch}/package
 const dist = join(root, 'dist')
 const bun = join(dirname(require.resolve(`${bunPackage}/package.json`)), 'bin', 'bun')
 
-rmSync(dist, { recursive: true, force: true })
-mkdirSync(dist)
+mkdirSync(dist, { recursive: true })
+// Made anew, as a running executable cannot be written to; the image beside them stays.
+for (const name of ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs']) rmSync(join(dist, name), { force: true })
 chmodSync(bun, 0o755)
 await bundle('tunlink', 'node20', 'meta.json')
 await bundle('tunlinkd', 'node22', 'meta-tunlinkd.json')
