@@ -70,3 +70,9 @@ export function dataDirOf(text: string | undefined): string | undefined {
     return undefined
   }
 }
+
+/** What an operator must know of the configurations in `directory` that sort before ours; undefined when there are none. */
+export function shadowedBy(before: string[], directory: string): string | undefined {
+  if (before.length === 0) return undefined
+  return `${before.join(', ')} in ${directory} sorts before ${CONFLIST}: the runtime uses that, not tunlink`
+}

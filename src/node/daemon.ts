@@ -5,7 +5,7 @@ import { NetlinkSocket } from '../linux/netlink.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { nodeConditions, refusals } from './conditions.ts'
 import { type NodeConfig, parseConfig } from './config.ts'
-import { CONFLIST, conflist, dataDirOf, NETWORK } from './conflist.ts'
+import { CONFLIST, conflist, dataDirOf, NETWORK, shadowedBy } from './conflist.ts'
 import { collectGarbage } from './garbage.ts'
 import { configurationsBefore, installExecutable, installText, readText, signature } from './install.ts'
 import { Kube } from './kube.ts'
@@ -198,8 +198,7 @@ export class Daemon {
     this.#programmed = programNetwork(this.#route, this.#nodes!, own, this.#options)
     const { changed, wanted, installed, refused } = this.#programmed
     if (changed > 0) log.info('routes programmed', { changed, wanted, installed })
-    if (refused.length === 0) this.#notifier.forget('RouteRefused')
-    else this.#notifier.tell('Warning', 'RouteRefused', refusals(refused))
+    this.#notifier.warnWhile('RouteRefused', refused.length > 0 ? refusals(refused) : undefined)
   }
 
   #ensureMasquerade(): void {
@@ -224,12 +223,9 @@ export class Daemon {
         this.#notifier.tell('Warning', 'NodeMissing', `the Kubernetes API has no Node "${this.#options.nodeName}"`)
       return
     }
-    if (own.podCIDRs.length === 0) {
-      const message = `Node "${own.name}" has no pod CIDR: start kube-controller-manager with --allocate-node-cidrs and --cluster-cidr`
-      this.#notifier.tell('Warning', 'PodCIDRMissing', message)
-      return
-    }
-    this.#notifier.forget('PodCIDRMissing')
+    const missing = `Node "${own.name}" has no pod CIDR: start kube-controller-manager with --allocate-node-cidrs and --cluster-cidr`
+    this.#notifier.warnWhile('PodCIDRMissing', own.podCIDRs.length === 0 ? missing : undefined)
+    if (own.podCIDRs.length === 0) return
     if (!this.#agentReady && !this.#conflistInstalled) return
     const { backend, cniBinDir, cniConfDir } = this.#options
     const most = podMtu(this.#route, own, backend)
@@ -241,16 +237,7 @@ export class Daemon {
     if (installText(text, this.#conflistPath)) log.info('conflist installed', { path: this.#conflistPath, podCIDRs: own.podCIDRs, mtu })
     if (!this.#conflistInstalled) this.#conditionsDueTick = 0
     this.#conflistInstalled = true
-    this.#reportShadow(configurationsBefore(cniConfDir, CONFLIST))
-  }
-
-  #reportShadow(before: string[]): void {
-    if (before.length === 0) {
-      this.#notifier.forget('ConflistShadowed')
-      return
-    }
-    const message = `${before.join(', ')} in ${this.#options.cniConfDir} sorts before ${CONFLIST}: the runtime uses that, not tunlink`
-    this.#notifier.tell('Warning', 'ConflistShadowed', message)
+    this.#notifier.warnWhile('ConflistShadowed', shadowedBy(configurationsBefore(cniConfDir, CONFLIST), cniConfDir))
   }
 
   async #collectGarbage(): Promise<void> {
@@ -294,13 +281,12 @@ export class Daemon {
   }
 
   async #metrics(): Promise<string> {
-    const [links, verbs] = await Promise.all([this.#agentSays<LinkCounters[]>('list', 'links'), this.#agentSays<Verbs>('stats', 'verbs')])
     const directory = join(this.#dataDir, 'ipam', NETWORK)
     return metricsPage({
       version: this.#version,
       ready: checklist(this.#checks()).status === 200,
-      links,
-      verbs,
+      links: await this.#supervisor.says<LinkCounters[]>('list', 'links'),
+      verbs: await this.#supervisor.says<Verbs>('stats', 'verbs'),
       podCIDRs: this.#own?.podCIDRs ?? [],
       leased: existsSync(directory) ? readdirSync(directory) : [],
       agentRestarts: this.#supervisor.restarts,
@@ -308,14 +294,5 @@ export class Daemon {
       routes: this.#programmed ?? { wanted: 0, installed: 0 },
       collected: this.#collected,
     })
-  }
-
-  /** undefined when the agent does not answer, or not to this. */
-  async #agentSays<T>(op: 'list' | 'stats', key: string): Promise<T | undefined> {
-    try {
-      return (await this.#supervisor.ask({ op }))[key] as T | undefined
-    } catch {
-      return undefined
-    }
   }
 }

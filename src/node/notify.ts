@@ -22,6 +22,12 @@ export class Notifier {
     this.#kube?.event(this.#node, { type, reason, message }).catch(error => log.warn('event not sent', { reason, error: describe(error) }))
   }
 
+  /** Warns while there is a `message`; none: the trouble is over. */
+  warnWhile(reason: string, message: string | undefined): void {
+    if (message === undefined) this.forget(reason)
+    else this.tell('Warning', reason, message)
+  }
+
   /** The trouble named `reason` is over: it is told again when it comes back. */
   forget(reason: string): void {
     this.#told.delete(reason)

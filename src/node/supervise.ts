@@ -53,6 +53,15 @@ export class Supervisor {
     }
   }
 
+  /** One part of an answer; undefined when the agent does not answer, or not to this. */
+  async says<T>(op: 'list' | 'stats', key: string): Promise<T | undefined> {
+    try {
+      return (await this.ask({ op }))[key] as T | undefined
+    } catch {
+      return undefined
+    }
+  }
+
   /** True when the agent answers. One that has not for a while is killed, and so started again. */
   async probe(): Promise<boolean> {
     try {
