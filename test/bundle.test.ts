@@ -1,5 +1,7 @@
 /** Every millisecond of start-up is paid for each pod: what is in the executable's bundle is chosen. */
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
@@ -25,11 +27,23 @@ test('the bundle has nothing of tunlinkd', () => {
     [],
   )
 })
+
 test('in tunlinkd’s bundle, one file of ours imports packages', () => {
   const importers = Object.entries(inputsOf('meta-tunlinkd.json'))
     .filter(([path, { imports }]) => /^(src|cmd)\//.test(path) && imports.some(({ path }) => path.startsWith('node_modules/@kubernetes')))
     .map(([path]) => path)
   assert.equal(importers, ['src/node/kube.ts'])
+})
+
+test('a build leaves alone what else is in dist: the image, which takes longer to make', () => {
+  const other = fileURLToPath(new URL('../dist/other.tar', import.meta.url))
+  writeFileSync(other, '')
+  try {
+    execFileSync(process.execPath, [fileURLToPath(new URL('../build.mjs', import.meta.url))], { stdio: 'ignore' })
+    assert.ok(existsSync(other))
+  } finally {
+    rmSync(other, { force: true })
+  }
 })
 
 test.run()

@@ -46,12 +46,13 @@ export class Lab {
     this.node = this.netns()
   }
 
-  /** A new namespace with lo up. */
+  /** A new namespace with lo up. It forwards nothing, whatever it was given: a namespace begins with the machine's own IPv4 settings. */
   netns(): string {
     const name = `tlt-${process.pid}-${counter++}`
     execFileSync('ip', ['netns', 'add', name])
     this.#namespaces.push(name)
     inside(name, 'ip', 'link', 'set', 'lo', 'up')
+    inside(name, 'sysctl', '-qw', 'net.ipv4.ip_forward=0')
     return name
   }
 
