@@ -1,6 +1,7 @@
 /** The ways from a pod to its node that are compared, each in namespaces of its own. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { dirname } from 'node:path'
+import { AGENT_ENV } from '../src/agent/spawn.ts'
 import { eventually, ip, Lab } from '../test/support.ts'
 
 /** Traffic goes from `pod` to `address`, which is the node's. */
@@ -19,7 +20,7 @@ export class Paths {
   /** Links of one agent; `options` are the agent's. */
   async tunlink(count: number, ...options: string[]): Promise<{ paths: Path[]; lab: Lab }> {
     const lab = this.lab()
-    const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
+    const env = { ...AGENT_ENV, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
     this.#children.push(
       spawn('ip', ['netns', 'exec', lab.node, lab.executable, 'agent', '--data-dir', lab.dataDir, ...options], { stdio: 'ignore', env }),
     )

@@ -1,7 +1,10 @@
 /** Agent protocol: one JSON line per request and per answer, over the unix socket `<dataDir>/agent.sock` (mode 0600). */
 import type { Attachment, LinkPlan } from '../link/plan.ts'
 
-/** `started` is when the plugin began, in ms since the epoch. */
+/**
+ * `started` is when the plugin began, in ms since the epoch. `renew` asks an agent to start its successor if the file that it was started
+ * from has been replaced.
+ */
 export type Request =
   | { op: 'apply'; plan: LinkPlan; started: number }
   | { op: 'remove'; attachment: Attachment; started: number }
@@ -9,6 +12,7 @@ export type Request =
   | { op: 'list' }
   | { op: 'stats' }
   | { op: 'handover'; socket: string }
+  | { op: 'renew' }
 
 /** `error` is a CNI error object: code, msg, details. */
 export type Answer = { ok: true; [key: string]: unknown } | { ok: false; error: { code: number; msg: string; details?: string } }

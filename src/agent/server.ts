@@ -1,5 +1,5 @@
 /** `tunlink agent`: serves the socket, keeps the wires, ends on SIGTERM or when idle. The links stay: their devices persist. */
-import { closeSync, mkdirSync, openSync, rmSync, watch } from 'node:fs'
+import { closeSync, mkdirSync, openSync, rmSync, statSync, watch } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { toErrorJson } from '../cni/error.ts'
 import { kernelError } from '../link/errors.ts'
@@ -11,9 +11,12 @@ import { Agent } from './agent.ts'
 import { ask, noAgent } from './client.ts'
 import { log } from './log.ts'
 import { type Answer, type Handed, type HandedWire, handoverPath, lockPath, type Request, socketPath } from './protocol.ts'
+import { startAgent } from './spawn.ts'
 import { Stats } from './stats.ts'
 
 const SWEEP_MS = 5_000
+/** How long a stand-in waits for the successor that it has asked for before it asks for another. */
+const SUCCESSOR_MS = 60_000
 const HANDED_OVER = 'handed over'
 
 export interface AgentOptions {
@@ -24,6 +27,8 @@ export interface AgentOptions {
   idleSeconds: number
   /** Take the place of an agent that runs, with its wires. */
   replace: boolean
+  /** Ask the plugin for a successor: this process ends with the container that it is in, and then nobody passes packets. */
+  standIn: boolean
 }
 
 /** Resolves with true when the agent serves, with false when another one does. */
@@ -38,7 +43,15 @@ export async function runAgent(options: AgentOptions): Promise<boolean> {
     return false
   }
   await agent.reconcile()
-  const serving: Serving = { agent, stats: new Stats(), lock, lastRequest: Date.now(), stop: reason => void stop(reason) }
+  const serving: Serving = {
+    options,
+    agent,
+    stats: new Stats(),
+    lock,
+    lastRequest: Date.now(),
+    askedForSuccessor: 0,
+    stop: reason => void stop(reason),
+  }
   const server = await listen(options.dataDir, socket => serve(socket, serving))
   const watchers = watchNamespaces(agent)
   const idleMs = options.idleSeconds * 1000
@@ -68,12 +81,14 @@ export async function runAgent(options: AgentOptions): Promise<boolean> {
 }
 
 interface Serving {
+  options: AgentOptions
   agent: Agent
   stats: Stats
   /** Descriptor of the lock file. */
   lock: number
   /** ms since the epoch. */
   lastRequest: number
+  askedForSuccessor: number
   stop(reason: string): void
 }
 
@@ -157,17 +172,20 @@ async function respond(serving: Serving, line: string): Promise<Answer> {
   }
 }
 
-async function perform({ agent, stats, lock, stop }: Serving, request: Request): Promise<object> {
+async function perform(serving: Serving, request: Request): Promise<object> {
+  const { agent, stats, lock, stop, options } = serving
   switch (request.op) {
-    case 'apply':
-      return timed(stats, 'ADD', request.started, async () => ({ plan: await agent.apply(request.plan) }))
+    case 'apply': {
+      const plan = await timed(stats, 'ADD', request.started, () => agent.apply(request.plan))
+      return { plan, ...(plan.host !== undefined && wantsSuccessor(serving) ? { successorWanted: true } : {}) }
+    }
     case 'remove':
       return timed(stats, 'DEL', request.started, async () => {
         await agent.remove(request.attachment)
         return {}
       })
     case 'status':
-      return agent.status()
+      return { ...agent.status(), standIn: options.standIn, outdated: isOutdated() }
     case 'list':
       return { links: agent.list() }
     case 'stats':
@@ -176,7 +194,23 @@ async function perform({ agent, stats, lock, stop }: Serving, request: Request):
       await agent.handOver(request.socket, lock)
       setImmediate(() => stop(HANDED_OVER))
       return {}
+    case 'renew':
+      if (isOutdated()) await startAgent(options.dataDir, options.idleSeconds, '--replace')
+      return {}
   }
+}
+
+function wantsSuccessor(serving: Serving): boolean {
+  if (!serving.options.standIn || Date.now() - serving.askedForSuccessor < SUCCESSOR_MS) return false
+  serving.askedForSuccessor = Date.now()
+  return true
+}
+
+/** True when the file that this process was started from has been replaced. */
+function isOutdated(): boolean {
+  const own = statSync('/proc/self/exe')
+  const installed = statSync(process.execPath, { throwIfNoEntry: false })
+  return installed !== undefined && (installed.ino !== own.ino || installed.dev !== own.dev)
 }
 
 async function timed<T>(stats: Stats, verb: 'ADD' | 'DEL', started: number, body: () => Promise<T>): Promise<T> {

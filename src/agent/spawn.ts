@@ -12,8 +12,17 @@ export interface SpawnOptions {
   idleSeconds: number
 }
 
-/** ask(), with an agent started first when none answers. Throws CniError 50 when there is none and none may be or could be started. */
+/**
+ * ask(), with an agent started first when none answers, and behind one that stands in for it: the plugin is where an agent can be started as
+ * a process of the node. Throws CniError 50 when there is none and none may be or could be started.
+ */
 export async function askOrSpawn(dataDir: string, options: SpawnOptions, request: Request): ReturnType<typeof ask> {
+  const answer = await askStarting(dataDir, options, request)
+  if (answer.successorWanted === true && options.spawn) await startAgent(dataDir, options.idleSeconds, '--replace')
+  return answer
+}
+
+async function askStarting(dataDir: string, options: SpawnOptions, request: Request): ReturnType<typeof ask> {
   try {
     return await ask(dataDir, request)
   } catch (error) {
@@ -25,7 +34,7 @@ export async function askOrSpawn(dataDir: string, options: SpawnOptions, request
       `no agent answers at ${dataDir}/agent.sock`,
       '"agent.spawn" is false: start one with "tunlink agent"',
     )
-  await start(dataDir, options.idleSeconds)
+  await startAgent(dataDir, options.idleSeconds)
   const deadline = Date.now() + START_TIMEOUT_MS
   for (;;) {
     try {
@@ -38,17 +47,23 @@ export async function askOrSpawn(dataDir: string, options: SpawnOptions, request
   }
 }
 
+/**
+ * What an agent's environment is to have. Without this timer Bun collects garbage when memory is allocated, as every engine does; with it, an
+ * agent at rest wakes ten times a second to see whether there is any.
+ */
+export const AGENT_ENV = { BUN_GC_TIMER_DISABLE: '1' }
+
 /** Its own session, no inherited pipe, its own log: a runtime waits for whoever holds the plugin's stdout. */
-async function start(dataDir: string, idleSeconds: number): Promise<void> {
+export async function startAgent(dataDir: string, idleSeconds: number, ...options: string[]): Promise<void> {
   const { spawn } = await import('node:child_process')
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const log = openSync(logPath(dataDir), constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
-  const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_')))
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_'))
   const script = process.execPath.endsWith('/node') ? [process.argv[1]!] : []
-  const child = spawn(process.execPath, [...script, 'agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds)], {
+  const child = spawn(process.execPath, [...script, 'agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), ...options], {
     cwd: '/',
     detached: true,
-    env: environment,
+    env: { ...Object.fromEntries(inherited), ...AGENT_ENV },
     stdio: ['ignore', log, log],
   })
   child.on('error', error => process.stderr.write(`Cannot start the agent: ${error.message}\n`))

@@ -125,7 +125,7 @@ function sharedKeys(raw: Values): Pick<NetConf, 'addressing' | 'peer' | 'ipMasq'
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? false,
     zeroMac: optionalBoolean(raw, 'zeroMac') ?? false,
     dataDir,
-    agent: { spawn: optionalBoolean(agent, 'spawn') ?? true, idleSeconds: optionalInteger(agent, 'idleSeconds', 1, 86400) ?? 60 },
+    agent: { spawn: optionalBoolean(agent, 'spawn') ?? true, idleSeconds: optionalInteger(agent, 'idleSeconds', 0, 86400) ?? 60 },
     ...defined({ ifName }),
   }
 }

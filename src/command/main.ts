@@ -12,6 +12,7 @@ Run by a container runtime with CNI_COMMAND set, it is the plugin. Otherwise:
   tunlink agent [--data-dir DIR] [OPTION...]             keep the wires of the links whose far end is the node
       --idle-exit SECONDS        end when there was no link for so long; 0, the default: never
       --replace                  take the place of an agent that runs, and its wires, without losing a packet
+      --stand-in                 let the next ADD start another in its place: for an agent in a container that will end
       --wire io_uring|epoll      how packets are passed; default: io_uring where it is allowed and Linux is 6.7 or later
       --spin MICROSECONDS        look for more packets for so long before sleeping: less latency for more CPU; default 0
   tunlink status [--data-dir DIR]                        the agent's state, as JSON
@@ -33,9 +34,9 @@ export async function runCommand(argv: string[]): Promise<number> {
       return 0
     case 'agent': {
       const { runAgent } = await import('../agent/server.ts')
-      const { 'idle-exit': idle, replace, spin, wire } = values
+      const { 'idle-exit': idle, replace, 'stand-in': standIn, spin, wire } = values
       const entry = process.argv[1]! // not __filename: in what Bun compiles that is a path of the machine that compiled it
-      const options = { dataDir, idleSeconds: amount('--idle-exit', idle), replace }
+      const options = { dataDir, idleSeconds: amount('--idle-exit', idle), replace, standIn }
       if (await runAgent({ ...options, wires: { entry, spin: amount('--spin', spin), mode: wireMode(wire) } })) return 0
       process.stderr.write(`Another agent serves ${dataDir} already\n`)
       return 0
@@ -68,6 +69,7 @@ function parseCommandLine(argv: string[]) {
         'data-dir': { type: 'string', default: '/run/tunlink' },
         'idle-exit': { type: 'string', default: '0' },
         replace: { type: 'boolean', default: false },
+        'stand-in': { type: 'boolean', default: false },
         spin: { type: 'string', default: '0' },
         wire: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false },

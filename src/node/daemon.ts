@@ -72,7 +72,7 @@ export class Daemon {
   async run(): Promise<void> {
     const { backend, nodeName } = this.#options
     log.info('tunlinkd starts', { version: this.#version, node: nodeName, backend, dataDir: this.#dataDir, server: this.#kube.server })
-    this.#supervisor.start() // before the lock: it takes the wires over from the agent of a tunlinkd that is about to end
+    void this.#supervisor.start() // before the lock: it takes the wires over from the stand-in of a tunlinkd that is about to end
     const lock = await this.#takeLock()
     const servers = await this.#listen() // behind the lock: the one before has let go of the ports
     if (!this.#stopping) {

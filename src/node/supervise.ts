@@ -1,7 +1,12 @@
-/** The agent as a child process: started, started again when it ends, replaced when it no longer answers. Its links outlive it. */
+/**
+ * Sees to it that an agent serves. One that passes packets should not end with tunlinkd's container: for as long as the kubelet needs to start
+ * the next one, the node's pods would have no network. So what is started here is a stand-in, a child process: the first ADD starts
+ * another in its place, as a process of the node, which tunlinkd leaves alone and only asks to renew itself after an upgrade.
+ */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { ask } from '../agent/client.ts'
 import type { Answer, Request } from '../agent/protocol.ts'
+import { AGENT_ENV } from '../agent/spawn.ts'
 import { Backoff } from './backoff.ts'
 import { log } from './log.ts'
 
@@ -9,7 +14,7 @@ const ANSWER_MS = 5_000
 /** An agent that has run for so long did not fail because of how it was started. */
 const STABLE_MS = 60_000
 /** How often to look after an agent that is not ours. */
-const HANDED_OVER_MS = 1_000
+const NOT_OURS_MS = 1_000
 /** Unanswered probes after which the agent is taken to hang. */
 const MOST_UNANSWERED = 6
 
@@ -31,10 +36,18 @@ export class Supervisor {
     this.#dataDir = dataDir
   }
 
-  /** Takes the place of an agent that runs already: one that the plugin started while tunlinkd was away. */
-  start(): void {
+  /** Takes the place of a stand-in that runs already, the one of a tunlinkd that is about to end. */
+  async start(): Promise<void> {
+    const running = await this.#status()
+    if (this.#stopping) return
+    if (running?.standIn !== false) return this.#spawn()
+    log.info('an agent of the node serves', { pid: running.pid })
+    this.#lookLater()
+  }
+
+  #spawn(): void {
     this.#startedMs = Date.now()
-    const child = spawnAgent(this.#executable, this.#dataDir, 0)
+    const child = spawnAgent(this.#executable, this.#dataDir, 0, '--stand-in')
     this.#child = child
     child.on('error', error => this.#ended(child, `could not be started: ${error.message}`))
     child.on('exit', (status, signal) => this.#ended(child, signal === null ? `exited with status ${status}` : `was ended by ${signal}`))
@@ -62,11 +75,15 @@ export class Supervisor {
     }
   }
 
-  /** True when the agent answers. One that has not for a while is killed, and so started again. */
+  /** True when the agent answers. A child that has not for a while is killed, and so started again. */
   async probe(): Promise<boolean> {
     try {
-      await this.ask({ op: 'status' })
+      const { standIn, outdated, pid } = await this.ask({ op: 'status' })
       this.#unanswered = 0
+      if (standIn === false && outdated === true) {
+        log.info('the agent of the node renews itself', { pid })
+        await this.ask({ op: 'renew' })
+      }
       return true
     } catch (error) {
       if (++this.#unanswered >= MOST_UNANSWERED && this.#child !== undefined) {
@@ -97,32 +114,34 @@ export class Supervisor {
     if (this.#stopping) return
     if (Date.now() - this.#startedMs > STABLE_MS) this.#backoff.reset()
     const delayMs = this.#backoff.next()
-    log.warn('agent ended', { how, delayMs })
+    log.info('agent ended', { how, delayMs })
     this.#timer = setTimeout(() => void this.#startUnlessServed(), delayMs)
   }
 
-  /** Where another agent answers, ours has handed over: to the tunlinkd that comes after this one, or to whom an operator has started. */
+  /** Where another agent answers, ours has handed over: to one of the node, or to the tunlinkd that comes after this one. */
   async #startUnlessServed(): Promise<void> {
-    const served = await this.ask({ op: 'status' }).then(
-      () => true,
-      () => false,
-    )
+    const served = (await this.#status()) !== undefined
     if (this.#stopping) return
-    if (served) {
-      this.#timer = setTimeout(() => void this.#startUnlessServed(), HANDED_OVER_MS)
-      return
-    }
+    if (served) return this.#lookLater()
     this.restarts++
-    log.info('agent started again', { restarts: this.restarts })
-    this.start()
+    log.warn('no agent serves, started again', { restarts: this.restarts })
+    this.#spawn()
+  }
+
+  #lookLater(): void {
+    this.#timer = setTimeout(() => void this.#startUnlessServed(), NOT_OURS_MS)
+  }
+
+  #status(): Promise<(Answer & { ok: true }) | undefined> {
+    return this.ask({ op: 'status' }).catch(() => undefined)
   }
 }
 
 /** An agent that takes the place of one that runs, and ends `idleSeconds` after the last link, or never with 0. */
-export function spawnAgent(executable: string, dataDir: string, idleSeconds: number): ChildProcess {
+export function spawnAgent(executable: string, dataDir: string, idleSeconds: number, ...options: string[]): ChildProcess {
   const { BUN_BE_BUN, ...env } = process.env // with it, the executable would be Bun and not tunlink
-  return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), '--replace'], {
-    env,
+  return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), '--replace', ...options], {
+    env: { ...env, ...AGENT_ENV },
     stdio: ['ignore', 'inherit', 'inherit'],
   })
 }
