@@ -54,6 +54,13 @@ export function daemons(cluster: Cluster): Daemon[] {
   })
 }
 
+/** What the nodes' agents say of themselves. */
+export const agents = (cluster: Cluster): { pid: number; standIn: boolean }[] =>
+  cluster.nodes.map(node => {
+    const { pid, standIn } = JSON.parse(node.run('/opt/cni/bin/tunlink', 'status'))
+    return { pid, standIn }
+  })
+
 function taskPid(node: Machine, id: string): number {
   const line = node
     .run('ctr', '-n', 'k8s.io', 'tasks', 'list')
