@@ -20,7 +20,6 @@ export function setRealtime(realtime: boolean): boolean {
 }
 
 export interface Waiting {
-  run: number
   delay: number
   waits: number
 }
@@ -30,11 +29,11 @@ export class RunDelay implements Disposable {
   readonly #fd = openSync('/proc/thread-self/schedstat', 'r')
   readonly #text = Buffer.alloc(64)
 
-  /** Since the thread that made this began: how long it has run and how long it has waited to run, in ms, and how often it got a CPU. */
+  /** Since the thread that made this began: how long it has waited to run, in ms, and how often it got a CPU. */
   read(): Waiting {
     const length = readSync(this.#fd, this.#text, 0, this.#text.length, 0)
-    const [run, delay, waits] = this.#text.toString('latin1', 0, length).split(' ')
-    return { run: Number(run) / 1e6, delay: Number(delay) / 1e6, waits: Number(waits) }
+    const [, delay, waits] = this.#text.toString('latin1', 0, length).split(' ')
+    return { delay: Number(delay) / 1e6, waits: Number(waits) }
   }
 
   [Symbol.dispose](): void {

@@ -35,6 +35,8 @@ export interface EpollOptions {
 }
 
 export class EpollWires {
+  /** Passed so far, of all wires. */
+  packets = 0
   readonly #options: EpollOptions
   readonly #epoll = epollCreate(EPOLL_CLOEXEC)
   /** Descriptor by direction. */
@@ -95,6 +97,7 @@ export class EpollWires {
         if (length === 0 || (reason !== EAGAIN && reason !== EINTR)) this.#gone(direction) // EBADFD: the device was deleted
         return
       }
+      this.packets++
       counters[at + PACKETS]!++
       counters[at + BYTES]! += length
       if (write(to, this.#packetAddress, length) !== length) counters[at + DROPS]!++

@@ -3,24 +3,29 @@
  * for every time slice that somebody else is given. SCHED_RR cures that; but on a machine that is not starved it makes things slower, for the
  * wake-up then loses the CPU whose cache is warm. So the thread is real-time only while it is starved.
  *
- * What tells the two apart was measured on two CPUs. One or four busy TCP streams: the thread waits 5 to 35 us each time, a fifth of the
- * time in all, and that is well. Ten busy pods: it waits 600 us each time. Two programs that never sleep, and a link with a light load: it
- * waits a few us nearly always, and some ms now and then, which shows as much waiting beside little work.
+ * What tells the two apart was measured on two CPUs, two makes of them. One or four busy TCP streams, or a flood of small datagrams: the
+ * thread waits for two fifths of the time, 40 to 90 us each time, and finds 5 to 16 packets when it runs; that is well, for it waits for the very
+ * programs that it works for. Ten busy pods: it waits 1.6 ms each time. A link with a light load beside two programs that never sleep: a few us
+ * nearly always, and some ms now and then, for a single packet each time.
  */
 import { RunDelay, setRealtime, type Waiting } from '../linux/scheduler.ts'
 
 const WINDOW_MS = 20
 /** Less waiting in a window than this is never starvation. */
 const LEAST_DELAY_MS = 1.5
-const LONG_WAIT_MS = 0.1
-const LIGHT_LOAD = 0.35
-/** Windows under SCHED_RR before another look: there it never waits, so it cannot tell whether it still would. */
-const PROBATION_WINDOWS = 50
+const LONG_WAIT_MS = 0.4
+/** Packets found after each wait: fewer, and somebody waits for each of them. */
+const FEW_PACKETS = 1.5
+/** Windows under SCHED_RR before another look, twice as many after each that shows no change: there it never waits, so it cannot tell. */
+const LEAST_PROBATION = 50
+const MOST_PROBATION = 400
 
-/** Decides, from the clock (ms) and what the kernel says of the thread's waiting, whether to be real-time. No clock of its own. */
+/** Decides, from the clock (ms), what the kernel says of the thread's waiting, and the packets it has passed, whether to be real-time. */
 export class StarvationPolicy {
   #started = 0
-  #before: Waiting = { run: 0, delay: 0, waits: 0 }
+  #before = { delay: 0, waits: 0, packets: 0 }
+  #wasStarved = false
+  #probation = LEAST_PROBATION
   #windowsLeft = 0
 
   /** True when a window is over: then decide() is to be called. */
@@ -28,16 +33,21 @@ export class StarvationPolicy {
     return now - this.#started >= WINDOW_MS
   }
 
-  decide(now: number, waiting: Waiting): boolean {
+  /** `packets` are all since the thread began. At first two windows in a row decide: one alone may be chance. */
+  decide(now: number, waiting: Waiting, packets: number): boolean {
     const before = this.#before
     const delay = waiting.delay - before.delay
-    const longWaits = delay > LONG_WAIT_MS * (waiting.waits - before.waits)
-    const lightLoad = waiting.run - before.run < LIGHT_LOAD * (now - this.#started)
-    const starved = delay > LEAST_DELAY_MS && (longWaits || lightLoad)
-    this.#started = now
-    this.#before = waiting
+    const waits = waiting.waits - before.waits
+    const starved = delay > LEAST_DELAY_MS && (delay > LONG_WAIT_MS * waits || packets - before.packets < FEW_PACKETS * waits)
     if (this.#windowsLeft > 0) this.#windowsLeft--
-    else if (starved) this.#windowsLeft = PROBATION_WINDOWS
+    else if (!starved) this.#probation = LEAST_PROBATION
+    else if (this.#wasStarved || this.#probation > LEAST_PROBATION) {
+      this.#windowsLeft = this.#probation
+      this.#probation = Math.min(2 * this.#probation, MOST_PROBATION)
+    }
+    this.#started = now
+    this.#before = { ...waiting, packets }
+    this.#wasStarved = starved
     return this.#windowsLeft > 0
   }
 }
@@ -49,10 +59,10 @@ export class Starvation {
   readonly #delay = new RunDelay()
   #allowed = true
 
-  /** To be called once a turn, `now` in ms. */
-  check(now: number): void {
+  /** To be called once a turn: `now` in ms, `packets` passed so far. */
+  check(now: number, packets: number): void {
     if (!this.#allowed || !this.#policy.isDue(now)) return
-    const wanted = this.#policy.decide(now, this.#delay.read())
+    const wanted = this.#policy.decide(now, this.#delay.read(), packets)
     if (wanted === this.realtime) return
     this.#allowed = setRealtime(wanted)
     this.realtime = wanted && this.#allowed

@@ -74,6 +74,8 @@ interface Direction {
 }
 
 export class UringWires {
+  /** Passed so far, of all wires. */
+  packets = 0
   readonly #options: UringOptions
   readonly #ring: Ring
   readonly #directions: (Direction | undefined)[] = []
@@ -153,6 +155,7 @@ export class UringWires {
     const state = this.#directions[direction]!
     if (result > 0) {
       const { counters } = this.#options
+      this.packets++
       counters[direction * COUNTER_FIELDS + PACKETS]!++
       counters[direction * COUNTER_FIELDS + BYTES]! += result
       this.#write(direction, state, flags >>> uring.IORING_CQE_BUFFER_SHIFT, result)

@@ -41,7 +41,7 @@ class WireThread {
       const now = performance.now()
       if (passed) awakeUntil = now + spin / 1000
       else if (control[table.TRIM] === 1) this.#trim()
-      starvation.check(now)
+      starvation.check(now, this.#wires.packets)
       control[table.REALTIME] = starvation.realtime ? 1 : 0
     }
     this.#wires[Symbol.dispose]()

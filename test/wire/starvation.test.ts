@@ -3,26 +3,62 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { StarvationPolicy } from '../../src/wire/starvation.ts'
 
-/** The decisions of a second of windows, in each of which the thread runs and waits so many ms, in so many turns. */
-function decisions(run: number, delay: number, waits: number, policy = new StarvationPolicy()): boolean[] {
-  return Array.from({ length: 49 }, (_, index) => {
-    const count = index + 1
-    return policy.decide(20 * count, { run: run * count, delay: delay * count, waits: waits * count })
-  })
+/** Decides for windows of 20 ms, in each of which the thread waits so many ms, in so many turns, and passes so many packets. */
+class Thread {
+  readonly #policy = new StarvationPolicy()
+  #windows = 0
+  #waiting = { delay: 0, waits: 0 }
+  #packets = 0
+
+  window(delay: number, waits: number, packets: number): boolean {
+    this.#waiting = { delay: this.#waiting.delay + delay, waits: this.#waiting.waits + waits }
+    this.#packets += packets
+    return this.#policy.decide(20 * ++this.#windows, this.#waiting, this.#packets)
+  }
+
+  windows(count: number, ...each: readonly [number, number, number]): boolean[] {
+    return Array.from({ length: count }, () => this.window(...each))
+  }
 }
+
+const STARVED = [3.2, 280, 280] as const
+const CALM = [0.3, 250, 250] as const
 
 const test = suite('wire: starvation')
 
-test('a busy thread that waits often and briefly is left alone', () => assert.not.ok(decisions(11, 4.6, 580).some(Boolean)))
-test('an idle thread is left alone', () => assert.not.ok(decisions(0.1, 0.01, 10).some(Boolean)))
-test('a thread that waits long each time is made real-time', () => assert.ok(decisions(17.6, 2.4, 4)[0]))
-test('a thread with little work that waits for whole time slices is made real-time', () => assert.ok(decisions(3, 2.5, 200)[0]))
+for (const [load, each] of [
+  ['one TCP stream', [7.4, 131, 1200]],
+  ['four TCP streams', [8.1, 92, 1260]],
+  ['a flood of small datagrams', [9, 194, 3000]],
+  ['one byte there and back', CALM],
+  ['no packets', [0.01, 10, 0]],
+] as const)
+  test(`${load}: left alone`, () => assert.not.ok(new Thread().windows(49, ...each).some(Boolean)))
+
+for (const [load, each] of [
+  ['ten busy pods', [9.4, 6, 600]],
+  ['one byte there and back beside programs that never sleep', STARVED],
+] as const)
+  test(`${load}: real-time from the second window on`, () => assert.equal(new Thread().windows(3, ...each), [false, true, true]))
+
+test('one window alone decides nothing', () => {
+  const thread = new Thread()
+  for (let times = 0; times < 20; times++) assert.equal([thread.window(...STARVED), thread.window(...CALM)], [false, false])
+})
 test('it stays so for a second, and not for ever', () => {
-  const policy = new StarvationPolicy()
-  assert.ok(policy.decide(20, { run: 1, delay: 5, waits: 2 }))
-  const calm = Array.from({ length: 60 }, (_, index) => policy.decide(40 + 20 * index, { run: 1, delay: 5, waits: 2 }))
+  const thread = new Thread()
+  assert.equal(thread.windows(2, ...STARVED), [false, true])
+  const calm = thread.windows(60, ...CALM)
   assert.equal([calm[0], calm.at(-1)], [true, false])
   assert.is(calm.filter(Boolean).length, 49)
+})
+test('where nothing has changed after that second it stays so for two', () => {
+  const thread = new Thread()
+  thread.windows(2, ...STARVED)
+  const [second, look, again, ...next] = [thread.windows(49, ...CALM), ...thread.windows(101, ...STARVED)]
+  assert.ok(second.every(Boolean))
+  assert.equal([look, again], [false, true])
+  assert.ok(next.every(Boolean))
 })
 
 test.run()
