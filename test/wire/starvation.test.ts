@@ -3,26 +3,29 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { StarvationPolicy } from '../../src/wire/starvation.ts'
 
-/** Decides for windows of 20 ms, in each of which the thread waits so many ms, in so many turns, and passes so many packets. */
+/** Of a window of 20 ms: the ms that the thread has waited, in how many turns, and the packets it has passed. */
+type Window = [delay: number, waits: number, packets: number]
+
+/** The decisions of one thread. */
 class Thread {
   readonly #policy = new StarvationPolicy()
   #windows = 0
   #waiting = { delay: 0, waits: 0 }
   #packets = 0
 
-  window(delay: number, waits: number, packets: number): boolean {
+  window(...[delay, waits, packets]: Window): boolean {
     this.#waiting = { delay: this.#waiting.delay + delay, waits: this.#waiting.waits + waits }
     this.#packets += packets
     return this.#policy.decide(20 * ++this.#windows, this.#waiting, this.#packets)
   }
 
-  windows(count: number, ...each: readonly [number, number, number]): boolean[] {
+  windows(count: number, ...each: Window): boolean[] {
     return Array.from({ length: count }, () => this.window(...each))
   }
 }
 
-const STARVED = [3.2, 280, 280] as const
-const CALM = [0.3, 250, 250] as const
+const STARVED: Window = [3.2, 280, 280]
+const CALM: Window = [0.3, 250, 250]
 
 const test = suite('wire: starvation')
 
@@ -32,13 +35,13 @@ for (const [load, each] of [
   ['a flood of small datagrams', [9, 194, 3000]],
   ['one byte there and back', CALM],
   ['no packets', [0.01, 10, 0]],
-] as const)
+] satisfies [string, Window][])
   test(`${load}: left alone`, () => assert.not.ok(new Thread().windows(49, ...each).some(Boolean)))
 
 for (const [load, each] of [
   ['ten busy pods', [9.4, 6, 600]],
   ['one byte there and back beside programs that never sleep', STARVED],
-] as const)
+] satisfies [string, Window][])
   test(`${load}: real-time from the second window on`, () => assert.equal(new Thread().windows(3, ...each), [false, true, true]))
 
 test('one window alone decides nothing', () => {
