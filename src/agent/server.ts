@@ -195,7 +195,7 @@ async function perform(serving: Serving, request: Request): Promise<object> {
       setImmediate(() => stop(HANDED_OVER))
       return {}
     case 'renew':
-      if (isOutdated()) await startAgent(options.dataDir, options.idleSeconds, '--replace')
+      if (isOutdated()) await startAgent(options.dataDir, options.idleSeconds, '--replace', ...wireOptions(options.wires))
       return {}
   }
 }
@@ -205,6 +205,11 @@ function wantsSuccessor(serving: Serving): boolean {
   serving.askedForSuccessor = Date.now()
   return true
 }
+
+const wireOptions = ({ mode, spin }: AgentOptions['wires']) => [
+  ...(mode === undefined ? [] : ['--wire', mode]),
+  ...(spin === undefined ? [] : ['--spin', String(spin)]),
+]
 
 /** True when the file that this process was started from has been replaced. */
 function isOutdated(): boolean {

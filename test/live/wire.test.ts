@@ -1,9 +1,10 @@
 /** What a link carries arrives whole, by io_uring and by epoll; and goes on when what carries it is replaced. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { copyFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { ask } from '../../src/agent/client.ts'
 import { inNetns } from '../../src/linux/netns.ts'
 import { createTun, setOffloads } from '../../src/linux/tun.ts'
 import { Wires } from '../../src/wire/wires.ts'
@@ -135,6 +136,31 @@ for (const [name, executable] of EXECUTABLES) {
 }
 
 const alive = (pid: number) => spawnSync('kill', ['-0', String(pid)]).status === 0
+
+test('an agent that renews itself from a replaced executable keeps its wires and its options', async () => {
+  const lab = new Lab()
+  try {
+    const built = lab.executable
+    const installed = join(lab.dataDir, 'tunlink')
+    copyFileSync(built, installed)
+    lab.executable = installed
+    await startAgent(lab, '--wire', 'epoll')
+    const pod = lab.netns()
+    lab.must('ADD', pod)
+    const before = status(lab)
+    await ask(lab.dataDir, { op: 'renew' })
+    assert.equal(status(lab), before, 'nothing was replaced')
+    rmSync(installed)
+    copyFileSync(built, installed)
+    await ask(lab.dataDir, { op: 'renew' })
+    await eventually('the successor serves', () => ![undefined, before.pid].includes(status(lab)?.pid))
+    const { pid, ...after } = status(lab)
+    assert.equal({ ...after, pid: before.pid }, { ...before, outdated: false })
+    assert.ok(pings(pod, '10.66.0.1'))
+  } finally {
+    lab.close()
+  }
+})
 
 for (const mode of ['io_uring', 'epoll'] as const) {
   test(`${mode}: a thread that dies is replaced, its wires open again`, async () => {
