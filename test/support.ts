@@ -1,5 +1,5 @@
 /** What the live tests share: namespaces of their own, and the built executables run as a runtime would run them. */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
@@ -69,9 +69,21 @@ export class Lab {
 
   /** One CNI call about a pod; `conf` over a configuration with the built-in IPAM. */
   cni(command: string, pod: string, conf: object = {}, env: Record<string, string | undefined> = {}): Output {
-    const netns = `/run/netns/${pod}`
-    const given = { CNI_COMMAND: command, CNI_CONTAINERID: pod, CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: `${dist}:/usr/lib/cni` }
-    return this.run({ ...given, ...env }, JSON.stringify({ ...this.conf, ...conf }))
+    return this.run({ ...environment(command, pod), ...env }, JSON.stringify({ ...this.conf, ...conf }))
+  }
+
+  /** must() that lets other calls run beside it: the result that it printed. */
+  mustBeside(command: string, pod: string, conf: object = {}): Promise<string> {
+    const child = spawn('ip', ['netns', 'exec', this.node, this.executable], {
+      env: { PATH: process.env.PATH, ...environment(command, pod) },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    let text = ''
+    child.stdout.on('data', chunk => (text += chunk))
+    child.stdin.end(JSON.stringify({ ...this.conf, ...conf }))
+    return new Promise((done, fail) =>
+      child.on('close', status => (status === 0 ? done(text) : fail(new Error(`${command} of ${pod} failed: ${text}`)))),
+    )
   }
 
   /** cni(), which must succeed. */
@@ -141,6 +153,14 @@ export class Lab {
 }
 
 let counter = 0
+
+const environment = (command: string, pod: string) => ({
+  CNI_COMMAND: command,
+  CNI_CONTAINERID: pod,
+  CNI_NETNS: `/run/netns/${pod}`,
+  CNI_IFNAME: 'eth0',
+  CNI_PATH: `${dist}:/usr/lib/cni`,
+})
 
 function parse(text: string): unknown {
   try {

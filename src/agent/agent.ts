@@ -7,7 +7,7 @@ import { recordList, recordRead } from '../link/record.ts'
 import { remove } from '../link/remove.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { inNetns } from '../linux/netns.ts'
-import { sendFds } from '../linux/pass-fds.ts'
+import { connectForFds, sendFds } from '../linux/pass-fds.ts'
 import { attachTun, setOffloads } from '../linux/tun.ts'
 import { type Ends, Wires, type WiresOptions } from '../wire/wires.ts'
 import { log } from './log.ts'
@@ -32,19 +32,20 @@ export class Agent {
     for (const { link, netns, ...ends } of wires) this.#open(link, netns, ends)
   }
 
-  /** Gives the lock and every wire to the process that listens at `socket`; packets wait in the devices' queues meanwhile. */
-  async handOver(socket: string, lock: number): Promise<void> {
+  /**
+   * Lets go of every wire and returns what gives them and the lock to the process that listens at `socket`; packets wait in the devices' queues
+   * meanwhile. That blocks until the other has received most of it, so it is to be called when the other knows that it comes.
+   */
+  async handOver(socket: string, lock: number): Promise<() => void> {
+    const connection = connectForFds(socket)
     const handed = [...this.#netns]
     this.#netns.clear()
     const ends = await Promise.all(handed.map(([link]) => this.#wires.release(link)))
     const wires = handed.map(([link, netns], index) => ({ wire: { link, netns }, fds: [ends[index]!.podFd, ends[index]!.hostFd] }))
-    sendFds(
-      socket,
-      [{ fds: [lock] }, ...wires].map(({ fds, ...handed }) => ({ text: JSON.stringify(handed satisfies Handed), fds })),
-    )
-    for (const { podFd, hostFd } of ends.filter(end => end !== undefined)) {
-      closeSync(podFd)
-      closeSync(hostFd)
+    const messages = [{ fds: [lock] }, ...wires].map(({ fds, ...handed }) => ({ text: JSON.stringify(handed satisfies Handed), fds }))
+    return () => {
+      sendFds(connection, messages)
+      for (const { fds } of wires) for (const fd of fds) closeSync(fd)
     }
   }
 

@@ -30,4 +30,5 @@ export interface HandedWire {
 export const socketPath = (dataDir: string) => `${dataDir}/agent.sock`
 export const handoverPath = (dataDir: string) => `${dataDir}/handover.sock`
 export const logPath = (dataDir: string) => `${dataDir}/agent.log`
+export const startLockPath = (dataDir: string) => `${dataDir}/agent-start.lock`
 export const lockPath = (dataDir: string) => `${dataDir}/agent.lock`

@@ -1,23 +1,23 @@
 /** `tunlink agent`: serves the socket, keeps the wires, ends on SIGTERM or when idle. The links stay: their devices persist. */
-import { closeSync, mkdirSync, openSync, rmSync, statSync, watch } from 'node:fs'
+import { closeSync, mkdirSync, rmSync, statSync, watch } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { toErrorJson } from '../cni/error.ts'
 import { kernelError } from '../link/errors.ts'
-import { flock } from '../linux/libc.ts'
+import { openLock, tryLock } from '../linux/lock.ts'
 import { listenForFds, receiveFds } from '../linux/pass-fds.ts'
-import { LOCK_EX, LOCK_NB } from '../linux/uapi.ts'
 import type { Ends, WiresOptions } from '../wire/wires.ts'
 import { Agent } from './agent.ts'
 import { ask, noAgent } from './client.ts'
 import { log } from './log.ts'
-import { type Answer, type Handed, type HandedWire, handoverPath, lockPath, type Request, socketPath } from './protocol.ts'
+import { type Answer, type Handed, type HandedWire, handoverPath, lockPath, type Request, socketPath, startLockPath } from './protocol.ts'
 import { startAgent } from './spawn.ts'
 import { Stats } from './stats.ts'
 
 const SWEEP_MS = 5_000
 /** How long a stand-in waits for the successor that it has asked for before it asks for another. */
 const SUCCESSOR_MS = 60_000
-const HANDED_OVER = 'handed over'
+const RETRY_MS = 20
 
 export interface AgentOptions {
   dataDir: string
@@ -31,9 +31,23 @@ export interface AgentOptions {
   standIn: boolean
 }
 
-/** Resolves with true when the agent serves, with false when another one does. */
+/**
+ * Resolves with true when the agent serves, with false when another one does. One starts at a time: what two of them did to each other's
+ * sockets could leave none that serves.
+ */
 export async function runAgent(options: AgentOptions): Promise<boolean> {
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 })
+  const starting = openLock(startLockPath(options.dataDir))
+  try {
+    while (!tryLock(starting)) await sleep(RETRY_MS)
+    return await start(options)
+  } finally {
+    closeSync(starting)
+  }
+}
+
+async function start(options: AgentOptions): Promise<boolean> {
+  if (options.standIn && (await needsNoStandIn(options.dataDir))) return false
   const agent = new Agent(options.dataDir, options.wires)
   const handed = options.replace ? await takeOver(options.dataDir) : undefined
   if (handed !== undefined) agent.adopt(handed.wires)
@@ -50,7 +64,9 @@ export async function runAgent(options: AgentOptions): Promise<boolean> {
     lock,
     lastRequest: Date.now(),
     askedForSuccessor: 0,
-    stop: reason => void stop(reason),
+    changes: new Set(),
+    close,
+    stop,
   }
   const server = await listen(options.dataDir, socket => serve(socket, serving))
   const watchers = watchNamespaces(agent)
@@ -65,14 +81,19 @@ export async function runAgent(options: AgentOptions): Promise<boolean> {
     },
     Math.min(SWEEP_MS, idleMs || SWEEP_MS),
   )
-  const stop = async (reason: string) => {
+  let closed: Promise<void> | undefined
+  /** Closing removes the socket's file: from then on who asks finds no agent. Resolves when the requests under way have been answered. */
+  function close(): Promise<void> {
+    closed ??= new Promise(resolve => server.close(() => resolve()))
+    return closed
+  }
+  async function stop(reason: string): Promise<void> {
     log('agent ends', { reason })
     clearInterval(timer)
     for (const watcher of watchers) watcher.close()
-    if (reason !== HANDED_OVER) rmSync(socketPath(options.dataDir), { force: true })
-    await new Promise(resolve => server.close(resolve)) // requests under way are answered first
+    await close()
     await agent.close()
-    closeSync(lock)
+    closeSync(lock!)
     process.exit(0)
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal))
@@ -89,18 +110,32 @@ interface Serving {
   /** ms since the epoch. */
   lastRequest: number
   askedForSuccessor: number
-  stop(reason: string): void
+  /** ADDs and DELs under way. */
+  changes: Set<Promise<unknown>>
+  handingOver?: boolean
+  close(): Promise<void>
+  stop(reason: string): Promise<void>
 }
 
-/** Lock and wires of the agent that runs, which ends; undefined when none runs. */
-async function takeOver(dataDir: string): Promise<{ lock: number; wires: (HandedWire & Ends)[] } | undefined> {
+/** True when an agent that is none itself serves. */
+async function needsNoStandIn(dataDir: string): Promise<boolean> {
+  try {
+    return (await ask(dataDir, { op: 'status' })).standIn === false
+  } catch (error) {
+    if (!noAgent(error)) throw error
+    return false
+  }
+}
+
+/** Wires of the agent that runs, which ends, and its lock unless it ended too early; undefined when none runs. */
+async function takeOver(dataDir: string): Promise<{ lock: number | undefined; wires: (HandedWire & Ends)[] } | undefined> {
   const path = handoverPath(dataDir)
   rmSync(path, { force: true })
   const listening = listenForFds(path)
   try {
-    await ask(dataDir, { op: 'handover', socket: path }) // answered when all is sent, so that nothing below waits
+    await ask(dataDir, { op: 'handover', socket: path }) // answered when it has connected, so that nothing below waits for long
     const messages = [...receiveFds(listening)].map(({ text, fds }) => ({ ...(JSON.parse(text) as Handed), fds }))
-    const lock = messages.find(({ wire }) => wire === undefined)!.fds[0]!
+    const lock = messages.find(({ wire }) => wire === undefined)?.fds[0]
     return { lock, wires: messages.flatMap(({ wire, fds }) => (wire ? [{ ...wire, podFd: fds[0]!, hostFd: fds[1]! }] : [])) }
   } catch (error) {
     if (!noAgent(error)) throw error
@@ -111,16 +146,30 @@ async function takeOver(dataDir: string): Promise<{ lock: number; wires: (Handed
   }
 }
 
+/** The wires go when the answer has gone, which says that they come. From here on this agent changes nothing: what it did would be lost. */
+async function handOver({ agent, lock, changes, close, stop }: Serving, socket: string): Promise<void> {
+  void close() // now, as it would remove the next one's socket later
+  await Promise.allSettled(changes)
+  let give = () => {}
+  try {
+    give = await agent.handOver(socket, lock)
+  } finally {
+    setImmediate(() => {
+      try {
+        give()
+      } catch (error) {
+        log('wires not handed over', { error: (error as Error).message })
+      }
+      void stop('handed over')
+    })
+  }
+}
+
 /** The kernel drops the lock with its holder, however it ends. One that is about to end is waited for; one that answers is left alone. */
 async function takeLock(dataDir: string): Promise<number | undefined> {
-  const lock = openSync(lockPath(dataDir), 'a', 0o600)
+  const lock = openLock(lockPath(dataDir))
   for (;;) {
-    try {
-      flock(lock, LOCK_EX | LOCK_NB)
-      return lock
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-    }
+    if (tryLock(lock)) return lock
     try {
       await ask(dataDir, { op: 'status' })
       closeSync(lock)
@@ -128,7 +177,7 @@ async function takeLock(dataDir: string): Promise<number | undefined> {
     } catch (error) {
       if (!noAgent(error)) throw error
     }
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await sleep(RETRY_MS)
   }
 }
 
@@ -157,12 +206,15 @@ function serve(socket: Socket, serving: Serving): void {
       const line = received.slice(0, end)
       received = received.slice(end + 1)
       const answer = await respond(serving, line)
-      if (!socket.destroyed) socket.write(`${JSON.stringify(answer)}\n`)
+      if (answer === undefined) socket.destroy()
+      else if (!socket.destroyed) socket.write(`${JSON.stringify(answer)}\n`)
     }
   })
 }
 
-async function respond(serving: Serving, line: string): Promise<Answer> {
+/** Undefined from one that hands over: who asked takes that for an agent that has ended, and asks the next. */
+async function respond(serving: Serving, line: string): Promise<Answer | undefined> {
+  if (serving.handingOver) return undefined
   try {
     return { ok: true, ...(await perform(serving, JSON.parse(line) as Request)) }
   } catch (error) {
@@ -173,17 +225,15 @@ async function respond(serving: Serving, line: string): Promise<Answer> {
 }
 
 async function perform(serving: Serving, request: Request): Promise<object> {
-  const { agent, stats, lock, stop, options } = serving
+  const { agent, stats, options } = serving
   switch (request.op) {
     case 'apply': {
-      const plan = await timed(stats, 'ADD', request.started, () => agent.apply(request.plan))
+      const plan = await change(serving, 'ADD', request.started, () => agent.apply(request.plan))
       return { plan, ...(plan.host !== undefined && wantsSuccessor(serving) ? { successorWanted: true } : {}) }
     }
     case 'remove':
-      return timed(stats, 'DEL', request.started, async () => {
-        await agent.remove(request.attachment)
-        return {}
-      })
+      await change(serving, 'DEL', request.started, () => agent.remove(request.attachment))
+      return {}
     case 'status':
       return { ...agent.status(), standIn: options.standIn, outdated: isOutdated() }
     case 'list':
@@ -191,8 +241,8 @@ async function perform(serving: Serving, request: Request): Promise<object> {
     case 'stats':
       return { verbs: stats }
     case 'handover':
-      await agent.handOver(request.socket, lock)
-      setImmediate(() => stop(HANDED_OVER))
+      serving.handingOver = true
+      await handOver(serving, request.socket)
       return {}
     case 'renew':
       if (isOutdated()) await startAgent(options.dataDir, options.idleSeconds, '--replace', ...wireOptions(options.wires))
@@ -218,14 +268,18 @@ function isOutdated(): boolean {
   return installed !== undefined && (installed.ino !== own.ino || installed.dev !== own.dev)
 }
 
-async function timed<T>(stats: Stats, verb: 'ADD' | 'DEL', started: number, body: () => Promise<T>): Promise<T> {
+async function change<T>({ stats, changes }: Serving, verb: 'ADD' | 'DEL', started: number, body: () => Promise<T>): Promise<T> {
+  const changing = body()
+  changes.add(changing)
   try {
-    const result = await body()
+    const result = await changing
     stats.record(verb, started)
     return result
   } catch (error) {
     stats.record(verb, started, kernelError(error).code)
     throw error
+  } finally {
+    changes.delete(changing)
   }
 }
 

@@ -41,12 +41,22 @@ export function* receiveFds(listening: number): Generator<{ text: string; fds: n
   }
 }
 
-/** Sends each message to who listens at `path`, and closes the connection. */
-export function sendFds(path: string, messages: { text: string; fds: number[] }[]): void {
+/** A connection to who listens at `path`. */
+export function connectForFds(path: string): number {
   const fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
   try {
     const address = sockaddr(path)
     connect(fd, address, address.length)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/** Sends each message, and closes the connection. Blocks while more than some hundreds have not been received. */
+export function sendFds(fd: number, messages: { text: string; fds: number[] }[]): void {
+  try {
     for (const { text, fds } of messages) {
       const control = Buffer.alloc(CMSG_HEADER + Math.ceil((4 * fds.length) / 8) * 8)
       control.writeBigUInt64LE(BigInt(CMSG_HEADER + 4 * fds.length), 0)

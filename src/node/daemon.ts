@@ -1,15 +1,16 @@
 /** tunlinkd: once a second what should be is compared with what is. Every part heals by the same path by which it was set up. */
 import { closeSync, existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tryLock } from '../linux/lock.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { nodeConditions, refusals } from './conditions.ts'
 import { type NodeConfig, parseConfig } from './config.ts'
 import { CONFLIST, conflist, dataDirOf, NETWORK, shadowedBy } from './conflist.ts'
 import { collectGarbage } from './garbage.ts'
-import { configurationsBefore, installExecutable, installText, readText, signature } from './install.ts'
+import { configurationsBefore, installExecutable, installText, openTunlinkdLock, readText, signature } from './install.ts'
 import { Kube } from './kube.ts'
-import { openLock, sleep, tryLock } from './lock.ts'
 import { describe, log } from './log.ts'
 import { inside, Masquerade } from './masquerade.ts'
 import { type LinkCounters, metricsPage, type Verbs } from './metrics.ts'
@@ -72,7 +73,7 @@ export class Daemon {
   async run(): Promise<void> {
     const { backend, nodeName } = this.#options
     log.info('tunlinkd starts', { version: this.#version, node: nodeName, backend, dataDir: this.#dataDir, server: this.#kube.server })
-    void this.#supervisor.start() // before the lock: it takes the wires over from the stand-in of a tunlinkd that is about to end
+    this.#supervisor.start() // before the lock: it takes the wires over from the stand-in of a tunlinkd that is about to end
     const lock = await this.#takeLock()
     const servers = await this.#listen() // behind the lock: the one before has let go of the ports
     if (!this.#stopping) {
@@ -124,7 +125,7 @@ export class Daemon {
 
   /** One tunlinkd to a node: during an upgrade the new one waits for the old one's end. */
   async #takeLock(): Promise<number> {
-    const lock = openLock(this.#dataDir)
+    const lock = openTunlinkdLock(this.#dataDir)
     for (let waited = 0; !this.#stopping; waited++) {
       if (tryLock(lock)) break
       if (waited % 10 === 0) log.info('waiting for the tunlinkd that runs already', { dataDir: this.#dataDir })

@@ -17,6 +17,13 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { openLock } from '../linux/lock.ts'
+
+/** The lock of a node's one tunlinkd, or uninstall. */
+export function openTunlinkdLock(dataDir: string): number {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  return openLock(join(dataDir, 'tunlinkd.lock'))
+}
 
 /** What changes when a file does, cheap to look at every second. */
 export const signature = (path: string): string | undefined => {

@@ -36,17 +36,10 @@ export class Supervisor {
     this.#dataDir = dataDir
   }
 
-  /** Takes the place of a stand-in that runs already, the one of a tunlinkd that is about to end. */
-  async start(): Promise<void> {
-    const running = await this.#status()
-    if (this.#stopping) return
-    if (running?.standIn !== false) return this.#spawn()
-    log.info('an agent of the node serves', { pid: running.pid })
-    this.#lookLater()
-  }
-
-  #spawn(): void {
+  /** Takes the place of a stand-in that runs already, the one of a tunlinkd that is about to end; not that of an agent of the node. */
+  start(): void {
     this.#startedMs = Date.now()
+    this.#unanswered = 0
     const child = spawnAgent(this.#executable, this.#dataDir, 0, '--stand-in')
     this.#child = child
     child.on('error', error => this.#ended(child, `could not be started: ${error.message}`))
@@ -120,20 +113,18 @@ export class Supervisor {
 
   /** Where another agent answers, ours has handed over: to one of the node, or to the tunlinkd that comes after this one. */
   async #startUnlessServed(): Promise<void> {
-    const served = (await this.#status()) !== undefined
+    const served = await this.ask({ op: 'status' }).then(
+      () => true,
+      () => false,
+    )
     if (this.#stopping) return
-    if (served) return this.#lookLater()
+    if (served) {
+      this.#timer = setTimeout(() => void this.#startUnlessServed(), NOT_OURS_MS)
+      return
+    }
     this.restarts++
     log.warn('no agent serves, started again', { restarts: this.restarts })
-    this.#spawn()
-  }
-
-  #lookLater(): void {
-    this.#timer = setTimeout(() => void this.#startUnlessServed(), NOT_OURS_MS)
-  }
-
-  #status(): Promise<(Answer & { ok: true }) | undefined> {
-    return this.ask({ op: 'status' }).catch(() => undefined)
+    this.start()
   }
 }
 

@@ -1,9 +1,11 @@
 /** `tunlinkd uninstall`: the conflist first, so that no pod comes any more, then everything else that is ours and no pod still uses. */
 import { closeSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ask } from '../agent/client.ts'
 import { recordList } from '../link/record.ts'
 import { remove } from '../link/remove.ts'
+import { tryLock } from '../linux/lock.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { deleteTable } from '../linux/nftables.ts'
 import { deleteClusterTable } from '../linux/nftables-cluster.ts'
@@ -11,8 +13,7 @@ import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { parseConfig } from './config.ts'
 import { CONFLIST, dataDirOf } from './conflist.ts'
 import { collectGarbage } from './garbage.ts'
-import { readText, removeInstalled } from './install.ts'
-import { openLock, sleep, tryLock } from './lock.ts'
+import { openTunlinkdLock, readText, removeInstalled } from './install.ts'
 import { log } from './log.ts'
 import type { Options } from './options.ts'
 import { removeRoutes, removeVxlan } from './program.ts'
@@ -41,7 +42,7 @@ export async function uninstall(options: Options): Promise<number> {
 }
 
 async function takeLock(dataDir: string): Promise<number> {
-  const lock = openLock(dataDir)
+  const lock = openTunlinkdLock(dataDir)
   for (let waited = 0; !tryLock(lock); waited++) {
     if (waited === 0) log.info('waiting for tunlinkd to end', { dataDir })
     if (waited >= LOCK_SECONDS) throw new Error('tunlinkd still runs on this node: delete its DaemonSet first')

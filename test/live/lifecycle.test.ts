@@ -61,24 +61,6 @@ for (const [name, executable] of EXECUTABLES) {
 test('200 ADDs, 16 at a time, then 200 DELs: no address twice, nothing left', async () => {
   const lab = new Lab()
   const conf = { ipMasq: true, ipam: { type: 'tunlink', subnet: '10.66.0.0/24' } }
-  const cni = (command: string, pod: string) =>
-    new Promise<string>((done, fail) => {
-      const child = spawn('ip', ['netns', 'exec', lab.node, lab.executable], {
-        env: {
-          PATH: process.env.PATH,
-          CNI_COMMAND: command,
-          CNI_CONTAINERID: pod,
-          CNI_NETNS: `/run/netns/${pod}`,
-          CNI_IFNAME: 'eth0',
-          CNI_PATH: '/x',
-        },
-      })
-      const output = outputOf(child)
-      child.on('close', async status =>
-        status === 0 ? done(await output.ended) : fail(new Error(`${command} of ${pod}: ${await output.ended}`)),
-      )
-      child.stdin.end(JSON.stringify({ ...lab.conf, ...conf }))
-    })
   const atATime = async (count: number, items: string[], body: (item: string) => Promise<unknown>) => {
     const queue = [...items]
     await Promise.all(
@@ -90,11 +72,11 @@ test('200 ADDs, 16 at a time, then 200 DELs: no address twice, nothing left', as
   try {
     const pods = Array.from({ length: 200 }, () => lab.netns())
     const addresses = new Set<string>()
-    await atATime(16, pods, async pod => addresses.add(JSON.parse(await cni('ADD', pod)).ips[0].address))
+    await atATime(16, pods, async pod => addresses.add(JSON.parse(await lab.mustBeside('ADD', pod, conf)).ips[0].address))
     assert.is(addresses.size, 200)
     assert.ok(pings(pods[0]!, '10.66.0.1'))
     assert.is(JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem.length, 200)
-    await atATime(16, pods, pod => cni('DEL', pod))
+    await atATime(16, pods, pod => lab.mustBeside('DEL', pod, conf))
     assert.equal([...lab.links(lab.node), ...pods.flatMap(pod => lab.links(pod)), ...lab.files()], [])
     assert.is(JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem, undefined)
     await eventually('the agent ends', () => lab.agentPid() === undefined)

@@ -8,7 +8,7 @@ import { ask } from '../../src/agent/client.ts'
 import { inNetns } from '../../src/linux/netns.ts'
 import { createTun, setOffloads } from '../../src/linux/tun.ts'
 import { Wires } from '../../src/wire/wires.ts'
-import { EXECUTABLES, eventually, inside, Lab, pings } from '../support.ts'
+import { EXECUTABLES, eventually, inside, ip, Lab, pings } from '../support.ts'
 
 const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
 const start = (netns: string, ...command: string[]) =>
@@ -136,6 +136,47 @@ for (const [name, executable] of EXECUTABLES) {
 }
 
 const alive = (pid: number) => spawnSync('kill', ['-0', String(pid)]).status === 0
+
+test('agents replaced while ADDs and DELs run: no call fails, and every link that is left passes packets', async () => {
+  const lab = new Lab()
+  try {
+    await startAgent(lab)
+    const pods = Array.from({ length: 4 }, () => lab.netns())
+    let over = false
+    const calling = pods.map(async pod => {
+      for (let count = 0; !over || count < 3; count++) {
+        if (count > 0) await lab.mustBeside('DEL', pod)
+        await lab.mustBeside('ADD', pod)
+      }
+    })
+    try {
+      for (let replaced = 0; replaced < 8; replaced++) await startAgent(lab, '--replace')
+    } finally {
+      over = true
+      await Promise.all(calling)
+    }
+    for (const pod of pods) assert.ok(pings(pod, '10.66.0.1'))
+    for (const pod of pods) lab.must('DEL', pod)
+    assert.equal([...lab.links(lab.node), ...lab.files()], [])
+  } finally {
+    lab.close()
+  }
+})
+
+test('an agent with more links than a socket holds messages is replaced', async () => {
+  const lab = new Lab()
+  try {
+    await startAgent(lab)
+    const pod = lab.netns()
+    const ipam = { type: 'tunlink', subnet: '10.66.0.0/16', routes: [] }
+    for (let index = 0; index < 400; index++) lab.must('ADD', pod, { ipam }, { CNI_IFNAME: `l${index}` })
+    await startAgent(lab, '--replace')
+    assert.is(status(lab).links, 400)
+    assert.ok(pings(lab.node, ip(pod, '-4', 'address', 'show', 'dev', 'l0')[0].addr_info[0].local))
+  } finally {
+    lab.close()
+  }
+})
 
 test('an agent that renews itself from a replaced executable keeps its wires and its options', async () => {
   const lab = new Lab()

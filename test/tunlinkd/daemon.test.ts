@@ -298,7 +298,11 @@ scenario('an agent whose executable was replaced renews itself, and not a packet
   const { pid } = node.agent()!
   await node.whilePinging(address, async () => {
     rmSync(node.path('bin/tunlink')) // tunlinkd installs another
-    await eventually('another agent of the node serves', () => node.agent()?.standIn === false && node.agent()!.pid !== pid, 15)
+    const another = () => {
+      const agent = node.agent()
+      return agent?.standIn === false && agent.pid !== pid
+    }
+    await eventually('another agent of the node serves', another, 15)
     await eventually('the old one has ended', () => !existsSync(`/proc/${pid}`))
   })
   assert.is(readlinkSync(`/proc/${node.agent()!.pid}/exe`), node.path('bin/tunlink'))
