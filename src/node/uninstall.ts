@@ -20,6 +20,7 @@ import { removeRoutes, removeVxlan } from './program.ts'
 import { spawnAgent } from './supervise.ts'
 
 const LOCK_SECONDS = 60
+const AGENT_END_MS = 15_000
 
 /** How many links are still in use and were left. Throws when a tunlinkd runs: it would heal what is removed. */
 export async function uninstall(options: Options): Promise<number> {
@@ -51,16 +52,19 @@ async function takeLock(dataDir: string): Promise<number> {
   return lock
 }
 
-/** One that the plugin has started is in nobody's reach but its socket's: another takes its place, and ends for lack of links. */
+/** One of the node is in nobody's reach but its socket's: a child takes its place, and ends for lack of links. */
 async function endAgent(executable: string, dataDir: string): Promise<void> {
-  const answers = () =>
-    ask(dataDir, { op: 'status' }).then(
-      () => true,
-      () => false,
-    )
-  if (recordList(dataDir).some(plan => plan.host !== undefined) || !(await answers())) return
-  spawnAgent(executable, dataDir, 1).on('error', error => log.warn('agent not ended', { error: error.message }))
-  for (let tries = 0; tries < 100 && (await answers()); tries++) await sleep(100)
+  const running = await ask(dataDir, { op: 'status' }).catch(() => undefined)
+  if (running === undefined || recordList(dataDir).some(plan => plan.host !== undefined)) return
+  const child = spawnAgent(executable, dataDir, 1)
+  const ended = new Promise<void>(resolve => {
+    child.on('exit', () => resolve())
+    child.on('error', error => {
+      log.warn('agent not ended', { error: error.message })
+      resolve()
+    })
+  })
+  await Promise.race([ended, sleep(AGENT_END_MS, undefined, { ref: false })])
 }
 
 /** Those whose namespace has gone; the number of the others. */
