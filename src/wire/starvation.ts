@@ -3,7 +3,7 @@
  * for every time slice that somebody else is given. SCHED_RR cures that; but on a machine that is not starved it makes things slower, for the
  * wake-up then loses the CPU whose cache is warm. So the thread is real-time only while it is starved.
  *
- * What tells the two apart was measured on two CPUs, two makes of them. One or four busy TCP streams, or a flood of small datagrams: the
+ * What tells the two apart was measured on two CPUs. One or four busy TCP streams, or a flood of small datagrams: the
  * thread waits for two fifths of the time, 40 to 90 us each time, and finds 5 to 16 packets when it runs; that is well, for it waits for the very
  * programs that it works for. Ten busy pods: it waits 1.6 ms each time. A link with a light load beside two programs that never sleep: a few us
  * nearly always, and some ms now and then, for a single packet each time.
