@@ -1,5 +1,5 @@
 /** Sockets that block, for the measuring programs: an event loop would be measured too. */
-import { parseAddress } from '../src/linux/inet.ts'
+import { parseAddress } from '../src/address.ts'
 import { checked } from '../src/linux/libc.ts'
 
 const AF_INET = 2

@@ -9,7 +9,7 @@ import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-delet
 import { inNetns } from '../linux/netns.ts'
 import { connectForFds, sendFds } from '../linux/pass-fds.ts'
 import { attachTun, setOffloads } from '../linux/tun.ts'
-import { type Ends, Wires, type WiresOptions } from '../wire/wires.ts'
+import { type Ends, Wires, type WiresOptions } from '../wire/threads/wires.ts'
 import { log } from './log.ts'
 import type { Handed, HandedWire } from './protocol.ts'
 

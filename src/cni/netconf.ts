@@ -1,5 +1,5 @@
 /** The network configuration on standard input: see "Network configuration format" in the CNI specification and the README's table. */
-import { parseAddress, parseCidr } from '../linux/inet.ts'
+import { hostCidr, parseAddress, parseCidr } from '../address.ts'
 import { parseArgs } from './args.ts'
 import { type Environment, verifyIfname } from './environment.ts'
 import { CniError, CODE } from './error.ts'
@@ -134,7 +134,7 @@ function sharedKeys(raw: Values): Pick<NetConf, 'addressing' | 'peer' | 'ipMasq'
 function peers(value: unknown): NetConf['peer'] {
   if (value === undefined || value === null) return []
   const found = (Array.isArray(value) ? value : [value]).map(item => {
-    const peer = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(`${item}/${item.includes(':') ? 128 : 32}`)) : undefined
+    const peer = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(hostCidr(item))) : undefined
     if (peer === undefined)
       throw new CniError(
         CODE.invalidConfig,

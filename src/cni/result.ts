@@ -1,5 +1,5 @@
 /** CNI results of every version: see "Result types" in the CNI specification. In the program they have the newest shape. */
-import { parseCidr } from '../linux/inet.ts'
+import { parseCidr } from '../address.ts'
 import { CniError, CODE } from './error.ts'
 import { compareVersions } from './version.ts'
 

@@ -1,6 +1,7 @@
 /** In which order a pool's addresses are tried. */
+
+import type { Family } from '../address.ts'
 import { fnv1a } from '../fnv.ts'
-import type { Family } from '../linux/inet.ts'
 import type { Pool, Range } from './pool.ts'
 
 export interface Candidate {

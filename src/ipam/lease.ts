@@ -8,12 +8,12 @@
  * crash at any point leaves nothing that release() or collect() would not find, and neither looks at anybody else's lease.
  */
 import { appendFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { parseAddress, parseCidr, toAddress, toNumber } from '../address.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { asFileName } from '../fnv.ts'
-import { parseAddress, parseCidr } from '../linux/inet.ts'
-import type { Route } from '../linux/rtnetlink.ts'
+import type { Route } from '../linux/route.ts'
 import { candidates, capacity, isLeasable } from './candidates.ts'
-import { describeRange, type Pool, type Range, toAddress, toNumber } from './pool.ts'
+import { describeRange, type Pool, type Range } from './pool.ts'
 import type { Dns } from './resolv-conf.ts'
 
 export interface Owner {

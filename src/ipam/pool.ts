@@ -1,7 +1,8 @@
 /** Address pools of the built-in IPAM: what `ipam` says, as ranges of numbers. Nothing here enumerates: an IPv6 range has 2^64 addresses. */
+
+import { bits, type Family, holds, hostCidr, networkSize, parseAddress, parseCidr, toAddress, toNumber } from '../address.ts'
 import { CniError, CODE } from '../cni/error.ts'
-import { type Family, formatAddress, parseAddress, parseCidr } from '../linux/inet.ts'
-import type { Route } from '../linux/rtnetlink.ts'
+import type { Route } from '../linux/route.ts'
 import { type Dns, readResolvConf } from './resolv-conf.ts'
 
 /** Inclusive bounds; `pair` ranges start on an even address and end on an odd one. */
@@ -24,14 +25,8 @@ export interface Pool {
   dns?: Dns
 }
 
-const bits = (family: Family) => (family === 4 ? 32 : 128)
 const refuse = (key: string, mustBe: string, value: unknown) =>
   new CniError(CODE.invalidConfig, `"ipam.${key}" must be ${mustBe}, not ${JSON.stringify(value)}`)
-
-export const toNumber = (bytes: Uint8Array): bigint => BigInt(`0x${Buffer.from(bytes).toString('hex')}`)
-
-export const toAddress = (value: bigint, family: Family): string =>
-  formatAddress(Buffer.from(value.toString(16).padStart(bits(family) / 4, '0'), 'hex'))
 
 type Values = Record<string, unknown>
 
@@ -68,13 +63,7 @@ function withGateway(sets: Values[][], gateway: unknown): Values[][] {
   const address = typeof gateway === 'string' ? parseAddress(gateway) : undefined
   if (address === undefined) throw refuse('gateway', 'an address', gateway)
   return sets.map(set =>
-    set.map(range => {
-      const subnet = typeof range.subnet === 'string' ? parseCidr(range.subnet) : undefined
-      const holds =
-        subnet?.family === address.family &&
-        (toNumber(address.bytes) ^ toNumber(subnet.bytes)) >> BigInt(bits(subnet.family) - subnet.prefix) === 0n
-      return holds ? { gateway, ...range } : range
-    }),
+    set.map(range => (typeof range.subnet === 'string' && holds(range.subnet, gateway as string) ? { gateway, ...range } : range)),
   )
 }
 
@@ -83,7 +72,7 @@ function parseRange(range: Values, pair: boolean): Range {
   if (subnet === undefined) throw refuse('subnet', 'a network such as "10.66.0.0/24"', range?.subnet)
   const { family, prefix } = subnet
   const network = toNumber(subnet.bytes)
-  const size = 1n << BigInt(bits(family) - prefix)
+  const size = networkSize(family, prefix)
   if (network % size !== 0n)
     throw refuse('subnet', `a network without host bits (${toAddress(network - (network % size), family)}/${prefix})`, range.subnet)
   const inSubnet = (key: string): bigint | undefined => {
@@ -139,9 +128,9 @@ function parseExclude(exclude: unknown): Pool['exclude'] {
   if (exclude === undefined || exclude === null) return []
   if (!Array.isArray(exclude)) throw refuse('exclude', 'a list of addresses and networks', exclude)
   return exclude.map(item => {
-    const cidr = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(`${item}/${item.includes(':') ? 128 : 32}`)) : undefined
+    const cidr = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(hostCidr(item))) : undefined
     if (cidr === undefined) throw refuse('exclude', 'a list of addresses and networks', item)
-    const size = 1n << BigInt(bits(cidr.family) - cidr.prefix)
+    const size = networkSize(cidr.family, cidr.prefix)
     const first = (toNumber(cidr.bytes) / size) * size
     return { family: cidr.family, first, last: first + size - 1n }
   })

@@ -1,7 +1,10 @@
 /** CHECK: what the plan says must still be in the kernel. */
+
+import { addressList } from '../linux/address-messages.ts'
+import { type Link, linkGet } from '../linux/link.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { inNetns } from '../linux/netns.ts'
-import { addressList, type Link, linkGet, type Route, routeList } from '../linux/rtnetlink.ts'
+import { type Route, routeList } from '../linux/route.ts'
 import { IFF_NOARP, IFF_POINTOPOINT, IFF_UP } from '../linux/uapi.ts'
 import type { EndPlan, LinkPlan } from './plan.ts'
 

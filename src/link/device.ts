@@ -1,8 +1,10 @@
 /** One TUN device of a link: made, configured, looked at, in the network namespace that the caller has entered or holds sockets of. */
 import { closeSync, existsSync } from 'node:fs'
+import { addressAddition } from '../linux/address-messages.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
+import { type Link, linkChange, linkDelete, linkGet } from '../linux/link.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
-import { addressAddition, ecmpAddition, type Link, linkChange, linkDelete, linkGet, type Route, routeAddition } from '../linux/rtnetlink.ts'
+import { ecmpAddition, type Route, routeAddition } from '../linux/route.ts'
 import { sysctlSet } from '../linux/sysctl.ts'
 import { createTun, setOffloads } from '../linux/tun.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'

@@ -5,11 +5,13 @@
  * Why a peer and not a subnet: a TUN device is a point-to-point link with one neighbour. `local peer remote/32` says so, needs no
  * shared subnet, and makes the kernel add the host route by itself at both ends.
  */
+
+import { bits, familyOf, hostCidr, parseCidr } from '../address.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
 import { fnv1a } from '../fnv.ts'
-import { parseCidr } from '../linux/inet.ts'
-import type { Address, Route } from '../linux/rtnetlink.ts'
+import type { Address } from '../linux/address-messages.ts'
+import type { Route } from '../linux/route.ts'
 
 /** One attachment: what CNI identifies a link by. `ifname` is the name inside the pod. */
 export interface Attachment {
@@ -81,19 +83,19 @@ export function planLink(conf: NetConf, attachment: Attachment, netns: string, l
   return plan
 }
 
-interface Ends {
+interface AddressPair {
   family: 4 | 6
   pod: Address
   /** The far end's address; absent when the pod's peer is its own address, which then has no next hop. */
   gateway?: string
 }
 
-function addressEnds(conf: NetConf, ip: Leased['ips'][number]): Ends {
+function addressEnds(conf: NetConf, ip: Leased['ips'][number]): AddressPair {
   const cidr = parseCidr(ip.address)
   if (cidr === undefined) throw new CniError(CODE.invalidConfig, `the IPAM returned "${ip.address}", which is not an address with a prefix`)
   const { family, address: local, prefix } = cidr
-  const full = family === 4 ? 32 : 128
-  const configured = conf.peer.find(peer => parseCidr(`${peer.address}/${full}`)?.family === family)
+  const full = bits(family)
+  const configured = conf.peer.find(peer => familyOf(peer.address) === family)
   const peer = configured?.address ?? ip.peer ?? ip.gateway ?? DEFAULT_PEER[family]
   if (conf.addressing === 'subnet') return { family, pod: { local, prefix }, gateway: peer }
   if (peer === local) return { family, pod: { local, prefix: full } }
@@ -101,9 +103,9 @@ function addressEnds(conf: NetConf, ip: Leased['ips'][number]): Ends {
 }
 
 /** Routes without a gateway go via the far end, so that plugins that copy routes (`sbr`) find a next hop in them. */
-function podRoutes(routes: Route[], ends: Ends[]): Route[] {
+function podRoutes(routes: Route[], ends: AddressPair[]): Route[] {
   return routes.map(route => {
-    const family = route.dst.includes(':') ? 6 : 4
+    const family = familyOf(route.dst)
     const end = ends.find(candidate => candidate.family === family)
     if (end === undefined) {
       throw new CniError(CODE.invalidConfig, `route "${route.dst}" has no IPv${family} address to leave from`)
@@ -116,13 +118,12 @@ function podRoutes(routes: Route[], ends: Ends[]): Route[] {
   })
 }
 
-function hostEnd(ends: Ends[]): Omit<EndPlan, 'ifname'> {
+function hostEnd(ends: AddressPair[]): Omit<EndPlan, 'ifname'> {
   const addresses: Address[] = []
   const routes: Route[] = []
   for (const { family, pod, gateway } of ends) {
-    const full = family === 4 ? 32 : 128
-    if (gateway === undefined) routes.push({ dst: `${pod.local}/${full}` })
-    else addresses.push({ local: gateway, peer: pod.local, prefix: full })
+    if (gateway === undefined) routes.push({ dst: hostCidr(pod.local) })
+    else addresses.push({ local: gateway, peer: pod.local, prefix: bits(family) })
   }
   return { addresses, routes }
 }

@@ -8,8 +8,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { IORING_OP_SEND, IOSQE_ASYNC, IoUring, SQE_ADDR, SQE_FD, SQE_LEN, SQE_USER_DATA } from './io-uring.ts'
 import { addressOf } from './libc.ts'
+import { linkDeletion, linkExists } from './link.ts'
 import type { NetlinkSocket } from './netlink.ts'
-import { linkDeletion, linkExists } from './rtnetlink.ts'
 
 /** A link to delete. Both sockets are of its network namespace and belong to the deleter from now on: one is busy while the other looks. */
 export interface DoomedLink {

@@ -1,5 +1,5 @@
 /** Permanent neighbours, and a VXLAN device's forwarding entries: see ip-neighbour(8), bridge(8). */
-import { formatAddress, parseAddress } from './inet.ts'
+import { formatAddress, parseAddress } from '../address.ts'
 import { attribute, attributes, type NetlinkSocket, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 

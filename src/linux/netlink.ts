@@ -1,5 +1,6 @@
 /** Netlink messages: see netlink(7). A message is a header, a family struct, then attributes padded to four bytes; host byte order. */
 import { closeSync } from 'node:fs'
+import { parseAddress } from '../address.ts'
 import { errnoName } from './errno.ts'
 import { recv, send, setsockopt, socket } from './libc.ts'
 import * as uapi from './uapi.ts'
@@ -23,6 +24,16 @@ export const u32 = (value: number): Buffer => {
   const bytes = Buffer.alloc(4)
   bytes.writeUInt32LE(value)
   return bytes
+}
+
+/** A string with its closing zero, as most kernel attributes want it. */
+export const text = (value: string): Buffer => Buffer.from(`${value}\0`)
+
+/** The bytes of an address and its AF_ number. Throws SyntaxError. */
+export function inet(address: string): { family: number; bytes: Buffer } {
+  const parsed = parseAddress(address)
+  if (parsed === undefined) throw new SyntaxError(`Cannot parse address "${address}"`)
+  return { family: parsed.family === 4 ? uapi.AF_INET : uapi.AF_INET6, bytes: parsed.bytes }
 }
 
 export function message(type: number, flags: number, seq: number, body: Buffer[]): Buffer {

@@ -7,7 +7,7 @@
  *
  * Replaced whole, in one transaction, whenever the cluster's networks change; connections keep the translation they began with.
  */
-import { parseCidr } from './inet.ts'
+import { bits, maskOf, networkSize, parseCidr, toBytes, toNumber } from '../address.ts'
 import { attribute, type NetlinkSocket, nested, type Request } from './netlink.ts'
 import * as nft from './nfnetlink.ts'
 import { NLM_F_CREATE } from './uapi.ts'
@@ -59,7 +59,7 @@ function masqueradeRule({ family, bytes, prefix }: ReturnType<typeof parse>): Re
     nft.meta(nft.NFT_META_NFPROTO),
     nft.cmp(nft.NFT_CMP_EQ, Buffer.from([protocol])),
     nft.payload(source, bytes.length),
-    nft.bitwise(mask(bytes.length, prefix)),
+    nft.bitwise(maskOf(family, prefix)),
     nft.cmp(nft.NFT_CMP_EQ, bytes),
     nft.payload(destination, bytes.length),
     nft.lookup(`inside${family}`, nft.NFT_LOOKUP_F_INV),
@@ -88,14 +88,13 @@ function elements(set: string, ranges: { first: Buffer; end?: Buffer }[]): Reque
 
 /** The networks of one family as disjoint intervals in ascending order, which is all that the kernel takes. `end` is exclusive. */
 export function intervals(cidrs: string[], family: 4 | 6): { first: Buffer; end?: Buffer }[] {
-  const length = family === 4 ? 4 : 16
-  const limit = 1n << BigInt(length * 8)
+  const limit = 1n << BigInt(bits(family))
   const ranges = cidrs
     .map(parse)
     .filter(cidr => cidr.family === family)
     .map(({ bytes, prefix }) => {
-      const size = 1n << BigInt(length * 8 - prefix)
-      const first = (BigInt(`0x${bytes.toString('hex')}`) / size) * size
+      const size = networkSize(family, prefix)
+      const first = (toNumber(bytes) / size) * size
       return { first, end: first + size }
     })
     .sort((a, b) => (a.first < b.first ? -1 : 1))
@@ -105,8 +104,7 @@ export function intervals(cidrs: string[], family: 4 | 6): { first: Buffer; end?
     if (last === undefined || range.first > last.end) merged.push({ ...range })
     else if (range.end > last.end) last.end = range.end
   }
-  const toBytes = (value: bigint) => Buffer.from(value.toString(16).padStart(length * 2, '0'), 'hex')
-  return merged.map(({ first, end }) => ({ first: toBytes(first), ...(end < limit ? { end: toBytes(end) } : {}) }))
+  return merged.map(({ first, end }) => ({ first: toBytes(first, family), ...(end < limit ? { end: toBytes(end, family) } : {}) }))
 }
 
 function parse(text: string) {
@@ -114,9 +112,6 @@ function parse(text: string) {
   if (cidr === undefined) throw new SyntaxError(`Cannot parse network "${text}"`)
   return cidr
 }
-
-const mask = (length: number, prefix: number) =>
-  Buffer.from(Array.from({ length }, (_, index) => 0xff & (0xff << Math.max(0, 8 - Math.max(0, prefix - index * 8)))))
 
 /** True when `body` ran through, false when the table is not there. */
 function ignoringMissing(body: () => void): boolean {

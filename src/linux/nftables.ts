@@ -7,7 +7,7 @@
  *
  * The rules never change with the pods, so their number costs nothing.
  */
-import { parseAddress } from './inet.ts'
+import { parseAddress } from '../address.ts'
 import { attribute, type NetlinkSocket } from './netlink.ts'
 import * as nft from './nfnetlink.ts'
 import { NLM_F_CREATE, NLM_F_EXCL } from './uapi.ts'

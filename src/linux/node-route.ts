@@ -1,5 +1,5 @@
 /** Routes between nodes, told apart from everybody else's by their protocol number: see ip-route(8), "protocol RTPROTO". */
-import { formatAddress, parseAddress, parseCidr } from './inet.ts'
+import { formatAddress, parseAddress, parseCidr } from '../address.ts'
 import { attribute, attributes, type NetlinkSocket, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 

@@ -1,10 +1,10 @@
 /** A VXLAN device without learning and flooding: see ip-link(8), "type vxlan", and RFC 7348. */
 import { closeSync } from 'node:fs'
-import { formatAddress, parseAddress } from './inet.ts'
+import { formatAddress, parseAddress } from '../address.ts'
 import { addressOf, ioctl, socket } from './libc.ts'
+import { decodeLink } from './link.ts'
 import { macBytes } from './neighbour.ts'
 import { attribute, attributes, type NetlinkSocket, nested, u32 } from './netlink.ts'
-import { decodeLink } from './rtnetlink.ts'
 import * as uapi from './uapi.ts'
 
 export interface Vxlan {

@@ -8,9 +8,8 @@ import type { Answer, Request } from '../agent/protocol.ts'
 import { type Owner, release } from '../ipam/lease.ts'
 import { hostIfname, type LinkPlan } from '../link/plan.ts'
 import { recordList } from '../link/record.ts'
+import { type Link, linkDelete, linkList } from '../linux/link.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
-import { linkDelete } from '../linux/rtnetlink.ts'
-import { type Link, linkList } from '../linux/rtnetlink-list.ts'
 import { NETWORK } from './conflist.ts'
 
 /** An ADD takes seconds; a lease that is older and has no record belongs to none that is under way. */
@@ -47,8 +46,10 @@ export function isAbandoned(plan: LinkPlan, exists: (path: string) => boolean): 
   return /^(\/var)?\/run\/netns\//.test(plan.netns) && !exists(plan.netns)
 }
 
+type LinkSeen = Pick<Link, 'index' | 'name' | 'alias' | 'kind' | 'running'>
+
 /** Our ends of our network that no record knows and no process serves (a TUN device has a carrier while somebody holds it). */
-export function strayDevices(links: Link[], records: LinkPlan[]): Link[] {
+export function strayDevices(links: LinkSeen[], records: LinkPlan[]): LinkSeen[] {
   const known = new Set(records.map(plan => plan.host?.ifname))
   return links.filter(({ name, alias, kind, running }) => {
     const attachment = parseAlias(alias)

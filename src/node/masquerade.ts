@@ -1,7 +1,8 @@
 /** Which networks pods meet with their own address, and the nftables table that translates the rest. */
+import { hostCidr } from '../address.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
 import { deleteClusterTable, hasClusterTable, setClusterTable } from '../linux/nftables-cluster.ts'
-import { familyOf, type NodeInfo } from './node-info.ts'
+import type { NodeInfo } from './node-info.ts'
 import type { Backend } from './routes.ts'
 
 /** Multicast and link-local: a translated source would be wrong there. */
@@ -14,7 +15,7 @@ const NEVER = ['224.0.0.0/4', '169.254.0.0/16', 'ff00::/8', 'fe80::/10']
 export function inside(nodes: NodeInfo[], backend: Backend): string[] {
   const pods = nodes.flatMap(node => node.podCIDRs)
   const hosts = backend === 'host-gw' ? nodes.flatMap(node => node.internalIPs) : []
-  return [...new Set([...pods, ...hosts.map(address => `${address}/${familyOf(address) === 4 ? 32 : 128}`), ...NEVER])].sort()
+  return [...new Set([...pods, ...hosts.map(hostCidr), ...NEVER])].sort()
 }
 
 /** The table as last set, so that it is written when something changed or somebody flushed it, and not else. */

@@ -1,7 +1,8 @@
 /** Prometheus' text format: see "Exposition formats" in its documentation. */
+
+import { parseAddress } from '../address.ts'
 import { capacity } from '../ipam/candidates.ts'
 import { parseIpam } from '../ipam/pool.ts'
-import { parseAddress } from '../linux/inet.ts'
 import { poolOf } from './conflist.ts'
 
 type Labels = Record<string, string | number>

@@ -1,5 +1,5 @@
 /** What tunlinkd wants to know of a Kubernetes Node. */
-import { type Family, formatAddress, parseAddress, parseCidr } from '../linux/inet.ts'
+import { canonicalCidr, type Family, familyOf, formatAddress, parseAddress } from '../address.ts'
 
 export interface NodeInfo {
   name: string
@@ -31,8 +31,6 @@ export function nodeInfo({ metadata, spec, status }: V1NodeLike): NodeInfo {
   }
 }
 
-export const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4)
-
 /** The first of `addresses` of this family. */
 export const firstOf = (family: Family, addresses: string[]) => addresses.find(address => familyOf(address) === family)
 
@@ -40,14 +38,3 @@ function canonicalAddress(text: string): string | undefined {
   const parsed = parseAddress(text)
   return parsed && formatAddress(parsed.bytes)
 }
-
-/** Without host bits; undefined when `text` is no network. */
-export function canonicalCidr(text: string): string | undefined {
-  const cidr = parseCidr(text)
-  if (cidr === undefined) return undefined
-  const bytes = cidr.bytes.map((byte, index) => byte & (0xff << Math.max(0, 8 - Math.max(0, cidr.prefix - index * 8))))
-  return `${formatAddress(bytes)}/${cidr.prefix}`
-}
-
-/** The network's own address: 10.244.1.0 of 10.244.1.0/24. */
-export const baseAddress = (cidr: string) => cidr.slice(0, cidr.indexOf('/'))

@@ -1,11 +1,14 @@
 /** Puts the wanted routes, neighbours and forwarding entries into the kernel: what differs and no more, and nothing that is not ours. */
+import { addressPart, bits, familyOf } from '../address.ts'
+import { addressAddition, addressList } from '../linux/address-messages.ts'
+import { linkChange, linkDelete, linkMtu } from '../linux/link.ts'
 import * as neighbour from '../linux/neighbour.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
 import { indexOfAddress, nextHop, nodeRouteAdd, nodeRouteDelete, nodeRouteList } from '../linux/node-route.ts'
-import { addressAddition, addressList, defaultRouteIndex, linkChange, linkDelete, linkMtu } from '../linux/rtnetlink.ts'
+import { defaultRouteIndex } from '../linux/route.ts'
 import { disableTxChecksum, type Vxlan, vxlanAdd, vxlanGet, vxlanOverhead } from '../linux/vxlan.ts'
 import { describe } from './log.ts'
-import { baseAddress, familyOf, type NodeInfo } from './node-info.ts'
+import type { NodeInfo } from './node-info.ts'
 import { type Backend, difference, neighbourKey, routeKey, vtepMac, type Wanted, wantedByHostGw, wantedByVxlan } from './routes.ts'
 
 export const VXLAN_DEVICE = 'tunlink-vxlan'
@@ -99,9 +102,8 @@ function withoutLinkLocal(netlink: NetlinkSocket, index: number): void {
 /** The base address of each pod CIDR: what this node sends from to the pods of others, so that their answers come back by VXLAN too. */
 function ensureAddresses(netlink: NetlinkSocket, index: number, own: NodeInfo): void {
   const present = addressList(netlink, index).map(({ local }) => local)
-  const missing = own.podCIDRs.map(baseAddress).filter(local => !present.includes(local))
-  if (missing.length > 0)
-    netlink.requestBatch(missing.map(local => addressAddition(index, { local, prefix: familyOf(local) === 4 ? 32 : 128 })))
+  const missing = own.podCIDRs.map(addressPart).filter(local => !present.includes(local))
+  if (missing.length > 0) netlink.requestBatch(missing.map(local => addressAddition(index, { local, prefix: bits(familyOf(local)) })))
 }
 
 function apply(netlink: NetlinkSocket, wanted: Wanted, vxlan?: number): Programmed {

@@ -2,11 +2,12 @@
  * Which routes, neighbours and forwarding entries this node should have for the pods of the others: pure functions, so that every
  * case is a test without a kernel. program.ts puts the difference into the kernel.
  */
+
+import { addressPart, type Family, familyOf, parseAddress } from '../address.ts'
 import { fnv1a } from '../fnv.ts'
-import { type Family, parseAddress } from '../linux/inet.ts'
 import type { Neighbour } from '../linux/neighbour.ts'
 import type { NodeRoute } from '../linux/node-route.ts'
-import { baseAddress, familyOf, firstOf, type NodeInfo } from './node-info.ts'
+import { firstOf, type NodeInfo } from './node-info.ts'
 
 export type Backend = 'host-gw' | 'vxlan' | 'none'
 
@@ -56,8 +57,8 @@ export function wantedByVxlan(nodes: NodeInfo[], own: NodeInfo, index: number): 
     const clash = wanted.fdb.find(entry => entry.mac === mac && entry.address !== address)
     if (clash !== undefined) return `its VTEP address ${mac} is that of ${clash.address} too`
     if (!wanted.fdb.some(entry => entry.mac === mac)) wanted.fdb.push({ mac, address })
-    wanted.neighbours.push({ mac, address: baseAddress(cidr) })
-    wanted.routes.push({ dst: cidr, gw: baseAddress(cidr), index, onlink: true })
+    wanted.neighbours.push({ mac, address: addressPart(cidr) })
+    wanted.routes.push({ dst: cidr, gw: addressPart(cidr), index, onlink: true })
     return undefined
   })
   return wanted

@@ -1,6 +1,7 @@
 /** ADD: lease, plan, apply; whatever fails, nothing of it stays. */
 
 import { existsSync } from 'node:fs'
+import { hostCidr } from '../address.ts'
 import { ask, noAgent } from '../agent/client.ts'
 import { askOrSpawn } from '../agent/spawn.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -55,7 +56,7 @@ function takeLease(context: Context): FullLease {
       'no IP address: "ipam" is missing, and none was requested by runtimeConfig.ips, args.cni.ips or CNI_ARGS IP',
     )
   }
-  return { ips: conf.requestedIPs.map(ip => ({ address: ip.includes('/') ? ip : `${ip}/${ip.includes(':') ? 128 : 32}` })), routes: [] }
+  return { ips: conf.requestedIPs.map(ip => ({ address: ip.includes('/') ? ip : hostCidr(ip) })), routes: [] }
 }
 
 /** Undo of takeLease(); the error on the way out is the one to report. */

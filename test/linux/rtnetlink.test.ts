@@ -2,8 +2,10 @@
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { addressAddition, decodeAddress } from '../../src/linux/address-messages.ts'
+import { linkChange } from '../../src/linux/link.ts'
 import { acknowledge, attribute, attributes, message, messages, NetlinkError, type Request } from '../../src/linux/netlink.ts'
-import { addressAddition, decodeAddress, decodeRoute, ecmpAddition, linkChange, routeAddition } from '../../src/linux/rtnetlink.ts'
+import { decodeRoute, ecmpAddition, routeAddition } from '../../src/linux/route.ts'
 import { NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST } from '../../src/linux/uapi.ts'
 
 const test = suite('rtnetlink')

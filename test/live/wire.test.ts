@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import { ask } from '../../src/agent/client.ts'
 import { inNetns } from '../../src/linux/netns.ts'
 import { createTun, setOffloads } from '../../src/linux/tun.ts'
-import { Wires } from '../../src/wire/wires.ts'
+import { Wires } from '../../src/wire/threads/wires.ts'
 import { EXECUTABLES, eventually, inside, ip, Lab, pings } from '../support.ts'
 
 const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)

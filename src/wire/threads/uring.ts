@@ -2,7 +2,7 @@
  * The wire by io_uring. What is read from one TUN descriptor is written to its peer, packet by packet, unparsed; no byte of a packet is
  * ever seen by this code. With IFF_VNET_HDR a packet is up to 64 KiB of TCP or UDP that nobody has segmented or checksummed yet.
  *
- * How the ring is used, per direction (what is read from one end, see shared.ts):
+ * How the ring is used, per direction (what is read from one end, see table.ts):
  *
  *   1. One IORING_OP_READ_MULTISHOT stays armed. It takes its buffers from a *buffer ring* of the direction's own: BUFFERS entries of
  *      memory shared with the kernel, of which the kernel consumes one for each packet and tells which in the completion.
@@ -17,9 +17,9 @@
  * Bounds: a direction has at most BUFFERS packets in flight, so a busy link delays another by BUFFERS packets a turn; all further queueing is in
  * the devices (txqueuelen), which drop and count like any full qdisc. What the other end refuses (it is down) is dropped and counted here.
  */
-import type { IoUring } from '../linux/io-uring.ts'
-import * as uring from '../linux/io-uring.ts'
-import { BYTES, COUNTER_FIELDS, DROPS, PACKETS } from './shared.ts'
+import type { IoUring } from '../../linux/io-uring.ts'
+import * as uring from '../../linux/io-uring.ts'
+import { BYTES, COUNTER_FIELDS, DROPS, PACKETS } from './table.ts'
 
 /** Packets in flight per direction: a power of two. Fewer cost packets per second, more delay other links. */
 export const BUFFERS = 16
@@ -51,7 +51,7 @@ export type Ring = Pick<
 
 export interface UringOptions {
   ring: Ring
-  /** See shared.ts. */
+  /** See table.ts. */
   counters: Float64Array
   /** WIRE_MEMORY bytes for a wire: where they begin, and the first RING_BYTES * 2 of them as words. */
   memory(wire: number): { address: number; rings: Int32Array }

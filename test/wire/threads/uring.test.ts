@@ -2,8 +2,8 @@
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { COUNTER_FIELDS, DROPS, HOST, PACKETS, POD } from '../../src/wire/shared.ts'
-import { BUFFERS, UringWires } from '../../src/wire/uring.ts'
+import { COUNTER_FIELDS, DROPS, HOST, PACKETS, POD } from '../../../src/wire/threads/table.ts'
+import { BUFFERS, UringWires } from '../../../src/wire/threads/uring.ts'
 import { SimulatedRing } from './simulated-ring.ts'
 
 const podFd = (wire: number) => 100 + 2 * wire

@@ -1,6 +1,6 @@
 /** A kernel's side of io_uring, as far as the wire uses it: TUN descriptors are queues of packets, memory is a map from address to packet. */
-import * as uring from '../../src/linux/io-uring.ts'
-import { BUFFERS, BUFFERS_AT, type Ring } from '../../src/wire/uring.ts'
+import * as uring from '../../../src/linux/io-uring.ts'
+import { BUFFERS, BUFFERS_AT, type Ring } from '../../../src/wire/threads/uring.ts'
 
 const F_BUFFER = 1
 const ENOBUFS = 105

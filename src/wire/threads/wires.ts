@@ -2,10 +2,10 @@
 import { closeSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { ioUringRefusal } from '../linux/io-uring.ts'
-import { eventfd } from '../linux/libc.ts'
-import { EFD_CLOEXEC } from '../linux/uapi.ts'
-import * as table from './shared.ts'
+import { ioUringRefusal } from '../../linux/io-uring.ts'
+import { eventfd } from '../../linux/libc.ts'
+import { EFD_CLOEXEC } from '../../linux/uapi.ts'
+import * as table from './table.ts'
 
 /** A thread that dies at once must not be started in a busy loop. */
 const RESTART_MS = 50

@@ -1,6 +1,6 @@
 /** A wire's thread that passes packets, and throws when `die` says so: instead of the executable's own entry. */
 import { existsSync, rmSync } from 'node:fs'
-import { workerMain } from '../../src/wire/worker.ts'
+import { workerMain } from '../../../src/wire/threads/worker.ts'
 
 const die = process.env.DIE_FILE!
 const original = performance.now.bind(performance)

@@ -3,9 +3,9 @@
  * from one descriptor in a turn, so that a busy link does not starve the others.
  */
 import { closeSync } from 'node:fs'
-import { addressOf, epollCreate, epollCtl, errno, func } from '../linux/libc.ts'
-import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN } from '../linux/uapi.ts'
-import { BYTES, COUNTER_FIELDS, DROPS, PACKETS } from './shared.ts'
+import { addressOf, epollCreate, epollCtl, errno, func } from '../../linux/libc.ts'
+import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN } from '../../linux/uapi.ts'
+import { BYTES, COUNTER_FIELDS, DROPS, PACKETS } from './table.ts'
 
 const BUDGET = 8
 const PACKET_SIZE = 65536 + 256 // the largest GSO packet and its virtio_net_hdr
@@ -27,7 +27,7 @@ const write = func('write', 'int', ['int', 'uint64_t', 'uint32_t']) as (fd: numb
 
 export interface EpollOptions {
   wakeFd: number
-  /** See shared.ts. */
+  /** See table.ts. */
   counters: Float64Array
   onGone(wire: number): void
   onParted(wire: number): void

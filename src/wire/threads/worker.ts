@@ -1,11 +1,11 @@
 /** A thread of wires: does what the shared table asks for, and between that passes packets. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { IoUring } from '../linux/io-uring.ts'
-import { addressOf, madvise, mmap, view } from '../linux/libc.ts'
-import { MADV_DONTNEED, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../linux/uapi.ts'
+import { IoUring } from '../../linux/io-uring.ts'
+import { addressOf, madvise, mmap, view } from '../../linux/libc.ts'
+import { MADV_DONTNEED, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../linux/uapi.ts'
 import { EpollWires } from './epoll.ts'
-import * as table from './shared.ts'
 import { Starvation } from './starvation.ts'
+import * as table from './table.ts'
 import { BUFFERS_AT, UringWires, WIRE_MEMORY } from './uring.ts'
 
 const SUBMISSIONS = 1024
@@ -14,10 +14,10 @@ const WAKE_FILE = 2 * table.MAX_WIRES
 
 /** Runs until [STOP] is set. */
 export function workerMain(): void {
-  new WireThread(workerData as table.Shared).run()
+  new WireWorker(workerData as table.Shared).run()
 }
 
-class WireThread {
+class WireWorker {
   readonly #shared: table.Shared
   readonly #wires: UringWires | EpollWires
   /** Generation of each wire as the kernel has it; a wire that is being parted keeps its old one. */

@@ -2,7 +2,7 @@ import { isIPv4, isIPv6 } from 'node:net'
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { formatAddress, parseAddress, parseCidr } from '../../src/linux/inet.ts'
+import { formatAddress, parseAddress, parseCidr } from '../src/address.ts'
 
 const test = suite('inet')
 

@@ -1,6 +1,47 @@
-/** Addresses as text and bytes: inet_pton(3) and inet_ntop(3) in the language, for those who must not load the foreign functions. */
+/** IP addresses and networks: text, bytes, numbers and prefixes. Pure, so that the plugin needs no foreign function for them. */
 
 export type Family = 4 | 6
+
+/** Bits of an address: the prefix length of a single one. */
+export const bits = (family: Family): 32 | 128 => (family === 4 ? 32 : 128)
+
+/** Of an address, or of a network in CIDR notation. */
+export const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4)
+
+/** `10.0.0.1` as the network `10.0.0.1/32`. */
+export const hostCidr = (address: string): string => `${address}/${bits(familyOf(address))}`
+
+/** `10.244.1.0` of `10.244.1.0/24`. */
+export const addressPart = (cidr: string): string => cidr.slice(0, cidr.indexOf('/'))
+
+export const toNumber = (bytes: Uint8Array): bigint => BigInt(`0x${Buffer.from(bytes).toString('hex')}`)
+
+export const toBytes = (value: bigint, family: Family): Buffer => Buffer.from(value.toString(16).padStart(bits(family) / 4, '0'), 'hex')
+
+export const toAddress = (value: bigint, family: Family): string => formatAddress(toBytes(value, family))
+
+/** How many addresses a network of this prefix length has. */
+export const networkSize = (family: Family, prefix: number): bigint => 1n << BigInt(bits(family) - prefix)
+
+/** `bytes` with all bits behind the first `prefix` cleared. */
+export const withoutHostBits = (bytes: Uint8Array, prefix: number): Buffer =>
+  Buffer.from(bytes.map((byte, index) => byte & (0xff << Math.max(0, 8 - Math.max(0, prefix - index * 8)))))
+
+/** The network mask: 255.255.255.0 for 24 of IPv4. */
+export const maskOf = (family: Family, prefix: number): Buffer => withoutHostBits(Buffer.alloc(bits(family) / 8, 0xff), prefix)
+
+/** Canonical text of a network, without host bits; undefined when `text` is none. */
+export function canonicalCidr(text: string): string | undefined {
+  const cidr = parseCidr(text)
+  return cidr && `${formatAddress(withoutHostBits(cidr.bytes, cidr.prefix))}/${cidr.prefix}`
+}
+
+/** True when `network` (CIDR notation) holds `address`; false when one of them is none. */
+export function holds(network: string, address: string): boolean {
+  const [cidr, parsed] = [parseCidr(network), parseAddress(address)]
+  if (cidr === undefined || parsed?.family !== cidr.family) return false
+  return withoutHostBits(parsed.bytes, cidr.prefix).equals(withoutHostBits(cidr.bytes, cidr.prefix))
+}
 
 /** Strict: four decimal numbers without leading zeros, or RFC 4291 text without zone. undefined when `text` is no address. */
 export function parseAddress(text: string): { family: Family; bytes: Buffer } | undefined {

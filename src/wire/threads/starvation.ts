@@ -8,7 +8,7 @@
  * programs that it works for. Ten busy pods: it waits 1.6 ms each time. A link with a light load beside two programs that never sleep: a few us
  * nearly always, and some ms now and then, for a single packet each time.
  */
-import { RunDelay, setRealtime, type Waiting } from '../linux/scheduler.ts'
+import { RunDelay, setRealtime, type Waiting } from '../../linux/scheduler.ts'
 
 const WINDOW_MS = 20
 /** Less waiting in a window than this is never starvation. */

@@ -1,0 +1,117 @@
+/** `ip link`: see rtnetlink(7), "RTM_NEWLINK". */
+import { attribute, attributes, type NetlinkSocket, nested, type Request, text, u32 } from './netlink.ts'
+import * as uapi from './uapi.ts'
+
+export interface Link {
+  index: number
+  name: string
+  mtu: number
+  flags: number
+  txQLen: number
+  alias?: string
+  kind?: string
+  /** The device has a carrier: a TUN has one while somebody holds it. */
+  running: boolean
+  /** `type` 1 is TUN, 2 TAP. */
+  tun?: { type: number; owner?: number; group?: number; persist: boolean; multiQueue: boolean; vnetHdr: boolean }
+}
+
+/** ip link show dev NAME: throws NetlinkError ENODEV. */
+export function linkGet(netlink: NetlinkSocket, name: string): Link {
+  const [reply] = netlink.get(uapi.RTM_GETLINK, 0, uapi.ifinfomsg.encode({}), attribute(uapi.IFLA_IFNAME, text(name)))
+  return decodeLink(reply!)
+}
+
+/** ip -d link show: all devices of the socket's namespace. */
+export const linkList = (netlink: NetlinkSocket): Link[] =>
+  netlink.get(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, uapi.ifinfomsg.encode({})).map(decodeLink)
+
+/** True while a device has this index. Waits for whoever changes links meanwhile. */
+export function linkExists(netlink: NetlinkSocket, index: number): boolean {
+  try {
+    netlink.get(uapi.RTM_GETLINK, 0, uapi.ifinfomsg.encode({ index }))
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENODEV') return false
+    throw error
+  }
+}
+
+/** mtu of the device with this index, in bytes. */
+export function linkMtu(netlink: NetlinkSocket, index: number): number {
+  return decodeLink(netlink.get(uapi.RTM_GETLINK, 0, uapi.ifinfomsg.encode({ index }))[0]!).mtu
+}
+
+/** The payload of an RTM_NEWLINK message. */
+export function decodeLink(payload: Buffer): Link {
+  const { index, flags } = uapi.ifinfomsg.decode(payload)
+  const found = attributes(payload.subarray(uapi.ifinfomsg.size))
+  const link: Link = {
+    index,
+    flags,
+    name: string(found.get(uapi.IFLA_IFNAME)),
+    mtu: found.get(uapi.IFLA_MTU)?.readUInt32LE() ?? 0,
+    txQLen: found.get(uapi.IFLA_TXQLEN)?.readUInt32LE() ?? 0,
+    running: found.get(uapi.IFLA_CARRIER)?.readUInt8() === 1,
+  }
+  const alias = found.get(uapi.IFLA_IFALIAS)
+  if (alias !== undefined) link.alias = string(alias)
+  const info = attributes(found.get(uapi.IFLA_LINKINFO) ?? Buffer.alloc(0))
+  const kind = info.get(uapi.IFLA_INFO_KIND)
+  if (kind !== undefined) link.kind = string(kind)
+  const tun = info.get(uapi.IFLA_INFO_DATA)
+  if (link.kind === 'tun' && tun !== undefined) link.tun = decodeTun(attributes(tun))
+  return link
+}
+
+const string = (bytes: Buffer | undefined) => (bytes ?? Buffer.alloc(0)).toString().replace(/\0$/, '')
+
+function decodeTun(found: Map<number, Buffer>): NonNullable<Link['tun']> {
+  const flag = (type: number) => found.get(type)?.readUInt8() === 1
+  const tun: NonNullable<Link['tun']> = {
+    type: found.get(uapi.IFLA_TUN_TYPE)?.readUInt8() ?? 0,
+    persist: flag(uapi.IFLA_TUN_PERSIST),
+    multiQueue: flag(uapi.IFLA_TUN_MULTI_QUEUE),
+    vnetHdr: flag(uapi.IFLA_TUN_VNET_HDR),
+  }
+  const owner = found.get(uapi.IFLA_TUN_OWNER)
+  const group = found.get(uapi.IFLA_TUN_GROUP)
+  if (owner !== undefined) tun.owner = owner.readUInt32LE()
+  if (group !== undefined) tun.group = group.readUInt32LE()
+  return tun
+}
+
+export interface LinkSettings {
+  mtu?: number | undefined
+  txQLen?: number | undefined
+  alias?: string | undefined
+  up?: boolean
+  /** net.ipv4.conf.DEVICE.rp_filter */
+  rpFilter?: number | undefined
+  /** net.ipv6.conf.DEVICE.addr_gen_mode; a kernel without IPv6 answers EAFNOSUPPORT. */
+  addrGenMode?: number | undefined
+}
+
+/** ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [addrgenmode MODE] [up] */
+export function linkChange(index: number, set: LinkSettings): Request {
+  const flags = set.up === true ? uapi.IFF_UP : 0
+  const body = [uapi.ifinfomsg.encode({ index, flags, change: flags })]
+  if (set.mtu !== undefined) body.push(attribute(uapi.IFLA_MTU, u32(set.mtu)))
+  if (set.txQLen !== undefined) body.push(attribute(uapi.IFLA_TXQLEN, u32(set.txQLen)))
+  if (set.alias !== undefined) body.push(attribute(uapi.IFLA_IFALIAS, text(set.alias)))
+  const families: Buffer[] = []
+  if (set.rpFilter !== undefined)
+    families.push(nested(uapi.AF_INET, nested(uapi.IFLA_INET_CONF, attribute(uapi.IPV4_DEVCONF_RP_FILTER, u32(set.rpFilter)))))
+  if (set.addrGenMode !== undefined)
+    families.push(nested(uapi.AF_INET6, attribute(uapi.IFLA_INET6_ADDR_GEN_MODE, Buffer.from([set.addrGenMode]))))
+  if (families.length > 0) body.push(nested(uapi.IFLA_AF_SPEC, ...families))
+  return { type: uapi.RTM_NEWLINK, flags: 0, body, doing: 'set link' }
+}
+
+/** ip link delete dev INDEX: takes the kernel's grace period, some 20 ms; LinkDeleter does not wait for it. */
+export function linkDelete(netlink: NetlinkSocket, index: number): void {
+  netlink.requestBatch([linkDeletion(index)])
+}
+
+/** The request that deletes a link. */
+export const linkDeletion = (index: number): Request => ({ type: uapi.RTM_DELLINK, flags: 0, body: [uapi.ifinfomsg.encode({ index })] })

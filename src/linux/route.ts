@@ -1,0 +1,120 @@
+/** `ip route`: see rtnetlink(7), "RTM_NEWROUTE". */
+import { formatAddress, parseCidr, withoutHostBits } from '../address.ts'
+import { attribute, attributes, inet, type NetlinkSocket, nested, type Request, u32 } from './netlink.ts'
+import * as uapi from './uapi.ts'
+
+/** A route; `dst` in CIDR notation, `mtu` and `advmss` in bytes. */
+export interface Route {
+  dst: string
+  gw?: string
+  mtu?: number
+  advmss?: number
+  priority?: number
+  table?: number
+  scope?: number
+  onlink?: boolean
+}
+
+const CREATE = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
+const ROUTE_HEADER = { protocol: uapi.RTPROT_STATIC, type: uapi.RTN_UNICAST }
+
+/** ip route add DST [via GW] dev INDEX [onlink] [metric PRIORITY] [table TABLE] [mtu MTU] [advmss ADVMSS] [scope SCOPE] */
+export function routeAddition(index: number, route: Route): Request {
+  const body = [...routeBody(route, route.onlink ? uapi.RTNH_F_ONLINK : 0), attribute(uapi.RTA_OIF, u32(index))]
+  if (route.gw !== undefined) body.push(attribute(uapi.RTA_GATEWAY, inet(route.gw).bytes))
+  const doing = `add route ${route.dst}${route.gw === undefined ? '' : ` via ${route.gw}`}`
+  return { type: uapi.RTM_NEWROUTE, flags: CREATE, body, doing }
+}
+
+/** ip route add DST nexthop via GW1 dev INDEX nexthop via GW2 dev INDEX ...: the first route says all but the next hops. */
+export function ecmpAddition(index: number, routes: Route[]): Request {
+  const first = routes[0]!
+  const hops = routes.map(({ gw, onlink }) => {
+    const gateway = gw === undefined ? Buffer.alloc(0) : attribute(uapi.RTA_GATEWAY, inet(gw).bytes)
+    return Buffer.concat([
+      uapi.rtnexthop.encode({ len: uapi.rtnexthop.size + gateway.length, flags: onlink ? uapi.RTNH_F_ONLINK : 0, ifindex: index }),
+      gateway,
+    ])
+  })
+  const body = [...routeBody(first, 0), attribute(uapi.RTA_MULTIPATH, Buffer.concat(hops))]
+  return { type: uapi.RTM_NEWROUTE, flags: CREATE, body, doing: `add route ${first.dst} via ${routes.map(({ gw }) => gw).join(' and ')}` }
+}
+
+function routeBody(route: Route, flags: number): Buffer[] {
+  const cidr = parseCidr(route.dst)
+  if (cidr === undefined) throw new SyntaxError(`Cannot parse destination "${route.dst}"`)
+  const family = cidr.family === 4 ? uapi.AF_INET : uapi.AF_INET6
+  const scope = route.scope ?? (route.gw === undefined && cidr.family === 4 ? uapi.RT_SCOPE_LINK : uapi.RT_SCOPE_UNIVERSE)
+  const table = route.table ?? uapi.RT_TABLE_MAIN
+  const body = [
+    uapi.rtmsg.encode({ ...ROUTE_HEADER, family, dst_len: cidr.prefix, table: table > 255 ? uapi.RT_TABLE_UNSPEC : table, scope, flags }),
+  ]
+  if (cidr.prefix > 0) body.push(attribute(uapi.RTA_DST, withoutHostBits(cidr.bytes, cidr.prefix)))
+  if (table > 255) body.push(attribute(uapi.RTA_TABLE, u32(table)))
+  if (route.priority !== undefined) body.push(attribute(uapi.RTA_PRIORITY, u32(route.priority)))
+  const metrics: Buffer[] = []
+  if (route.mtu !== undefined) metrics.push(attribute(uapi.RTAX_MTU, u32(route.mtu)))
+  if (route.advmss !== undefined) metrics.push(attribute(uapi.RTAX_ADVMSS, u32(route.advmss)))
+  if (metrics.length > 0) body.push(nested(uapi.RTA_METRICS, ...metrics))
+  return body
+}
+
+/** ip route show table all dev INDEX, without the kernel's own local table. */
+export function routeList(netlink: NetlinkSocket, index: number): Route[] {
+  return [uapi.AF_INET, uapi.AF_INET6]
+    .flatMap(family => netlink.get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode({ family }), attribute(uapi.RTA_OIF, u32(index))))
+    .flatMap(decodeRoute)
+    .filter(route => route.table !== uapi.RT_TABLE_LOCAL)
+}
+
+/** The payload of an RTM_NEWROUTE message: a route per next hop. */
+export function decodeRoute(payload: Buffer): Route[] {
+  const { family, dst_len, table } = uapi.rtmsg.decode(payload)
+  const found = attributes(payload.subarray(uapi.rtmsg.size))
+  const any = Buffer.alloc(family === uapi.AF_INET ? 4 : 16)
+  const route: Route = {
+    dst: `${formatAddress(found.get(uapi.RTA_DST) ?? any)}/${dst_len}`,
+    table: found.get(uapi.RTA_TABLE)?.readUInt32LE() ?? table,
+  }
+  const priority = found.get(uapi.RTA_PRIORITY)
+  if (priority !== undefined) route.priority = priority.readUInt32LE()
+  const metrics = attributes(found.get(uapi.RTA_METRICS) ?? Buffer.alloc(0))
+  if (metrics.has(uapi.RTAX_MTU)) route.mtu = metrics.get(uapi.RTAX_MTU)!.readUInt32LE()
+  if (metrics.has(uapi.RTAX_ADVMSS)) route.advmss = metrics.get(uapi.RTAX_ADVMSS)!.readUInt32LE()
+  return gateways(found).map(gw => (gw === undefined ? route : { ...route, gw }))
+}
+
+function gateways(found: Map<number, Buffer>): (string | undefined)[] {
+  const multipath = found.get(uapi.RTA_MULTIPATH)
+  if (multipath === undefined) return [found.has(uapi.RTA_GATEWAY) ? formatAddress(found.get(uapi.RTA_GATEWAY)!) : undefined]
+  const hops: (string | undefined)[] = []
+  for (let at = 0; at < multipath.length; ) {
+    const { len } = uapi.rtnexthop.decode(multipath.subarray(at))
+    if (len < uapi.rtnexthop.size || at + len > multipath.length)
+      throw new RangeError(`Cannot decode next hop: length ${len} of ${multipath.length - at} bytes`)
+    const gateway = attributes(multipath.subarray(at + uapi.rtnexthop.size, at + len)).get(uapi.RTA_GATEWAY)
+    hops.push(gateway && formatAddress(gateway))
+    at += (len + 3) & ~3
+  }
+  return hops
+}
+
+/** ip route get 1.1.1.1, else 2000:: (any address that only a default route leads to): the device index, undefined when there is none. */
+export function defaultRouteIndex(netlink: NetlinkSocket): { index: number } | undefined {
+  for (const destination of ['1.1.1.1', '2000::']) {
+    const { family, bytes } = inet(destination)
+    try {
+      const [reply] = netlink.get(
+        uapi.RTM_GETROUTE,
+        0,
+        uapi.rtmsg.encode({ family, dst_len: bytes.length * 8 }),
+        attribute(uapi.RTA_DST, bytes),
+      )
+      const index = attributes(reply!.subarray(uapi.rtmsg.size)).get(uapi.RTA_OIF)
+      if (index !== undefined) return { index: index.readUInt32LE() }
+    } catch (error) {
+      if (!['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    }
+  }
+  return undefined
+}
