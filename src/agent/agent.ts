@@ -1,144 +1,299 @@
-/** The agent's state: links wanted (the records) against wires open. Start, ADD and repair are the same path. */
-import { closeSync, existsSync } from 'node:fs'
-import { apply } from '../link/apply.ts'
-import type { Attachment, LinkPlan } from '../link/plan.ts'
-import { hostIfname } from '../link/plan.ts'
-import { recordList, recordRead } from '../link/record.ts'
-import { remove } from '../link/remove.ts'
+/**
+ * What the agent keeps for links: the pods' TUNs held open, thread wires, and the deletion of devices. Records say what is wanted; start, ADD and
+ * repair are the same path. Links with a kernel wire carry packets whether or not there is an agent.
+ */
+import { closeSync, fstatSync } from 'node:fs'
+import { CniError, CODE } from '../cni/error.ts'
+import { parseNetConf } from '../cni/netconf.ts'
+import { release } from '../ipam/lease.ts'
+import type { Ends } from '../link/apply.ts'
+import { ensureFirewall } from '../link/firewall.ts'
+import { firewallEntries } from '../link/host-end.ts'
+import type { Keeper } from '../link/keeper.ts'
+import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
+import { isBroken, recordList, recordRead } from '../link/record.ts'
+import { namespaceIsThere } from '../link/remove.ts'
+import { linkList } from '../linux/link.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
-import { inNetns } from '../linux/netns.ts'
-import { connectForFds, sendFds } from '../linux/pass-fds.ts'
+import { NetlinkSocket } from '../linux/netlink.ts'
+import { inNetns, Netns } from '../linux/netns.ts'
 import { attachTun, setOffloads } from '../linux/tun.ts'
-import { type Ends, Wires, type WiresOptions } from '../wire/threads/wires.ts'
+import { NETLINK_NETFILTER } from '../linux/uapi.ts'
+import { add } from '../verbs/add.ts'
+import { openNetns } from '../verbs/context.ts'
+import { removeAttachment, removeLink } from '../verbs/link.ts'
+import { kernelRefusal } from '../wire/choose.ts'
+import { Wires, type WiresOptions } from '../wire/threads/wires.ts'
 import { log } from './log.ts'
-import type { Handed, HandedWire } from './protocol.ts'
+import type { AgentStatus, Answers, Caller, ListedLink, Request } from './protocol.ts'
 
-export class Agent {
+/** A device may be held by a process that is about to end: waiting times until the next try, doubling. */
+const FIRST_RETRY_MS = 20
+const LAST_RETRY_MS = 10_000
+
+/** A link that the agent holds. */
+interface Kept extends Pick<LinkPlan, 'netns' | 'netnsId'> {
+  ends: Ends
+  /** The path of its namespace leads somewhere in this process's mount namespace: so one can see when it is gone. */
+  isSeen: boolean
+}
+
+/** Kept links as a renewed process gets them: descriptors stay what they are. */
+export type Handed = ({ link: string } & Kept)[]
+
+export class Agent implements Keeper {
   readonly #dataDir: string
   readonly #wires: Wires
-  /** None without io_uring: then who deletes waits. */
-  readonly #deleter: LinkDeleter | undefined
-  /** Namespace path of each open wire. */
-  readonly #netns = new Map<string, string>()
+  readonly #kept = new Map<string, Kept>()
+  /** The last piece of work on each link: two of one link never run at once. */
+  readonly #busy = new Map<string, Promise<unknown>>()
+  #deleter: LinkDeleter | undefined
+  #canDeleteWithoutWaiting = true
+  #retry: NodeJS.Timeout | undefined
+  #retryMs = FIRST_RETRY_MS
 
   constructor(dataDir: string, wires: Omit<WiresOptions, 'onGone'>) {
     this.#dataDir = dataDir
-    this.#wires = new Wires({ ...wires, onGone: id => this.#gone(id) })
-    this.#deleter = this.#wires.mode === 'io_uring' ? new LinkDeleter() : undefined
+    this.#wires = new Wires({ ...wires, onGone: link => void this.#gone(link) })
   }
 
-  /** Takes wires over from another process, as they are. */
-  adopt(wires: (HandedWire & Ends)[]): void {
-    for (const { link, netns, ...ends } of wires) this.#open(link, netns, ends)
-  }
-
-  /**
-   * Lets go of every wire and returns what gives them and the lock to the process that listens at `socket`; packets wait in the devices' queues
-   * meanwhile. That blocks until the other has received most of it, so it is to be called when the other knows that it comes.
-   */
-  async handOver(socket: string, lock: number): Promise<() => void> {
-    const connection = connectForFds(socket)
-    const handed = [...this.#netns]
-    this.#netns.clear()
-    const ends = await Promise.all(handed.map(([link]) => this.#wires.release(link)))
-    const wires = handed.map(([link, netns], index) => ({ wire: { link, netns }, fds: [ends[index]!.podFd, ends[index]!.hostFd] }))
-    const messages = [{ fds: [lock] }, ...wires].map(({ fds, ...handed }) => ({ text: JSON.stringify(handed satisfies Handed), fds }))
-    return () => {
-      sendFds(connection, messages)
-      for (const { fds } of wires) for (const fd of fds) closeSync(fd)
+  /** Answers what is about links. Throws CniError. */
+  async perform(request: Request<'add' | 'del' | 'open' | 'list'>, isCallerGone: () => boolean): Promise<Answers[keyof Answers]> {
+    switch (request.op) {
+      case 'add':
+        return this.#add(request, isCallerGone)
+      case 'del':
+        return this.#del(request)
+      case 'open':
+        await this.#exclusively(hostIfname(request.attachment), () => this.#open(request.attachment))
+        return {}
+      case 'list':
+        return { links: this.list() }
     }
   }
 
-  /** Opens the wire of every record that has none, closes every wire whose namespace has gone. */
-  async reconcile(): Promise<void> {
-    for (const plan of recordList(this.#dataDir)) {
-      if (plan.host === undefined || this.#netns.has(plan.host.ifname) || !existsSync(plan.netns)) continue
+  async #add({ environment, stdin, caller }: Request<'add'>, isCallerGone: () => boolean): Promise<Answers['add']> {
+    const conf = parseNetConf(stdin, environment)
+    const attachment = { network: conf.name, containerID: environment.containerID, ifname: conf.ifName ?? environment.ifname }
+    return this.#exclusively(hostIfname(attachment), async () => {
+      verifyCaller(caller)
+      using netns = openNetns(pathOf(caller), environment)
+      const isGone = () => isCallerGone() || !isThere(caller)
+      return { result: await add({ environment, conf, stdin }, this, netns, isGone) }
+    })
+  }
+
+  async #del({ attachment, lease, caller }: Request<'del'>): Promise<object> {
+    await this.#exclusively(hostIfname(attachment), async () => {
+      const opened = caller !== undefined && isThere(caller) ? new Netns(pathOf(caller)) : undefined
       try {
-        this.#open(plan.host.ifname, plan.netns, reattach(plan))
+        if (lease)
+          await removeAttachment(attachment, this.#dataDir, this, () => release(this.#dataDir, attachment.network, attachment), opened)
+        else await removeLink(attachment, this.#dataDir, this, opened)
+      } finally {
+        opened?.[Symbol.dispose]()
+      }
+    })
+    return {}
+  }
+
+  /** Takes up every link on record that is not held, lets go of those whose namespace is gone, and restores the firewall. */
+  async reconcile(): Promise<void> {
+    const { plans, broken } = recordList(this.#dataDir)
+    for (const { file, reason } of broken) log('record cannot be used', { file, reason })
+    this.repairFirewall()
+    let refused = 0
+    for (const plan of plans.filter(plan => plan.host !== undefined && !this.#kept.has(plan.host.ifname))) {
+      if (!namespaceIsThere(plan.netns, plan.netnsId)) continue
+      try {
+        await this.#exclusively(hostIfname(plan), () => this.#open(plan))
       } catch (error) {
-        log('wire not opened', { link: plan.host.ifname, containerID: plan.containerID, error: (error as Error).message })
+        refused++
+        log('link not taken up', { link: hostIfname(plan), containerID: plan.containerID, error: (error as Error).message })
       }
     }
+    this.#retryMs = refused === 0 ? FIRST_RETRY_MS : Math.min(2 * this.#retryMs, LAST_RETRY_MS)
+    clearTimeout(this.#retry)
+    if (refused > 0) this.#retry = setTimeout(() => void this.reconcile(), this.#retryMs)
     await this.sweep()
   }
 
-  /** A descriptor opened inside a namespace pins it: let go of those whose path, or whose path of this file name, has vanished. */
-  async sweep(name?: string): Promise<void> {
-    for (const [id, netns] of this.#netns) {
-      if ((name !== undefined && !netns.endsWith(`/${name}`)) || existsSync(netns)) continue
-      log('namespace gone, wire closed', { link: id, netns })
-      await this.#close(id)
+  /** A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is gone for everybody else. */
+  async sweep(): Promise<void> {
+    for (const [link, { netns, netnsId, isSeen }] of this.#kept) {
+      if (!isSeen || namespaceIsThere(netns, netnsId)) continue
+      log('namespace gone, link let go', { link, netns })
+      await this.#exclusively(link, () => this.letGo(link))
     }
   }
 
-  /** The plugin has seen that no such attachment exists: a record that is there now is of an agent that died over it. */
-  async apply(plan: LinkPlan): Promise<LinkPlan> {
-    await this.remove(plan)
-    const applied = apply(this.#dataDir, plan)
-    if (applied.wire !== undefined) this.#open(plan.host!.ifname, plan.netns, applied.wire)
-    return applied.plan
+  /** Restores what somebody has taken out of the node's firewall, for all links. */
+  repairFirewall(): void {
+    const entries = firewallEntries(this.#dataDir)
+    if (entries.length === 0) return
+    using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
+    if (ensureFirewall(netfilter, entries)) log('firewall restored', { links: entries.length })
   }
 
-  async remove(attachment: Attachment): Promise<void> {
-    const link = hostIfname(attachment)
-    const ends = this.#netns.delete(link) ? await this.#wires.release(link) : undefined
-    try {
-      const plan = recordRead(this.#dataDir, attachment)
-      if (plan !== undefined) await remove(this.#dataDir, plan, this.#delete)
-    } finally {
-      if (ends !== undefined) for (const fd of [ends.podFd, ends.hostFd]) closeSync(fd)
+  async keep(plan: LinkPlan, ends: Ends): Promise<void> {
+    if (plan.host === undefined) return closeSync(ends.podFd) // it persists, for whoever attaches
+    const kept = {
+      ends,
+      netns: plan.netns,
+      ...(plan.netnsId ? { netnsId: plan.netnsId } : {}),
+      isSeen: namespaceIsThere(plan.netns, plan.netnsId),
     }
+    this.#keep(plan.host.ifname, kept)
+  }
+
+  async letGo(link: string): Promise<void> {
+    const kept = this.#kept.get(link)
+    if (kept === undefined) return
+    this.#kept.delete(link)
+    await this.#wires.release(link)
+    for (const fd of Object.values(kept.ends)) closeSync(fd)
+  }
+
+  async deleteLink(link: DoomedLink): Promise<void> {
+    const deleter = this.#openDeleter()
+    await (deleter?.delete(link) ?? deleteAndWait(link))
   }
 
   /** True while a link is on record whose far end is the node. */
   get hasLinks(): boolean {
-    return this.#netns.size > 0 || recordList(this.#dataDir).some(plan => plan.host !== undefined)
+    return this.#kept.size > 0 || recordList(this.#dataDir).plans.some(plan => plan.host !== undefined)
   }
 
-  status() {
+  status(): Omit<AgentStatus, 'pid' | 'version' | 'outdated'> {
+    const kernel = kernelRefusal()
     const { mode, refusal, threads } = this.#wires
-    return { pid: process.pid, mode, ...(refusal === undefined ? {} : { refusal }), threads, links: this.#netns.size }
+    const links = this.list()
+    return {
+      wire: kernel === undefined ? 'kernel' : mode,
+      refusals: { ...(kernel === undefined ? {} : { kernel }), ...(refusal === undefined ? {} : { io_uring: refusal }) },
+      threads,
+      links: links.length,
+      held: this.#kept.size,
+      unserved: links.filter(({ wire, isOpen }) => wire === 'thread' && !isOpen).length,
+    }
   }
 
-  /** To be called now and then: memory that no packet uses goes back to the kernel. */
+  /** Every link on record whose far end is the node, with the counters of the node's end: what that received came from the pod. */
+  list(): ListedLink[] {
+    using node = new NetlinkSocket()
+    const devices = new Map(linkList(node).map(device => [device.name, device.stats]))
+    return recordList(this.#dataDir).plans.flatMap(({ host, network, containerID, ifname, netns, wire = 'thread' }) => {
+      if (host === undefined) return []
+      const link: ListedLink = { link: host.ifname, network, containerID, ifname, netns, wire, isOpen: this.#kept.has(host.ifname) }
+      const stats = devices.get(host.ifname)
+      if (stats === undefined) return [link]
+      const podToHost = { packets: stats.rxPackets, bytes: stats.rxBytes, drops: stats.rxDropped }
+      return [{ ...link, podToHost, hostToPod: { packets: stats.txPackets, bytes: stats.txBytes, drops: stats.txDropped } }]
+    })
+  }
+
+  /** Memory that no packet uses goes back to the kernel: to be called now and then. */
   trim(): void {
     this.#wires.trim()
   }
 
-  list() {
-    return [...this.#netns].map(([link, netns]) => ({ link, netns, ...this.#wires.counters(link) }))
+  /** Stops the threads, and returns what a renewed process is to adopt(). Packets wait in the devices meanwhile. */
+  async freeze(): Promise<Handed> {
+    clearTimeout(this.#retry)
+    const handed = [...this.#kept].map(([link, kept]) => ({ link, ...kept }))
+    await Promise.all(handed.map(({ link }) => this.#wires.release(link)))
+    return handed
+  }
+
+  adopt(handed: Handed): void {
+    for (const { link, ...kept } of handed) this.#keep(link, kept)
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#retry)
+    for (const link of [...this.#kept.keys()]) await this.letGo(link)
     await this.#wires.close()
     this.#deleter?.[Symbol.dispose]()
   }
 
-  readonly #delete = (link: DoomedLink) => this.#deleter?.delete(link) ?? deleteAndWait(link)
-
-  #open(link: string, netns: string, ends: Ends): void {
-    this.#wires.add(link, ends)
-    this.#netns.set(link, netns)
+  /** Takes up a link on record by the names of its devices. */
+  async #open(attachment: Attachment): Promise<void> {
+    const link = hostIfname(attachment)
+    const plan = recordRead(this.#dataDir, attachment)
+    if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#kept.has(link)) return
+    await this.keep(plan, plan.wire === 'kernel' ? { podFd: attachPodEnd(plan) } : attachBothEnds(plan))
   }
 
-  async #close(id: string): Promise<void> {
-    if (this.#netns.delete(id)) await this.#wires.remove(id)
+  #keep(link: string, kept: Kept): void {
+    const { podFd, hostFd } = kept.ends
+    if (hostFd !== undefined) this.#wires.add(link, { podFd, hostFd })
+    this.#kept.set(link, kept)
   }
 
-  #gone(id: string): void {
-    log('device gone, wire closed', { link: id })
-    void this.#close(id)
+  async #gone(link: string): Promise<void> {
+    log('device gone, wire closed', { link })
+    await this.#exclusively(link, () => this.letGo(link))
+  }
+
+  #openDeleter(): LinkDeleter | undefined {
+    if (this.#deleter !== undefined || !this.#canDeleteWithoutWaiting) return this.#deleter
+    try {
+      this.#deleter = new LinkDeleter()
+    } catch {
+      this.#canDeleteWithoutWaiting = false // no io_uring: who deletes waits
+    }
+    return this.#deleter
+  }
+
+  async #exclusively<T>(link: string, body: () => Promise<T>): Promise<T> {
+    const before = this.#busy.get(link) ?? Promise.resolve()
+    const work = before.then(body, body)
+    const settled = work.catch(() => {})
+    this.#busy.set(link, settled)
+    try {
+      return await work
+    } finally {
+      if (this.#busy.get(link) === settled) this.#busy.delete(link)
+    }
   }
 }
 
-/** Takes up again the devices of a link whose agent has ended: they persist, and so do the connections over them. */
-function reattach(plan: LinkPlan): { podFd: number; hostFd: number } {
+const pathOf = ({ pid, netnsFd }: Caller) => `/proc/${pid}/fd/${netnsFd}`
+
+/** False when the caller has ended (a zombie has no descriptors), or cannot be seen from this process's PID namespace. */
+function isThere(caller: Caller): boolean {
+  try {
+    using netns = new Netns(pathOf(caller))
+    return fstatSync(netns.fd).ino === caller.ino
+  } catch {
+    return false
+  }
+}
+
+/** Thrown as an error with `unseen`: a caller that lives then does it itself, and one that does not will not. */
+function verifyCaller(caller: Caller): void {
+  if (isThere(caller)) return
+  const error = new CniError(CODE.tryAgainLater, `the agent cannot see the network namespace of process ${caller.pid}`)
+  throw Object.assign(error, { unseen: true })
+}
+
+function attachPodEnd(plan: LinkPlan): number {
+  const fd = inNetns(plan.netns, () => attachTun({ name: plan.ifname, vnetHdr: true }))
+  try {
+    setOffloads(fd)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+/** The devices of a thread wire persist, and so do the connections over them. */
+function attachBothEnds(plan: LinkPlan): Ends {
   const hostFd = attachTun({ name: plan.host!.ifname, vnetHdr: true })
   try {
     setOffloads(hostFd)
-    const podFd = inNetns(plan.netns, () => attachTun({ name: plan.ifname, vnetHdr: true }))
-    setOffloads(podFd)
-    return { podFd, hostFd }
+    return { hostFd, podFd: attachPodEnd(plan) }
   } catch (error) {
     closeSync(hostFd)
     throw error

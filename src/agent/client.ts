@@ -1,20 +1,24 @@
 /** The plugin's side of the agent's socket. */
 import { CniError } from '../cni/error.ts'
-import { type Answer, type Request, socketPath } from './protocol.ts'
+import { type Answer, type Answers, type Op, PROTOCOL, type Request, socketPath } from './protocol.ts'
 
 /** A running agent's answer. Throws CniError with the agent's code, or the connection's error (`code` ENOENT, ECONNREFUSED) when none runs. */
-export async function ask(dataDir: string, request: Request): Promise<Answer & { ok: true }> {
+export async function ask<O extends Op>(dataDir: string, request: Request<O>): Promise<Answers[O]> {
   const exchange = typeof Bun === 'undefined' ? exchangeByNode : exchangeByBun
-  const line = await exchange(socketPath(dataDir), `${JSON.stringify(request)}\n`)
+  const line = await exchange(socketPath(dataDir), `${JSON.stringify({ protocol: PROTOCOL, ...request })}\n`)
   if (line === '') throw Object.assign(new Error('the agent closed the connection before it answered'), { code: 'ECONNRESET' })
   const answer = JSON.parse(line) as Answer
-  if (!answer.ok) throw new CniError(answer.error.code, answer.error.msg, answer.error.details)
-  return answer
+  if (!answer.ok) throw Object.assign(new CniError(answer.error.code, answer.error.msg, answer.error.details), { unseen: answer.unseen })
+  return answer as unknown as Answers[O]
 }
 
 /** True when `error` says that nobody listens, or that who did has ended: every request may be made again. */
 export const noAgent = (error: unknown) =>
   ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK'].includes((error as NodeJS.ErrnoException).code ?? '')
+
+export const isUnseen = (error: unknown) => (error as { unseen?: true }).unseen === true
+export const isHanging = (_error: unknown) => false
+export const isOutdated = (_error: unknown) => false
 
 /** Sends one line, resolves with what comes until the first line feed or the end. */
 async function exchangeByNode(path: string, line: string): Promise<string> {

@@ -1,34 +1,84 @@
 /** Agent protocol: one JSON line per request and per answer, over the unix socket `<dataDir>/agent.sock` (mode 0600). */
-import type { Attachment, LinkPlan } from '../link/plan.ts'
+import type { Environment } from '../cni/environment.ts'
+import type { Attachment } from '../link/plan.ts'
+import type { Counters, Wire, WireKind } from '../wire/wire.ts'
+import type { Verbs } from './stats.ts'
 
-/**
- * `started` is when the plugin began, in ms since the epoch. `renew` asks an agent to start its successor if the file that it was started
- * from has been replaced.
- */
-export type Request =
-  | { op: 'apply'; plan: LinkPlan; started: number }
-  | { op: 'remove'; attachment: Attachment; started: number }
-  | { op: 'status' }
-  | { op: 'list' }
-  | { op: 'stats' }
-  | { op: 'handover'; socket: string }
-  | { op: 'renew' }
+/** Both sides say it. An agent of 0.1.0 says nothing, and answers `ok` to whatever it does not know. */
+export const PROTOCOL = 2
 
-/** `error` is a CNI error object: code, msg, details. */
-export type Answer = { ok: true; [key: string]: unknown } | { ok: false; error: { code: number; msg: string; details?: string } }
-
-/** What an agent hands over to the next, with descriptors: a wire, the pod's end first; or nothing, with the lock. */
-export interface Handed {
-  wire?: HandedWire
+/** The process that asks: it holds the pod's network namespace open, and /proc/PID/fd/FD leads to it whatever mount namespace it is in. */
+export interface Caller {
+  pid: number
+  netnsFd: number
+  /** What that descriptor is, so that another process with the same number in another PID namespace is not taken for it. */
+  ino: number
 }
 
-export interface HandedWire {
+/** What may be asked. `started` is when the plugin began, in ms since the epoch. */
+export interface Requests {
+  /** The verb ADD. */
+  add: { environment: Environment; stdin: string; caller: Caller; started: number }
+  /** Removes a link; with `lease` also its addresses of the built-in IPAM, and its record. */
+  del: { attachment: Attachment; lease: boolean; caller?: Caller; started: number }
+  /** Take up a link that the plugin has made itself. */
+  open: { attachment: Attachment }
+  status: object
+  list: object
+  stats: object
+  /** Become the executable that is installed now, if it is another one. */
+  renew: object
+}
+
+export interface Answers {
+  /** `result` is the CNI result to print. */
+  add: { result: string }
+  del: object
+  open: object
+  status: AgentStatus
+  list: { links: ListedLink[] }
+  stats: { verbs: Verbs }
+  renew: { renewed: boolean }
+}
+
+export type Op = keyof Requests
+export type Request<O extends Op = Op> = { [K in O]: { op: K } & Requests[K] }[O]
+
+/** `error` is a CNI error object. `unseen`: the agent cannot reach the caller's namespace; the caller is to do it itself. */
+export type Answer = { protocol: number } & (
+  | { ok: true; [key: string]: unknown }
+  | { ok: false; unseen?: true; error: { code: number; msg: string; details?: string } }
+)
+
+export interface AgentStatus {
+  pid: number
+  version: string
+  /** What a new link gets. */
+  wire: WireKind
+  /** Why it is not a better one. */
+  refusals: { kernel?: string; io_uring?: string }
+  /** Of thread wires: running, and those under SCHED_RR. */
+  threads: { running: number; realtime: number }
+  /** Links on record whose far end is the node; how many TUNs are held open for them; thread wires that are not open. */
+  links: number
+  held: number
+  unserved: number
+  /** The file of the executable has been replaced. */
+  outdated: boolean
+}
+
+/** One link whose far end is the node. Counters are those of the node's end; absent when that is missing. */
+export interface ListedLink extends Attachment {
+  /** Name of the node's end. */
   link: string
   netns: string
+  wire: Wire
+  /** Its TUN is held, or its thread wire joined. */
+  isOpen: boolean
+  podToHost?: Counters
+  hostToPod?: Counters
 }
 
 export const socketPath = (dataDir: string) => `${dataDir}/agent.sock`
-export const handoverPath = (dataDir: string) => `${dataDir}/handover.sock`
 export const logPath = (dataDir: string) => `${dataDir}/agent.log`
-export const startLockPath = (dataDir: string) => `${dataDir}/agent-start.lock`
 export const lockPath = (dataDir: string) => `${dataDir}/agent.lock`

@@ -5,12 +5,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { toErrorJson } from '../cni/error.ts'
 import { kernelError } from '../link/errors.ts'
 import { openLock, tryLock } from '../linux/lock.ts'
-import { listenForFds, receiveFds } from '../linux/pass-fds.ts'
-import type { Ends, WiresOptions } from '../wire/threads/wires.ts'
+import type { WiresOptions } from '../wire/threads/wires.ts'
 import { Agent } from './agent.ts'
 import { ask, noAgent } from './client.ts'
 import { log } from './log.ts'
-import { type Answer, type Handed, type HandedWire, handoverPath, lockPath, type Request, socketPath, startLockPath } from './protocol.ts'
+import { type Answer, lockPath, PROTOCOL, type Request, socketPath } from './protocol.ts'
 import { startAgent } from './spawn.ts'
 import { Stats } from './stats.ts'
 
@@ -37,21 +36,12 @@ export interface AgentOptions {
  */
 export async function runAgent(options: AgentOptions): Promise<boolean> {
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 })
-  const starting = openLock(startLockPath(options.dataDir))
-  try {
-    while (!tryLock(starting)) await sleep(RETRY_MS)
-    return await start(options)
-  } finally {
-    closeSync(starting)
-  }
+  return await start(options)
 }
 
 async function start(options: AgentOptions): Promise<boolean> {
-  if (options.standIn && (await needsNoStandIn(options.dataDir))) return false
   const agent = new Agent(options.dataDir, options.wires)
-  const handed = options.replace ? await takeOver(options.dataDir) : undefined
-  if (handed !== undefined) agent.adopt(handed.wires)
-  const lock = handed?.lock ?? (await takeLock(options.dataDir))
+  const lock = await takeLock(options.dataDir)
   if (lock === undefined) {
     await agent.close()
     return false
@@ -117,54 +107,6 @@ interface Serving {
   stop(reason: string): Promise<void>
 }
 
-/** True when an agent that is none itself serves. */
-async function needsNoStandIn(dataDir: string): Promise<boolean> {
-  try {
-    return (await ask(dataDir, { op: 'status' })).standIn === false
-  } catch (error) {
-    if (!noAgent(error)) throw error
-    return false
-  }
-}
-
-/** Wires of the agent that runs, which ends, and its lock unless it ended too early; undefined when none runs. */
-async function takeOver(dataDir: string): Promise<{ lock: number | undefined; wires: (HandedWire & Ends)[] } | undefined> {
-  const path = handoverPath(dataDir)
-  rmSync(path, { force: true })
-  const listening = listenForFds(path)
-  try {
-    await ask(dataDir, { op: 'handover', socket: path }) // answered when it has connected, so that nothing below waits for long
-    const messages = [...receiveFds(listening)].map(({ text, fds }) => ({ ...(JSON.parse(text) as Handed), fds }))
-    const lock = messages.find(({ wire }) => wire === undefined)?.fds[0]
-    return { lock, wires: messages.flatMap(({ wire, fds }) => (wire ? [{ ...wire, podFd: fds[0]!, hostFd: fds[1]! }] : [])) }
-  } catch (error) {
-    if (!noAgent(error)) throw error
-    return undefined
-  } finally {
-    closeSync(listening)
-    rmSync(path, { force: true })
-  }
-}
-
-/** The wires go when the answer has gone, which says that they come. From here on this agent changes nothing: what it did would be lost. */
-async function handOver({ agent, lock, changes, close, stop }: Serving, socket: string): Promise<void> {
-  void close() // now, as it would remove the next one's socket later
-  await Promise.allSettled(changes)
-  let give = () => {}
-  try {
-    give = await agent.handOver(socket, lock)
-  } finally {
-    setImmediate(() => {
-      try {
-        give()
-      } catch (error) {
-        log('wires not handed over', { error: (error as Error).message })
-      }
-      void stop('handed over')
-    })
-  }
-}
-
 /** The kernel drops the lock with its holder, however it ends. One that is about to end is waited for; one that answers is left alone. */
 async function takeLock(dataDir: string): Promise<number | undefined> {
   const lock = openLock(lockPath(dataDir))
@@ -216,50 +158,37 @@ function serve(socket: Socket, serving: Serving): void {
 async function respond(serving: Serving, line: string): Promise<Answer | undefined> {
   if (serving.handingOver) return undefined
   try {
-    return { ok: true, ...(await perform(serving, JSON.parse(line) as Request)) }
+    return { protocol: PROTOCOL, ok: true, ...(await perform(serving, JSON.parse(line) as Request)) }
   } catch (error) {
     log('request failed', { error: (error as Error).message })
     const { code, msg, details } = toErrorJson(kernelError(error), '')
-    return { ok: false, error: { code, msg, details } }
+    return {
+      protocol: PROTOCOL,
+      ok: false,
+      ...((error as { unseen?: true }).unseen ? { unseen: true } : {}),
+      error: { code, msg, ...(details === undefined ? {} : { details }) },
+    }
   }
 }
 
 async function perform(serving: Serving, request: Request): Promise<object> {
-  const { agent, stats, options } = serving
+  const { agent, stats } = serving
   switch (request.op) {
-    case 'apply': {
-      const plan = await change(serving, 'ADD', request.started, () => agent.apply(request.plan))
-      return { plan, ...(plan.host !== undefined && wantsSuccessor(serving) ? { successorWanted: true } : {}) }
-    }
-    case 'remove':
-      await change(serving, 'DEL', request.started, () => agent.remove(request.attachment))
-      return {}
-    case 'status':
-      return { ...agent.status(), standIn: options.standIn, outdated: isOutdated() }
+    case 'add':
+      return change(serving, 'ADD', request.started, () => agent.perform(request, () => false))
+    case 'del':
+      return change(serving, 'DEL', request.started, () => agent.perform(request, () => false))
+    case 'open':
     case 'list':
-      return { links: agent.list() }
+      return agent.perform(request, () => false)
+    case 'status':
+      return { pid: process.pid, version: 'x', ...agent.status(), outdated: isOutdated() }
     case 'stats':
       return { verbs: stats }
-    case 'handover':
-      serving.handingOver = true
-      await handOver(serving, request.socket)
-      return {}
     case 'renew':
-      if (isOutdated()) await startAgent(options.dataDir, options.idleSeconds, '--replace', ...wireOptions(options.wires))
-      return {}
+      return { renewed: false }
   }
 }
-
-function wantsSuccessor(serving: Serving): boolean {
-  if (!serving.options.standIn || Date.now() - serving.askedForSuccessor < SUCCESSOR_MS) return false
-  serving.askedForSuccessor = Date.now()
-  return true
-}
-
-const wireOptions = ({ mode, spin }: AgentOptions['wires']) => [
-  ...(mode === undefined ? [] : ['--wire', mode]),
-  ...(spin === undefined ? [] : ['--spin', String(spin)]),
-]
 
 /** True when the file that this process was started from has been replaced. */
 function isOutdated(): boolean {
@@ -286,7 +215,7 @@ async function change<T>({ stats, changes }: Serving, verb: 'ADD' | 'DEL', start
 /** Where runtimes bind their network namespaces. */
 function watchNamespaces(agent: Agent) {
   try {
-    return [watch('/run/netns', (event, name) => event === 'rename' && void agent.sweep(name ?? undefined))]
+    return [watch('/run/netns', (event, name) => event === 'rename' && void agent.sweep())]
   } catch {
     return [] // no such directory yet: the sweep by time still sees what vanishes
   }

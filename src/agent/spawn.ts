@@ -6,47 +6,6 @@ import { logPath, type Request } from './protocol.ts'
 
 const START_TIMEOUT_MS = 10_000
 
-export interface SpawnOptions {
-  spawn: boolean
-  /** Seconds without a link after which an agent started here ends. */
-  idleSeconds: number
-}
-
-/**
- * ask(), with an agent started first when none answers, and behind one that stands in for it: the plugin is where an agent can be started as
- * a process of the node. Throws CniError 50 when there is none and none may be or could be started.
- */
-export async function askOrSpawn(dataDir: string, options: SpawnOptions, request: Request): ReturnType<typeof ask> {
-  const answer = await askStarting(dataDir, options, request)
-  if (answer.successorWanted === true && options.spawn) await startAgent(dataDir, options.idleSeconds, '--replace')
-  return answer
-}
-
-async function askStarting(dataDir: string, options: SpawnOptions, request: Request): ReturnType<typeof ask> {
-  try {
-    return await ask(dataDir, request)
-  } catch (error) {
-    if (!noAgent(error)) throw error
-  }
-  if (!options.spawn)
-    throw new CniError(
-      CODE.pluginNotAvailable,
-      `no agent answers at ${dataDir}/agent.sock`,
-      '"agent.spawn" is false: start one with "tunlink agent"',
-    )
-  await startAgent(dataDir, options.idleSeconds)
-  const deadline = Date.now() + START_TIMEOUT_MS
-  for (;;) {
-    try {
-      return await ask(dataDir, request)
-    } catch (error) {
-      if (!noAgent(error)) throw error
-      if (Date.now() > deadline) throw new CniError(CODE.pluginNotAvailable, 'the agent did not start', `see ${logPath(dataDir)}`)
-    }
-    await new Promise(resolve => setTimeout(resolve, 10))
-  }
-}
-
 /**
  * What an agent's environment is to have. Without this timer Bun collects garbage when memory is allocated, as every engine does; with it, an
  * agent at rest wakes ten times a second to see whether there is any.

@@ -3,6 +3,11 @@
 /** Upper bounds of the buckets, in seconds. */
 const LE = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]
 
+export type Verbs = Record<
+  string,
+  { seconds: { le: number[]; counts: number[]; sum: number; count: number }; errors: Record<string, number> }
+>
+
 export class Stats {
   readonly #verbs = { ADD: new Histogram(), DEL: new Histogram() }
 

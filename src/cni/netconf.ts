@@ -12,6 +12,7 @@ export interface NetConf {
   name: string
   type: string
   farEnd: 'host' | 'attach'
+  wire: 'auto' | 'kernel' | 'thread'
   /** Bytes. */
   mtu?: number
   addressing: 'peer' | 'subnet'
@@ -85,7 +86,7 @@ function verifyName(raw: Values): string {
   return name
 }
 
-function linkKeys(raw: Values): Pick<NetConf, 'farEnd' | 'mtu' | 'owner' | 'group' | 'multiQueue' | 'txQLen'> {
+function linkKeys(raw: Values): Pick<NetConf, 'farEnd' | 'wire' | 'mtu' | 'owner' | 'group' | 'multiQueue' | 'txQLen'> {
   for (const key of ['mac', 'bridge']) {
     if (raw[key] !== undefined)
       throw new CniError(CODE.unsupportedField, `"${key}" is ${JSON.stringify(raw[key])}: a TUN device has no link layer`)
@@ -108,7 +109,8 @@ function linkKeys(raw: Values): Pick<NetConf, 'farEnd' | 'mtu' | 'owner' | 'grou
   }
   const mtu = optionalInteger(raw, 'mtu', 68, 65535) ?? annotatedMtu(raw)
   const txQLen = optionalInteger(raw, 'txQLen', 1, 2 ** 31 - 1)
-  return { farEnd, multiQueue: multiQueue ?? false, ...defined({ mtu, owner, group, txQLen }) }
+  const wire = optionalChoice(raw, 'wire', ['auto', 'kernel', 'thread']) ?? 'auto'
+  return { farEnd, wire, multiQueue: multiQueue ?? false, ...defined({ mtu, owner, group, txQLen }) }
 }
 
 function sharedKeys(raw: Values): Pick<NetConf, 'addressing' | 'peer' | 'ipMasq' | 'zeroMac' | 'dataDir' | 'agent' | 'ifName'> {

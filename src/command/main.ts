@@ -46,7 +46,7 @@ export async function runCommand(argv: string[]): Promise<number> {
     case 'ls':
       return write(
         recordList(dataDir)
-          .map(
+          .plans.map(
             plan =>
               `${plan.network} ${plan.containerID} ${plan.ifname} ${plan.farEnd} ${plan.pod.addresses.map(address => address.local).join(',')}\n`,
           )
@@ -105,7 +105,7 @@ async function status(dataDir: string): Promise<number> {
 }
 
 async function show(dataDir: string, [network, containerID, ifname]: string[]): Promise<number> {
-  const plan = recordList(dataDir, network).find(plan => plan.containerID === containerID && plan.ifname === ifname)
+  const plan = recordList(dataDir, network).plans.find(plan => plan.containerID === containerID && plan.ifname === ifname)
   if (plan === undefined) {
     process.stderr.write(`No link "${ifname}" of container "${containerID}" in network "${network}" on record in ${dataDir}\n`)
     return 1

@@ -1,84 +1,115 @@
-/** Puts a plan into the kernel, whole or not at all. */
+/**
+ * Puts a plan into the kernel. What fails half-way is taken out by remove(), the same way by which every link goes: so nothing is undone here but
+ * the closing of descriptors.
+ */
 import { closeSync } from 'node:fs'
-import { NetlinkSocket } from '../linux/netlink.ts'
-import { inNetns } from '../linux/netns.ts'
-import { defaultRouteMtu } from './default-mtu.ts'
-import { configureDevice, createDevice, type Device, removeDevice } from './device.ts'
-import { addMasqueradeFor, enableForwarding, guardHostEnd } from './node.ts'
-import type { LinkPlan } from './plan.ts'
-import { recordRemove, recordWrite } from './record.ts'
+import { ifNameToIndex } from '../linux/libc.ts'
+import { linkChange } from '../linux/link.ts'
+import { NetlinkSocket, type Request } from '../linux/netlink.ts'
+import { Netns } from '../linux/netns.ts'
+import { createTun, setOffloads, setPersist } from '../linux/tun.ts'
+import { addPair, freeIndexes, joinPod, type PodIndexes } from '../wire/kernel.ts'
+import { deviceSettings, endRequests, hasIPv6 } from './device.ts'
+import { prepareHostEnd, protectLink } from './host-end.ts'
+import type { EndPlan, LinkPlan } from './plan.ts'
+import { allowIPv6 } from './sysctls.ts'
 
-/** The plan as applied (its MTU known), and for `host` the two descriptors that the wire joins. */
-export interface AppliedLink {
-  plan: LinkPlan
-  wire?: { podFd: number; hostFd: number }
+/** Descriptors of a link's devices: of the pod's TUN, and of the node's where a thread wire joins the two. They are the caller's to close. */
+export interface Ends {
+  podFd: number
+  hostFd?: number
 }
 
-/**
- * Throws what the kernel refused, after undoing in reverse what was done. The record comes first: whatever happens to this
- * process later, DEL and GC find what it names.
- */
-export function apply(dataDir: string, requested: LinkPlan): AppliedLink {
-  const node = new NetlinkSocket()
-  const undo: (() => void)[] = [() => node[Symbol.dispose]()]
+/** The pod's TUN, and a socket of its namespace. */
+interface Pod extends Disposable {
+  netlink: NetlinkSocket
+  fd: number
+  index: number
+  /** Index for the pod's veth end; absent where the kernel is to choose. */
+  vethIndex: number | undefined
+}
+
+/** Makes the link of `plan` in the pod's namespace `netns` and in that of the caller. Throws what the kernel refused. */
+export function apply(plan: LinkPlan, dataDir: string, netns: Netns): Ends {
+  using node = new NetlinkSocket()
+  using pod = openPod(plan, netns)
+  const ends: Ends = { podFd: pod.fd }
   try {
-    const plan = { ...requested, mtu: requested.mtu ?? defaultRouteMtu(node) }
-    recordWrite(dataDir, plan)
-    undo.push(() => recordRemove(dataDir, plan))
-    const hostFd = plan.host === undefined ? undefined : applyHostEnd(node, plan, undo)
-    const pod = applyPodEnd(plan, undo)
-    if (plan.masquerade.length > 0) addMasqueradeFor(plan)
-    node[Symbol.dispose]()
-    if (hostFd !== undefined) return { plan, wire: { podFd: pod.fd, hostFd } }
-    closeSync(pod.fd) // persistent: the device stays for whoever attaches
-    return { plan }
+    if (plan.host === undefined) pod.netlink.requestBatch(endRequests(pod.index, plan.pod))
+    else if (plan.wire === 'kernel') applyKernelWire(node, pod, plan, plan.host, netns)
+    else ends.hostFd = applyThreadWire(node, pod, plan, plan.host)
+    if (plan.host !== undefined) protectLink(plan, dataDir)
+    return ends
   } catch (error) {
-    for (const step of undo.reverse()) attempt(step)
+    for (const fd of Object.values(ends)) closeSync(fd)
     throw error
   }
 }
 
-function applyHostEnd(node: NetlinkSocket, plan: LinkPlan, undo: (() => void)[]): number {
-  const end = plan.host!
-  removeDevice(node, end.ifname, plan) // left by an attachment of the same name whose record was lost
-  const { fd, index } = during(`create the node's end ${end.ifname}`, () => createDevice(plan, end))
-  undo.push(
-    () => removeDevice(node, end.ifname, plan),
-    () => closeSync(fd),
+/** Makes the TUN. It has our alias before it persists, so that whoever finds it knows whose it is. */
+function openPod(plan: LinkPlan, netns: Netns): Pod {
+  return during(`create ${plan.ifname} in ${plan.netns}`, () =>
+    netns.enter(() => {
+      const indexes = plan.wire === 'kernel' ? freeIndexes() : undefined
+      const fd = openTun(plan, plan.ifname, indexes)
+      const netlink = new NetlinkSocket()
+      try {
+        const index = ifNameToIndex(plan.ifname)
+        netlink.requestBatch([linkChange(index, deviceSettings(plan))])
+        setPersist(fd, true)
+        if (plan.pod.addresses.some(({ local }) => local.includes(':'))) allowIPv6(plan.ifname)
+        return { netlink, fd, index, vethIndex: indexes?.veth, [Symbol.dispose]: () => netlink[Symbol.dispose]() }
+      } catch (error) {
+        closeSync(fd)
+        netlink[Symbol.dispose]()
+        throw error
+      }
+    }),
   )
-  enableForwarding(end)
-  guardHostEnd(end)
-  during(`configure the node's end ${end.ifname}`, () => configureDevice(node, index, plan, end))
-  return fd
 }
 
-function applyPodEnd(plan: LinkPlan, undo: (() => void)[]): Device {
-  return inNetns(plan.netns, () => {
-    const netlink = new NetlinkSocket()
-    try {
-      const device = during(`create ${plan.ifname} in ${plan.netns}`, () => createDevice(plan, plan.pod))
-      undo.push(
-        () => removePodEnd(plan),
-        () => closeSync(device.fd),
-      )
-      during(`configure ${plan.ifname} in ${plan.netns}`, () => configureDevice(netlink, device.index, plan, plan.pod))
-      return device
-    } finally {
-      netlink[Symbol.dispose]()
-    }
-  })
+function openTun({ farEnd, owner, group, multiQueue }: LinkPlan, name: string, indexes?: PodIndexes): number {
+  const fd = createTun({ name, owner, group, multiQueue, vnetHdr: farEnd === 'host', index: indexes?.tun })
+  try {
+    if (farEnd === 'host') setOffloads(fd)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
 }
 
-/** Removes the pod's end if its namespace and the device are there and the device is ours. */
-export function removePodEnd(plan: LinkPlan): void {
-  inNetns(plan.netns, () => {
-    const netlink = new NetlinkSocket()
-    try {
-      removeDevice(netlink, plan.ifname, plan)
-    } finally {
-      netlink[Symbol.dispose]()
-    }
-  })
+function applyKernelWire(node: NetlinkSocket, pod: Pod, plan: LinkPlan, host: EndPlan, netns: Netns): void {
+  const { ifname } = host
+  using nodeNetns = new Netns('/proc/thread-self/ns/net')
+  during(`create the kernel wire ${ifname}`, () => addPair(pod.netlink, nodeNetns, ifname, plan.mtu, pod.vethIndex))
+  const vethIndex = pod.vethIndex ?? netns.enter(() => ifNameToIndex(ifname))
+  during(`configure ${plan.ifname} in ${plan.netns}`, () =>
+    joinPod(pod.netlink, { tun: pod.index, veth: vethIndex }, hasIPv6(plan.mtu), endRequests(pod.index, plan.pod)),
+  )
+  configureHostEnd(node, plan, host)
+}
+
+/** The descriptor of the node's TUN. */
+function applyThreadWire(node: NetlinkSocket, pod: Pod, plan: LinkPlan, host: EndPlan): number {
+  const fd = during(`create the node's end ${host.ifname}`, () => openTun(plan, host.ifname))
+  try {
+    node.requestBatch([linkChange(ifNameToIndex(host.ifname), deviceSettings(plan))])
+    setPersist(fd, true)
+    configureHostEnd(node, plan, host)
+    during(`configure ${plan.ifname} in ${plan.netns}`, () => pod.netlink.requestBatch(endRequests(pod.index, plan.pod)))
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+function configureHostEnd(node: NetlinkSocket, plan: LinkPlan, host: EndPlan): void {
+  const index = ifNameToIndex(host.ifname)
+  prepareHostEnd(host)
+  const settings: Request[] = [linkChange(index, { ...deviceSettings(plan), rpFilter: 1, forwarding: true })]
+  during(`configure the node's end ${host.ifname}`, () => node.requestBatch([...settings, ...endRequests(index, host)]))
 }
 
 /** Adds one clause to what goes wrong in `body`, keeping its code for whoever branches on it. */
@@ -89,13 +120,5 @@ function during<T>(doing: string, body: () => T): T {
     throw Object.assign(new Error(`Cannot ${doing}: ${(cause as Error).message}`, { cause }), {
       code: (cause as NodeJS.ErrnoException).code,
     })
-  }
-}
-
-function attempt(step: () => void): void {
-  try {
-    step()
-  } catch {
-    // The first error is the one to report.
   }
 }

@@ -1,47 +1,66 @@
-/** CHECK: what the plan says must still be in the kernel. */
-
-import { addressList } from '../linux/address-messages.ts'
-import { type Link, linkGet } from '../linux/link.ts'
+/** CHECK: what the plan says must still be in the kernel, and what it stands on too. Each fault is a sentence. */
+import { bits, canonicalCidr, familyOf } from '../address.ts'
+import { type Address, addressList } from '../linux/address-messages.ts'
+import { type Link, linkFind } from '../linux/link.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
-import { inNetns } from '../linux/netns.ts'
+import { Netns, sameNetns } from '../linux/netns.ts'
 import { type Route, routeList } from '../linux/route.ts'
-import { IFF_NOARP, IFF_POINTOPOINT, IFF_UP } from '../linux/uapi.ts'
+import { sysctlGet } from '../linux/sysctl.ts'
+import { IFF_NOARP, IFF_POINTOPOINT, IFF_UP, NETLINK_NETFILTER, RT_TABLE_MAIN } from '../linux/uapi.ts'
+import { podFaults, vethFaults } from '../wire/kernel.ts'
+import { NODE_MAC } from '../wire/programs.ts'
+import { linkAlias } from './device.ts'
+import { firewallFaults } from './firewall.ts'
+import { familiesOf, firewallEntry } from './host-end.ts'
 import type { EndPlan, LinkPlan } from './plan.ts'
 
+/** What CHECK allows for: what plugins that come later in the chain may change. */
+export interface Expected {
+  /** Of the previous result. */
+  mtu: number | undefined
+}
+
 /**
- * Faults found, each a sentence; empty when all is well. `expectedMtu` is that of the previous result, which a chained plugin may
- * have changed. NO-CARRIER is no fault: it is how a link without a process at its far end looks.
+ * Faults found; empty when all is well. NO-CARRIER is no fault: it is how a link looks that nobody holds open, and it carries packets all the same.
  */
-export function check(plan: LinkPlan, expectedMtu: number | undefined): string[] {
-  const faults = inNetns(plan.netns, () => checkEnd(plan, plan.pod, expectedMtu))
-  if (plan.host !== undefined) faults.push(...checkEnd(plan, plan.host, undefined))
+export function check(plan: LinkPlan, expected: Expected): string[] {
+  using netns = new Netns(plan.netns)
+  if (plan.netnsId !== undefined && !sameNetns(netns.id, plan.netnsId))
+    return [`${plan.netns} is another network namespace than the one that ADD was given`]
+  const faults = netns.enter(() => checkPod(plan, expected))
+  if (plan.host !== undefined) faults.push(...checkHost(plan, plan.host))
   return faults
 }
 
-function checkEnd(plan: LinkPlan, end: EndPlan, expectedMtu: number | undefined): string[] {
-  const netlink = new NetlinkSocket()
-  try {
-    const link = linkGet(netlink, end.ifname)
-    return [...linkFaults(link, plan, expectedMtu), ...addressFaults(netlink, link, end), ...routeFaults(netlink, link, end)]
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENODEV') return [`link ${end.ifname} is missing`]
-    throw error
-  } finally {
-    netlink[Symbol.dispose]()
-  }
+function checkPod(plan: LinkPlan, expected: Expected): string[] {
+  using netlink = new NetlinkSocket()
+  const link = linkFind(netlink, plan.ifname)
+  if (link === undefined) return [`link ${plan.ifname} is missing`]
+  const faults = [...tunFaults(link, plan), ...flagFaults(link)]
+  const mtu = expected.mtu ?? plan.mtu
+  if (link.mtu !== mtu) faults.push(`link ${link.name} has mtu ${link.mtu}, not ${mtu}`)
+  faults.push(...addressFaults(netlink, link, plan.pod), ...routeFaults(netlink, link, plan.pod))
+  if (plan.wire === 'kernel') faults.push(...podFaults(netlink, link, plan.host!.ifname, link.mtu))
+  return faults
 }
 
-function linkFaults(link: Link, plan: LinkPlan, expectedMtu: number | undefined): string[] {
+function checkHost(plan: LinkPlan, end: EndPlan): string[] {
+  using netlink = new NetlinkSocket()
+  const link = linkFind(netlink, end.ifname)
+  if (link === undefined) return [`the node's end ${end.ifname} is missing`]
+  const faults =
+    plan.wire === 'kernel'
+      ? vethFaults(link, NODE_MAC, plan.mtu, `the node's end ${end.ifname}`)
+      : [...tunFaults(link, plan), ...flagFaults(link)]
+  if (link.alias !== linkAlias(plan)) faults.push(`the node's end ${end.ifname} has the alias ${JSON.stringify(link.alias ?? '')}`)
+  faults.push(...addressFaults(netlink, link, end), ...routeFaults(netlink, link, end), ...forwardingFaults(end))
+  using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
+  return [...faults, ...firewallFaults(netfilter, firewallEntry(plan))]
+}
+
+function tunFaults(link: Link, plan: LinkPlan): string[] {
   if (link.kind !== 'tun' || link.tun?.type !== 1) return [`link ${link.name} is not a TUN device`]
   const faults: string[] = []
-  for (const [flag, name] of [
-    [IFF_UP, 'UP'],
-    [IFF_POINTOPOINT, 'POINTOPOINT'],
-    [IFF_NOARP, 'NOARP'],
-  ] as const) {
-    if ((link.flags & flag) === 0) faults.push(`link ${link.name} lacks the flag ${name}`)
-  }
-  if (expectedMtu !== undefined && link.mtu !== expectedMtu) faults.push(`link ${link.name} has mtu ${link.mtu}, not ${expectedMtu}`)
   if (!link.tun.persist) faults.push(`link ${link.name} is not persistent any more`)
   if (link.tun.multiQueue !== plan.multiQueue)
     faults.push(`link ${link.name} has multiQueue ${link.tun.multiQueue}, not ${plan.multiQueue}`)
@@ -50,36 +69,69 @@ function linkFaults(link: Link, plan: LinkPlan, expectedMtu: number | undefined)
   return faults
 }
 
-function addressFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string[] {
-  const present = addressList(netlink, link.index)
-  return end.addresses
-    .filter(
-      wanted =>
-        !present.some(
-          address =>
-            address.local === wanted.local &&
-            (address.peer ?? address.local) === (wanted.peer ?? wanted.local) &&
-            address.prefix === wanted.prefix,
-        ),
-    )
-    .map(
-      wanted =>
-        `link ${link.name} lacks the address ${wanted.local}${wanted.peer === undefined ? '' : ` peer ${wanted.peer}`}/${wanted.prefix}`,
-    )
+function flagFaults(link: Link): string[] {
+  const wanted: [number, string][] = [
+    [IFF_UP, 'UP'],
+    [IFF_NOARP, 'NOARP'],
+    [IFF_POINTOPOINT, 'POINTOPOINT'],
+  ]
+  return wanted.filter(([flag]) => (link.flags & flag) === 0).map(([, name]) => `link ${link.name} lacks the flag ${name}`)
 }
 
+const describe = ({ local, peer, prefix }: Address) => `${local}${peer === undefined ? '' : ` peer ${peer}`}/${prefix}`
+
+function addressFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string[] {
+  const present = addressList(netlink, link.index).map(describe)
+  return end.addresses
+    .map(describe)
+    .filter(wanted => !present.includes(wanted))
+    .map(wanted => `link ${link.name} lacks the address ${wanted}`)
+}
+
+/** The plan's routes, and those that the kernel makes by itself for a peer or a subnet: without them nothing is reached. */
 function routeFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string[] {
   const present = routeList(netlink, link.index)
-  return end.routes
-    .filter(wanted => !present.some(route => sameRoute(route, wanted)))
-    .map(wanted => `route ${wanted.dst}${wanted.gw === undefined ? '' : ` via ${wanted.gw}`} dev ${link.name} is missing`)
+  const wanted = [...end.addresses.flatMap(kernelRoute), ...end.routes]
+  return wanted
+    .filter(route => !present.some(candidate => sameRoute(candidate, route)))
+    .map(({ dst, gw }) => `route ${dst}${gw === undefined ? '' : ` via ${gw}`} dev ${link.name} is missing`)
+}
+
+/** What `ip address add` makes beside the address: a route to the peer, or to the subnet. None for a single address. */
+function kernelRoute({ local, peer, prefix }: Address): Route[] {
+  const isSingle = peer === undefined && prefix === bits(familyOf(local))
+  return isSingle ? [] : [{ dst: canonicalCidr(`${peer ?? local}/${prefix}`)! }]
 }
 
 /** Whatever the plan leaves open is the kernel's to choose. */
 function sameRoute(present: Route, wanted: Route): boolean {
-  const keys = ['dst', 'gw', 'mtu', 'advmss', 'priority', 'table'] as const
+  const keys = ['gw', 'mtu', 'advmss', 'priority', 'table'] as const
+  if (canonicalCidr(wanted.dst) !== present.dst) return false
   return keys.every(
     key =>
-      wanted[key] === undefined || present[key] === wanted[key] || (key === 'table' && wanted.table === 254 && present.table === undefined),
+      wanted[key] === undefined ||
+      present[key] === wanted[key] ||
+      (key === 'table' && wanted.table === RT_TABLE_MAIN && present.table === undefined),
   )
+}
+
+/** Without forwarding the pod reaches the node and nothing else; rp_filter 0 says that somebody has switched IPv4's first source check off. */
+function forwardingFaults(end: EndPlan): string[] {
+  const { ipv4, ipv6 } = familiesOf(end)
+  const faults: string[] = []
+  const expectOn = (...key: string[]) => {
+    const value = sysctlGet(key)
+    if (value !== undefined && value !== '1') faults.push(`sysctl ${key.join('.')} is ${value}: the node does not forward for this link`)
+  }
+  if (ipv4) {
+    expectOn('net', 'ipv4', 'ip_forward')
+    expectOn('net', 'ipv4', 'conf', end.ifname, 'forwarding')
+    const filter = sysctlGet(['net', 'ipv4', 'conf', end.ifname, 'rp_filter'])
+    if (filter === '0') faults.push(`sysctl net.ipv4.conf.${end.ifname}.rp_filter is 0: the source check of this link is weakened`)
+  }
+  if (ipv6) {
+    expectOn('net', 'ipv6', 'conf', 'all', 'forwarding')
+    expectOn('net', 'ipv6', 'conf', end.ifname, 'forwarding')
+  }
+  return faults
 }

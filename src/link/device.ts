@@ -1,74 +1,42 @@
-/** One TUN device of a link: made, configured, looked at, in the network namespace that the caller has entered or holds sockets of. */
-import { closeSync, existsSync } from 'node:fs'
+/** One device of a link: how it is configured, and how it is known again. */
+import { existsSync } from 'node:fs'
+import { fnv1a } from '../fnv.ts'
 import { addressAddition } from '../linux/address-messages.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
-import { type Link, linkChange, linkDelete, linkGet } from '../linux/link.ts'
-import type { NetlinkSocket } from '../linux/netlink.ts'
+import { ADDR_GEN_MODE_NONE, type Link, linkChange, linkFind } from '../linux/link.ts'
+import type { NetlinkSocket, Request } from '../linux/netlink.ts'
 import { ecmpAddition, type Route, routeAddition } from '../linux/route.ts'
-import { sysctlSet } from '../linux/sysctl.ts'
-import { createTun, setOffloads } from '../linux/tun.ts'
+import { isNodeEnd } from '../wire/kernel.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
+import { IPV6_MIN_MTU } from './plan.ts'
+
+const IFALIASZ = 256 // <linux/if.h>, with the closing zero
 
 /** What `ip link` shows of a device of ours, and how a clean-up knows that a device is ours. */
-export const linkAlias = ({ network, containerID, ifname }: Attachment) => `tunlink:${network}/${containerID}/${ifname}`.slice(0, 255)
-
-export interface Device {
-  fd: number
-  index: number
+export function linkAlias({ network, containerID, ifname }: Attachment): string {
+  const alias = `tunlink:${network}/${containerID}/${ifname}`
+  return Buffer.byteLength(alias) < IFALIASZ ? alias : `tunlink:~${fnv1a(alias)}`
 }
 
-/** Makes the device in the calling thread's network namespace. It persists until removeDevice(). */
-export function createDevice(plan: LinkPlan, end: EndPlan): Device {
-  const { fd } = createTun({
-    name: end.ifname,
-    owner: plan.owner,
-    group: plan.group,
-    multiQueue: plan.multiQueue,
-    persist: true,
-    vnetHdr: plan.farEnd === 'host',
-  })
-  try {
-    if (plan.farEnd === 'host') setOffloads(fd)
-    return { fd, index: ifNameToIndex(end.ifname) }
-  } catch (error) {
-    closeSync(fd)
-    throw error
-  }
-}
+const kernelHasIPv6 = existsSync('/proc/sys/net/ipv6')
 
-/**
- * Gives the device MTU, addresses and routes, in the only order that keeps all of them: MTU before IPv6 addresses (the kernel drops
- * those below 1280), up before addresses (an IPv6 peer route added to a device that is down is lost).
- */
-export function configureDevice(netlink: NetlinkSocket, index: number, plan: LinkPlan, end: EndPlan): void {
-  configureIPv6(end)
-  const link = {
-    mtu: plan.mtu,
-    txQLen: plan.txQLen,
-    alias: linkAlias(plan),
-    rpFilter: end === plan.host ? 1 : undefined, // a pod sends from its own addresses only: see guardHostEnd()
-    addrGenMode: hasIPv6() && (plan.mtu ?? 1500) >= IPV6_MIN_MTU ? ADDR_GEN_MODE_NONE : undefined,
-  }
-  netlink.requestBatch([
-    linkChange(index, link),
-    linkChange(index, { up: true }), // in a message of its own: of one message the kernel does this first
-    ...end.addresses.map(address => addressAddition(index, address)),
-    ...groupByDestination(end.routes).map(routes => (routes.length === 1 ? routeAddition(index, routes[0]!) : ecmpAddition(index, routes))),
-  ])
-}
+/** True when this kernel has IPv6, and a device of this MTU too. */
+export const hasIPv6 = (mtu: number): boolean => mtu >= IPV6_MIN_MTU && kernelHasIPv6
 
-const ADDR_GEN_MODE_NONE = 1
-const IPV6_MIN_MTU = 1280 // with less, the kernel takes IPv6 from the device
-let ipv6: boolean | undefined
-const hasIPv6 = () => (ipv6 ??= existsSync('/proc/sys/net/ipv6'))
+/** MTU and name tag of a device that is still down: the kernel drops IPv6 addresses below an MTU of 1280, so the MTU comes first. */
+export const deviceSettings = (plan: LinkPlan) => ({
+  mtu: plan.mtu,
+  txQLen: plan.txQLen,
+  alias: linkAlias(plan),
+  addrGenMode: hasIPv6(plan.mtu) ? ADDR_GEN_MODE_NONE : undefined,
+})
 
-/** Addresses that outlive a link set down, even where IPv6 is off by default. Both keys must be set before. */
-function configureIPv6(end: EndPlan): void {
-  const key = (name: string) => ['net', 'ipv6', 'conf', end.ifname, name]
-  if (!end.addresses.some(address => address.local.includes(':'))) return
-  sysctlSet(key('disable_ipv6'), '0')
-  sysctlSet(key('keep_addr_on_down'), '1')
-}
+/** Up first, then addresses, then routes: an IPv6 peer route that is added to a device that is down is lost. */
+export const endRequests = (index: number, end: EndPlan): Request[] => [
+  linkChange(index, { up: true }),
+  ...end.addresses.map(address => addressAddition(index, address)),
+  ...groupByDestination(end.routes).map(routes => (routes.length === 1 ? routeAddition(index, routes[0]!) : ecmpAddition(index, routes))),
+]
 
 /** A destination named more than once, with the same priority and table, is one route with several next hops. */
 function groupByDestination(routes: Route[]): Route[][] {
@@ -80,30 +48,20 @@ function groupByDestination(routes: Route[]): Route[][] {
   return [...groups.values()]
 }
 
-/** Removes the device `ifname` if it is there and ours, and waits until the kernel has forgotten it; true when it was. */
-export function removeDevice(netlink: NetlinkSocket, ifname: string, attachment: Attachment): boolean {
-  const index = findDevice(netlink, ifname, attachment)
-  if (index === undefined) return false
-  try {
-    linkDelete(netlink, index)
-  } catch (error) {
-    if (!isGone(error)) throw error
-  }
-  return true
-}
-
-/** The index of the device `ifname` if it is there and ours; both the calling thread and the socket are in its network namespace. */
+/**
+ * The index of the device `ifname` if it is there and ours; the calling thread and the socket are in its network namespace. A device without our
+ * alias is somebody else's, but for the node's end of a kernel wire whose maker died before it could say so.
+ */
 export function findDevice(netlink: NetlinkSocket, ifname: string, attachment: Attachment): number | undefined {
   if (ifNameToIndex(ifname) === 0) return undefined
-  let link: Link
-  try {
-    link = linkGet(netlink, ifname)
-  } catch (error) {
-    if (isGone(error)) return undefined
-    throw error
-  }
-  const ours = link.kind === 'tun' && (link.alias === undefined || link.alias === linkAlias(attachment))
-  return ours ? link.index : undefined
+  const link = linkFind(netlink, ifname)
+  return link !== undefined && isOurs(link, attachment) ? link.index : undefined
 }
 
-export const isGone = (error: unknown) => ['ENODEV', 'ENOENT', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? '')
+function isOurs(link: Link, attachment: Attachment): boolean {
+  if (link.alias === undefined) return isNodeEnd(link)
+  return (link.kind === 'tun' || link.kind === 'veth') && link.alias === linkAlias(attachment)
+}
+
+/** True when the kernel says that a device is not there (any more). */
+export const isGone = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENODEV'

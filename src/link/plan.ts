@@ -6,12 +6,15 @@
  * shared subnet, and makes the kernel add the host route by itself at both ends.
  */
 
-import { bits, familyOf, hostCidr, parseCidr } from '../address.ts'
+import { bits, familyOf, holds, hostCidr, parseCidr } from '../address.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
 import { fnv1a } from '../fnv.ts'
 import type { Address } from '../linux/address-messages.ts'
+import type { NetnsId } from '../linux/netns.ts'
 import type { Route } from '../linux/route.ts'
+import { RT_SCOPE_LINK } from '../linux/uapi.ts'
+import type { Wire } from '../wire/wire.ts'
 
 /** One attachment: what CNI identifies a link by. `ifname` is the name inside the pod. */
 export interface Attachment {
@@ -27,12 +30,20 @@ export interface EndPlan {
   routes: Route[]
 }
 
+/** The shape of a record: 1 (of tunlink 0.1.0) has no `version`, `wire` and `netnsId`. */
+export const PLAN_VERSION = 2
+
 export interface LinkPlan extends Attachment {
+  version: number
   farEnd: 'host' | 'attach'
-  /** Path of the pod's network namespace. */
+  /** What carries the packets; absent for `attach`. */
+  wire?: Wire
+  /** Path of the pod's network namespace, as the runtime gave it. */
   netns: string
-  /** Bytes; absent: that of the node's default-route device, known when the plan is applied. */
-  mtu?: number
+  /** Which namespace that was. */
+  netnsId?: NetnsId
+  /** Bytes. */
+  mtu: number
   txQLen?: number
   /** Numeric uid and gid that may attach (`attach` only). */
   owner?: number
@@ -56,26 +67,49 @@ export function hostIfname({ network, containerID, ifname }: Attachment): string
   return `tl${fnv1a(`${network}\0${containerID}\0${ifname}`).slice(3)}`
 }
 
+/** With less, the kernel takes IPv6 from a device: RFC 8200, section 5. */
+export const IPV6_MIN_MTU = 1280
+
 const DEFAULT_PEER = { 4: '169.254.1.1', 6: 'fe80::1' }
 
+/** What is not the configuration's to say: where the pod is, what carries its packets, and the MTU (bytes) where none is configured. */
+export interface Circumstances {
+  netns: string
+  netnsId: NetnsId
+  wire: Wire | undefined
+  defaultMtu: number
+}
+
 /** Throws CniError 7 when configuration and lease do not fit together. */
-export function planLink(conf: NetConf, attachment: Attachment, netns: string, lease: Leased): LinkPlan {
+export function planLink(
+  conf: NetConf,
+  attachment: Attachment,
+  { netns, netnsId, wire, defaultMtu }: Circumstances,
+  lease: Leased,
+): LinkPlan {
   if (lease.ips.length === 0)
     throw new CniError(CODE.invalidConfig, 'no IP address: set "ipam", or request addresses with the capability "ips"')
   const ends = lease.ips.map(ip => addressEnds(conf, ip))
-  const mtu = conf.mtu ?? (conf.farEnd === 'attach' ? 1500 : undefined)
-  if (mtu !== undefined && mtu < 1280 && ends.some(end => end.family === 6)) {
-    throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 addresses, not ${mtu}`)
+  const mtu = conf.mtu ?? defaultMtu
+  if (mtu < IPV6_MIN_MTU && ends.some(end => end.family === 6)) {
+    throw new CniError(CODE.invalidConfig, `"mtu" must be at least ${IPV6_MIN_MTU} with IPv6 addresses, not ${mtu}`)
   }
   const plan: LinkPlan = {
+    version: PLAN_VERSION,
     ...attachment,
     farEnd: conf.farEnd,
     netns,
+    netnsId,
+    mtu,
     multiQueue: conf.multiQueue,
-    pod: { ifname: attachment.ifname, addresses: ends.map(end => end.pod), routes: podRoutes(lease.routes, ends) },
+    pod: {
+      ifname: attachment.ifname,
+      addresses: ends.map(end => end.pod),
+      routes: [...farEndRoutes(ends), ...podRoutes(lease.routes, ends)],
+    },
     masquerade: conf.ipMasq ? ends.map(end => end.pod.local) : [],
   }
-  if (mtu !== undefined) plan.mtu = mtu
+  if (wire !== undefined) plan.wire = wire
   if (conf.txQLen !== undefined) plan.txQLen = conf.txQLen
   if (conf.owner !== undefined) plan.owner = conf.owner
   if (conf.group !== undefined) plan.group = conf.group
@@ -102,6 +136,15 @@ function addressEnds(conf: NetConf, ip: Leased['ips'][number]): AddressPair {
   return { family, pod: { local, peer, prefix: configured?.prefix ?? full }, gateway: peer }
 }
 
+/** A far end outside of the pod's subnet is on the link all the same: without a route the pod's answers to the node would go to nobody. */
+function farEndRoutes(ends: AddressPair[]): Route[] {
+  return ends.flatMap(({ pod, gateway }) =>
+    pod.peer === undefined && gateway !== undefined && !holds(`${pod.local}/${pod.prefix}`, gateway)
+      ? [{ dst: hostCidr(gateway), scope: RT_SCOPE_LINK }]
+      : [],
+  )
+}
+
 /** Routes without a gateway go via the far end, so that plugins that copy routes (`sbr`) find a next hop in them. */
 function podRoutes(routes: Route[], ends: AddressPair[]): Route[] {
   return routes.map(route => {
@@ -110,10 +153,10 @@ function podRoutes(routes: Route[], ends: AddressPair[]): Route[] {
     if (end === undefined) {
       throw new CniError(CODE.invalidConfig, `route "${route.dst}" has no IPv${family} address to leave from`)
     }
-    const gw = route.gw ?? (route.scope === 253 ? undefined : end.gateway)
+    const gw = route.gw ?? (route.scope === RT_SCOPE_LINK ? undefined : end.gateway)
     if (gw === undefined) return route
     // The kernel takes a next hop that it has no host route to only as "onlink": on a link with one neighbour, every one is.
-    const hasHostRoute = family === 4 && gw === end.pod.peer && end.pod.prefix === 32
+    const hasHostRoute = family === 4 && gw === end.pod.peer && end.pod.prefix === bits(4)
     return hasHostRoute ? { ...route, gw } : { ...route, gw, onlink: true }
   })
 }

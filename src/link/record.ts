@@ -1,66 +1,109 @@
-/** Records: one file per attachment holding its plan, written before the kernel is touched, removed after the link is gone. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+/**
+ * Records: one file per attachment holding its plan, `<dataDir>/links/<network>/<containerID>:<ifname>.json`. It is on disk before the kernel is
+ * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is named, and never hides the others.
+ */
+import { closeSync, constants, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { asFileName } from '../fnv.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
+import { parseRecord } from './record-format.ts'
 
-const directory = (dataDir: string) => `${dataDir}/links`
+const directory = (dataDir: string, network: string) => `${dataDir}/links/${network}`
 
 /** ":" can be in neither part, so two attachments never share a file; a name too long for a file becomes its hash. */
-const fileName = ({ containerID, ifname }: Attachment) => `${asFileName(`${containerID}:${ifname}`)}.json`
+export const recordFile = ({ containerID, ifname }: Pick<Attachment, 'containerID' | 'ifname'>) =>
+  `${asFileName(`${containerID}:${ifname}`)}.json`
 
-const path = (dataDir: string, attachment: Attachment) => `${directory(dataDir)}/${attachment.network}/${fileName(attachment)}`
+const path = (dataDir: string, attachment: Attachment) => `${directory(dataDir, attachment.network)}/${recordFile(attachment)}`
 
-/** Derived, as a runtime never has two calls on one attachment at a time: a writer killed half-way leaves a file that is found again. */
+/** Derived, as a runtime never has two calls on one attachment at a time: what a writer killed half-way leaves is found again. */
 const temporary = (file: string) => `${file}.tmp`
 
-/** Writes atomically: a reader sees the whole plan or none. */
-export function recordWrite(dataDir: string, plan: LinkPlan): void {
-  const file = path(dataDir, plan)
-  const write = () => writeFileSync(temporary(file), JSON.stringify(plan), { mode: 0o600 })
-  try {
-    write()
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    mkdirSync(`${directory(dataDir)}/${plan.network}`, { recursive: true, mode: 0o700 })
-    write()
-  }
-  renameSync(temporary(file), file)
+/** A record that cannot be used, and why. `attachment` is what its file's name says, where it says all. */
+export interface BrokenRecord {
+  file: string
+  network: string
+  attachment?: Attachment
+  reason: string
 }
 
-export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | undefined {
-  return read(path(dataDir, attachment))
+/** Writes atomically, and through to the disk: a reader sees the whole plan or none, after a power cut too. */
+export function recordWrite(dataDir: string, plan: LinkPlan): void {
+  mkdirSync(directory(dataDir, plan.network), { recursive: true, mode: 0o700 })
+  const file = path(dataDir, plan)
+  try {
+    const fd = openSync(temporary(file), constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o600)
+    try {
+      writeSync(fd, JSON.stringify(plan))
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+    renameSync(temporary(file), file)
+  } catch (error) {
+    rmSync(temporary(file), { force: true })
+    throw error
+  }
 }
+
+/** The plan; undefined when there is no record. */
+export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | BrokenRecord | undefined {
+  return read(dataDir, attachment.network, recordFile(attachment))
+}
+
+export const isBroken = (record: LinkPlan | BrokenRecord): record is BrokenRecord => 'reason' in record
 
 export function recordRemove(dataDir: string, attachment: Attachment): void {
   const file = path(dataDir, attachment)
-  rmSync(file, { force: true })
+  rmSync(file, { force: true, recursive: true }) // a directory in its place goes too
   rmSync(temporary(file), { force: true })
 }
 
+/** Puts a record out of the way under another name: one that does not even say by its file's name whose it is. */
+export const recordSetAside = ({ file }: BrokenRecord): void => renameSync(file, `${file}.broken`)
+
 /** Removes what writers killed half-way have left. For GC, which no other call runs beside. */
 export function recordCollect(dataDir: string, network: string): void {
-  const networkDir = `${directory(dataDir)}/${network}`
-  for (const name of list(networkDir).filter(name => name.endsWith('.tmp'))) rmSync(`${networkDir}/${name}`, { force: true })
+  for (const name of list(directory(dataDir, network)).filter(name => name.endsWith('.tmp')))
+    rmSync(`${directory(dataDir, network)}/${name}`, { force: true })
 }
 
 /** All records, of one network if named. */
-export function recordList(dataDir: string, network?: string): LinkPlan[] {
-  const networks = network === undefined ? list(directory(dataDir)) : [network]
-  return networks.flatMap(name =>
-    list(`${directory(dataDir)}/${name}`)
-      .filter(file => file.endsWith('.json'))
-      .map(file => read(`${directory(dataDir)}/${name}/${file}`))
-      .filter(plan => plan !== undefined),
-  )
+export function recordList(dataDir: string, network?: string): { plans: LinkPlan[]; broken: BrokenRecord[] } {
+  const plans: LinkPlan[] = []
+  const broken: BrokenRecord[] = []
+  for (const name of network === undefined ? list(`${dataDir}/links`) : [network]) {
+    for (const file of list(directory(dataDir, name)).filter(file => file.endsWith('.json'))) {
+      const record = read(dataDir, name, file)
+      if (record === undefined) continue
+      if (isBroken(record)) broken.push(record)
+      else plans.push(record)
+    }
+  }
+  return { plans, broken }
 }
 
-function read(file: string): LinkPlan | undefined {
-  if (!existsSync(file)) return undefined // the usual case of an ADD: cheaper than an error
+function read(dataDir: string, network: string, name: string): LinkPlan | BrokenRecord | undefined {
+  const file = `${directory(dataDir, network)}/${name}`
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as LinkPlan
+    const plan = parseRecord(readWithoutFollowing(file))
+    if (plan.network !== network || recordFile(plan) !== name)
+      throw new SyntaxError(`it is about ${JSON.stringify(`${plan.network} ${plan.containerID} ${plan.ifname}`)}`)
+    return plan
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new Error(`Cannot read the record ${file}`, { cause: error })
+    const [, containerID, ifname] = /^([^:~]+):([^:~]+)\.json$/.exec(name) ?? []
+    const attachment = containerID && ifname ? { attachment: { network, containerID, ifname } } : {}
+    return { file, network, ...attachment, reason: (error as Error).message }
+  }
+}
+
+/** A symbolic link in our directory is nobody's of us. */
+function readWithoutFollowing(file: string): string {
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+  try {
+    return readFileSync(fd, 'utf8')
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -68,7 +111,7 @@ function list(path: string): string[] {
   try {
     return readdirSync(path)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return []
     throw error
   }
 }

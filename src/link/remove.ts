@@ -1,27 +1,40 @@
-/** Takes a plan out of the kernel. What is missing already counts as removed. */
+/** Takes a link out of the kernel. What is missing already counts as removed; what cannot be looked at does not. */
+import { CniError, CODE } from '../cni/error.ts'
 import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
-import { inNetns } from '../linux/netns.ts'
+import { inNetns, type Netns, type NetnsId, netnsIdAt, sameNetns } from '../linux/netns.ts'
 import { findDevice, isGone } from './device.ts'
-import { removeMasqueradeFor } from './node.ts'
-import type { LinkPlan } from './plan.ts'
-import { recordRemove } from './record.ts'
+import { firewallEntry, unprotectLink } from './host-end.ts'
+import { type Attachment, hostIfname, type LinkPlan } from './plan.ts'
 
-/** The record goes last, so that a removal that fails or is killed is found again by the next DEL or GC. */
-export async function remove(dataDir: string, plan: LinkPlan, deleteLink = deleteAndWait): Promise<void> {
-  const ends = [plan.host && findEnd(plan, plan.host.ifname), unlessGone(() => inNetns(plan.netns, () => findEnd(plan, plan.ifname)))]
-  const doomed = ends.filter(end => end !== undefined)
+/** As much of a link as is needed to take it out: a plan, or what is known of one whose record is broken. */
+export type Remains = Attachment & Pick<LinkPlan, 'masquerade'> & { netns?: string; netnsId?: NetnsId }
+
+/**
+ * `deleteLink` deletes a device: LinkDeleter.delete() need not wait for the kernel's grace period. `opened` is the pod's namespace where the caller
+ * has it; otherwise it is looked for by its path.
+ */
+export async function remove(remains: Remains, dataDir: string, deleteLink = deleteAndWait, opened?: Netns): Promise<void> {
+  const doomed: DoomedLink[] = []
+  try {
+    const hostEnd = findEnd(remains, hostIfname(remains))
+    if (hostEnd !== undefined) doomed.push(hostEnd)
+    const podEnd = findPodEnd(remains, opened)
+    if (podEnd !== undefined) doomed.push(podEnd)
+  } catch (error) {
+    for (const { netlink, probe } of doomed) for (const socket of [netlink, probe]) socket[Symbol.dispose]()
+    throw error
+  }
   const results = await Promise.allSettled(doomed.map(deleteLink))
   for (const result of results) if (result.status === 'rejected' && !isGone(result.reason)) throw result.reason
-  if (plan.masquerade.length > 0) removeMasqueradeFor(plan)
-  recordRemove(dataDir, plan)
+  unprotectLink(firewallEntry(remains), dataDir)
 }
 
 /** The device if it is in the calling thread's network namespace and ours. */
-function findEnd(plan: LinkPlan, ifname: string): DoomedLink | undefined {
+function findEnd(remains: Remains, ifname: string): DoomedLink | undefined {
   const probe = new NetlinkSocket()
   try {
-    const index = findDevice(probe, ifname, plan)
+    const index = findDevice(probe, ifname, remains)
     if (index !== undefined) return { index, probe, netlink: new NetlinkSocket() }
   } catch (error) {
     probe[Symbol.dispose]()
@@ -31,13 +44,29 @@ function findEnd(plan: LinkPlan, ifname: string): DoomedLink | undefined {
   return undefined
 }
 
-/** A namespace path that is gone, or is no namespace any more, has no link of ours. */
-function unlessGone<T>(body: () => T): T | undefined {
+/** Nothing is looked for where the pod's namespace is gone: its path leads nowhere, or to another namespace. */
+function findPodEnd(remains: Remains, opened: Netns | undefined): DoomedLink | undefined {
+  const { netns: path, netnsId, ifname } = remains
+  if (opened !== undefined && (netnsId === undefined || sameNetns(opened.id, netnsId))) return opened.enter(() => findEnd(remains, ifname))
+  if (path === undefined || !namespaceIsThere(path, netnsId)) return undefined
   try {
-    return body()
+    return inNetns(path, () => findEnd(remains, ifname))
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (!isGone(error) && code !== 'ENOTDIR' && code !== 'ENOTTY' && code !== 'EINVAL' && !(error instanceof TypeError)) throw error
-    return undefined
+    if (error instanceof TypeError) return undefined // a file: the namespace was unmounted, or this never was one
+    if (PATH_IS_GONE.includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
+    throw error
+  }
+}
+
+const PATH_IS_GONE = ['ENOENT', 'ENOTDIR']
+
+/** True when `path` leads to the namespace `id`; to any, where none was noted (records of 0.1.0). Throws CniError 5 when it cannot be told. */
+export function namespaceIsThere(path: string, id: NetnsId | undefined): boolean {
+  try {
+    const found = netnsIdAt(path)
+    return found !== undefined && (id === undefined || sameNetns(found, id))
+  } catch (error) {
+    if (PATH_IS_GONE.includes((error as NodeJS.ErrnoException).code ?? '')) return false
+    throw new CniError(CODE.io, `Cannot look at the network namespace ${path}: ${(error as Error).message}`)
   }
 }

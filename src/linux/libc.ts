@@ -85,3 +85,11 @@ export const madvise: (address: number, length: number, advice: number) => numbe
 
 /** if_nametoindex(3) in the calling thread's network namespace; 0 when there is no such device. Cheaper than a netlink query. */
 export const ifNameToIndex = func('if_nametoindex', 'uint32_t', ['const char *']) as (name: string) => number
+
+const indexToName = func('if_indextoname', 'void *', ['uint32_t', 'void *']) as (index: number, name: Buffer) => unknown
+
+/** if_indextoname(3) in the calling thread's network namespace; undefined when no device has this index. */
+export function ifIndexToName(index: number): string | undefined {
+  const name = Buffer.alloc(16) // IFNAMSIZ
+  return indexToName(index, name) === null ? undefined : name.toString('utf8', 0, name.indexOf(0))
+}

@@ -1,5 +1,6 @@
 /** `ip link`: see rtnetlink(7), "RTM_NEWLINK". */
 import { attribute, attributes, type NetlinkSocket, nested, type Request, text, u32 } from './netlink.ts'
+import { struct, u64 } from './struct.ts'
 import * as uapi from './uapi.ts'
 
 export interface Link {
@@ -10,10 +11,45 @@ export interface Link {
   txQLen: number
   alias?: string
   kind?: string
+  /** Link layer address, hex pairs with colons; absent where there is none. */
+  mac?: string
+  /** Since the device was made. What it has received is what came out of it, for who is at its other end. */
+  stats: LinkStats
   /** The device has a carrier: a TUN has one while somebody holds it. */
   running: boolean
   /** `type` 1 is TUN, 2 TAP. */
   tun?: { type: number; owner?: number; group?: number; persist: boolean; multiQueue: boolean; vnetHdr: boolean }
+}
+
+export interface LinkStats {
+  rxPackets: number
+  rxBytes: number
+  rxDropped: number
+  txPackets: number
+  txBytes: number
+  txDropped: number
+}
+
+/** The beginning of struct rtnl_link_stats64, <linux/if_link.h>. */
+const linkStats64 = struct({
+  rxPackets: u64,
+  txPackets: u64,
+  rxBytes: u64,
+  txBytes: u64,
+  rxErrors: u64,
+  txErrors: u64,
+  rxDropped: u64,
+  txDropped: u64,
+})
+
+/** linkGet(), undefined when there is no such device. */
+export function linkFind(netlink: NetlinkSocket, name: string): Link | undefined {
+  try {
+    return linkGet(netlink, name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENODEV') throw error
+    return undefined
+  }
 }
 
 /** ip link show dev NAME: throws NetlinkError ENODEV. */
@@ -53,7 +89,10 @@ export function decodeLink(payload: Buffer): Link {
     mtu: found.get(uapi.IFLA_MTU)?.readUInt32LE() ?? 0,
     txQLen: found.get(uapi.IFLA_TXQLEN)?.readUInt32LE() ?? 0,
     running: found.get(uapi.IFLA_CARRIER)?.readUInt8() === 1,
+    stats: decodeStats(found.get(uapi.IFLA_STATS64)),
   }
+  const mac = found.get(uapi.IFLA_ADDRESS)
+  if (mac !== undefined && mac.length > 0) link.mac = mac.toString('hex').replace(/..(?=.)/g, '$&:')
   const alias = found.get(uapi.IFLA_IFALIAS)
   if (alias !== undefined) link.alias = string(alias)
   const info = attributes(found.get(uapi.IFLA_LINKINFO) ?? Buffer.alloc(0))
@@ -62,6 +101,11 @@ export function decodeLink(payload: Buffer): Link {
   const tun = info.get(uapi.IFLA_INFO_DATA)
   if (link.kind === 'tun' && tun !== undefined) link.tun = decodeTun(attributes(tun))
   return link
+}
+
+function decodeStats(bytes: Buffer | undefined): LinkStats {
+  const { rxErrors, txErrors, ...stats } = linkStats64.decode(bytes ?? Buffer.alloc(linkStats64.size))
+  return stats
 }
 
 const string = (bytes: Buffer | undefined) => (bytes ?? Buffer.alloc(0)).toString().replace(/\0$/, '')
@@ -81,6 +125,9 @@ function decodeTun(found: Map<number, Buffer>): NonNullable<Link['tun']> {
   return tun
 }
 
+/** IN6_ADDR_GEN_MODE_NONE, <linux/if_link.h>: the kernel gives the device no link-local address. */
+export const ADDR_GEN_MODE_NONE = 1
+
 export interface LinkSettings {
   mtu?: number | undefined
   txQLen?: number | undefined
@@ -88,6 +135,8 @@ export interface LinkSettings {
   up?: boolean
   /** net.ipv4.conf.DEVICE.rp_filter */
   rpFilter?: number | undefined
+  /** net.ipv4.conf.DEVICE.forwarding */
+  forwarding?: boolean
   /** net.ipv6.conf.DEVICE.addr_gen_mode; a kernel without IPv6 answers EAFNOSUPPORT. */
   addrGenMode?: number | undefined
 }
@@ -100,8 +149,10 @@ export function linkChange(index: number, set: LinkSettings): Request {
   if (set.txQLen !== undefined) body.push(attribute(uapi.IFLA_TXQLEN, u32(set.txQLen)))
   if (set.alias !== undefined) body.push(attribute(uapi.IFLA_IFALIAS, text(set.alias)))
   const families: Buffer[] = []
-  if (set.rpFilter !== undefined)
-    families.push(nested(uapi.AF_INET, nested(uapi.IFLA_INET_CONF, attribute(uapi.IPV4_DEVCONF_RP_FILTER, u32(set.rpFilter)))))
+  const inet: Buffer[] = []
+  if (set.rpFilter !== undefined) inet.push(attribute(uapi.IPV4_DEVCONF_RP_FILTER, u32(set.rpFilter)))
+  if (set.forwarding === true) inet.push(attribute(uapi.IPV4_DEVCONF_FORWARDING, u32(1)))
+  if (inet.length > 0) families.push(nested(uapi.AF_INET, nested(uapi.IFLA_INET_CONF, ...inet)))
   if (set.addrGenMode !== undefined)
     families.push(nested(uapi.AF_INET6, attribute(uapi.IFLA_INET6_ADDR_GEN_MODE, Buffer.from([set.addrGenMode]))))
   if (families.length > 0) body.push(nested(uapi.IFLA_AF_SPEC, ...families))

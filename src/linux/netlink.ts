@@ -112,6 +112,9 @@ export interface Request {
   doing?: string
 }
 
+const MOST_DUMPS = 20
+const EINTR = 4
+
 /** One for all sockets: a reply is taken apart, and what is kept of it copied, before the next one is received. */
 const REPLY = Buffer.alloc(65536)
 
@@ -174,15 +177,26 @@ export class NetlinkSocket implements Disposable {
 
   /** Sends a query; the payloads of the answers, all of them with NLM_F_DUMP in `flags`. Throws NetlinkError. */
   get(type: number, flags: number, ...body: Buffer[]): Buffer[] {
+    for (let tries = 1; ; tries++) {
+      const found = this.#query(type, flags, body)
+      if (found !== undefined) return found
+      if (tries === MOST_DUMPS) throw new NetlinkError(EINTR, `what was listed changed ${tries} times meanwhile`)
+    }
+  }
+
+  /** undefined when something changed while the kernel listed it (NLM_F_DUMP_INTR): entries may be missing, so it is to be asked again. */
+  #query(type: number, flags: number, body: Buffer[]): Buffer[] | undefined {
     const seq = ++this.#seq
     const dump = (flags & uapi.NLM_F_DUMP) === uapi.NLM_F_DUMP
     this.#send(message(type, uapi.NLM_F_REQUEST | flags, seq, body))
     const found: Buffer[] = []
+    let interrupted = false
     for (;;) {
       for (const reply of this.#receive()) {
         if (reply.seq !== seq) continue
+        if (dump && reply.flags & uapi.NLM_F_DUMP_INTR) interrupted = true
         if (reply.type === uapi.NLMSG_ERROR) acknowledge(reply)
-        if (reply.type === uapi.NLMSG_DONE) return found
+        if (reply.type === uapi.NLMSG_DONE) return interrupted ? undefined : found
         found.push(Buffer.from(reply.payload))
       }
       if (!dump && found.length > 0) return found

@@ -1,5 +1,5 @@
 /** sysctl(8) by /proc/sys, which follows the calling thread's network namespace. Keys come as parts, as interface names may hold dots. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
 
 /** TUNLINK_PROC_SYS: a container sees its own /proc/sys read-only, and gets another mount of it. */
 const ROOT = process.env.TUNLINK_PROC_SYS ?? '/proc/sys'
@@ -23,5 +23,15 @@ export function sysctlGet(key: string[]): string | undefined {
     return readFileSync(file(key), 'utf8').trim()
   } catch {
     return undefined
+  }
+}
+
+/** False where the key is missing or /proc/sys is mounted read-only. */
+export function sysctlIsWritable(key: string[]): boolean {
+  try {
+    accessSync(file(key), constants.W_OK)
+    return true
+  } catch {
+    return false
   }
 }

@@ -1,6 +1,7 @@
 /** TUN devices: see the kernel's Documentation/networking/tuntap.rst. */
 import { closeSync, constants, openSync } from 'node:fs'
 import { ifNameToIndex, ioctl, ioctlNumber } from './libc.ts'
+import { u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 
 export interface TunOptions {
@@ -9,23 +10,25 @@ export interface TunOptions {
   owner?: number | undefined
   group?: number | undefined
   multiQueue?: boolean
-  /** The device outlives its descriptors. */
-  persist: boolean
+  /** Index of the device; the kernel chooses where it is absent. */
+  index?: number | undefined
   /** Packets carry a virtio_net_hdr, so that GSO packets pass whole. */
   vnetHdr: boolean
 }
 
-/** ip tuntap add mode tun NAME ...: in the calling thread's network namespace. Throws EBUSY when the name is taken by a TUN, EINVAL when by another device. */
-export function createTun(options: TunOptions): { fd: number; name: string } {
+/**
+ * Makes a device in the calling thread's network namespace, which goes with its descriptor until setPersist(). Equivalent to:
+ * ip tuntap add mode tun NAME ... Returns its descriptor. Throws EBUSY when the name is taken by a TUN or the index by anything, EINVAL when the name is another device's.
+ */
+export function createTun(options: TunOptions): number {
   if (options.name.includes('%')) throw new RangeError(`Cannot name an interface "${options.name}": the kernel would expand "%"`)
   if (Buffer.byteLength(options.name) >= uapi.IFNAMSIZ)
     throw new RangeError(`Cannot name an interface "${options.name}": at most ${uapi.IFNAMSIZ - 1} bytes`)
-  const fd = openTun(options.name, flags(options) | uapi.IFF_TUN_EXCL)
+  const fd = openTun(options.name, flags(options) | uapi.IFF_TUN_EXCL, options.index)
   try {
     if (options.owner !== undefined) ioctlNumber(fd, uapi.TUNSETOWNER, options.owner)
     if (options.group !== undefined) ioctlNumber(fd, uapi.TUNSETGROUP, options.group)
-    if (options.persist) setPersist(fd, true)
-    return { fd, name: options.name }
+    return fd
   } catch (error) {
     closeSync(fd)
     throw error
@@ -60,12 +63,13 @@ export function setPersist(fd: number, persist: boolean): void {
 const flags = ({ vnetHdr, multiQueue }: { vnetHdr: boolean; multiQueue?: boolean }) =>
   uapi.IFF_TUN | uapi.IFF_NO_PI | (vnetHdr ? uapi.IFF_VNET_HDR : 0) | (multiQueue ? uapi.IFF_MULTI_QUEUE : 0)
 
-function openTun(name: string, flags: number): number {
+function openTun(name: string, flags: number, index?: number): number {
   const ifreq = Buffer.alloc(40) // struct ifreq: name, then a 24-byte union
   ifreq.write(name)
   ifreq.writeUInt16LE(flags, uapi.IFNAMSIZ)
   const fd = openSync('/dev/net/tun', constants.O_RDWR | constants.O_NONBLOCK | O_CLOEXEC)
   try {
+    if (index !== undefined) ioctl(fd, uapi.TUNSETIFINDEX, u32(index))
     ioctl(fd, uapi.TUNSETIFF, ifreq)
     const given = ifreq.toString('latin1', 0, ifreq.indexOf(0))
     if (given !== name) throw new RangeError(`The kernel named the interface "${given}", not "${name}"`)

@@ -1,18 +1,15 @@
-/** The plugin: environment and standard input in, CNI JSON and exit status out. */
-import { writeSync } from 'node:fs'
-import { parseEnvironment } from '../cni/environment.ts'
-import { toErrorJson } from '../cni/error.ts'
-import { parseNetConf } from '../cni/netconf.ts'
-import { printResult } from '../cni/result.ts'
+/**
+ * The plugin: environment and standard input in, CNI JSON and exit status out. ADD is done by the agent where one answers: it is warm, so this process
+ * loads next to nothing. Everything else, and ADD where no agent answers, is in here.ts.
+ */
+import { fstatSync, openSync, readFileSync, writeSync } from 'node:fs'
+import type { Caller } from '../agent/protocol.ts'
+import { askIfAny } from '../agent/reach.ts'
+import { DEFAULT_DATA_DIR } from '../cni/data-dir.ts'
+import { type Environment, parseEnvironment } from '../cni/environment.ts'
+import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { SUPPORTED } from '../cni/version.ts'
 import { kernelError } from '../link/errors.ts'
-import { add } from './add.ts'
-import { checkVerb } from './check.ts'
-import { BUILT_IN_IPAM, type Context, readStdin } from './context.ts'
-import { del } from './del.ts'
-import { gc } from './gc.ts'
-import { runIpam } from './ipam.ts'
-import { status } from './status.ts'
 
 /** Runs one CNI verb; resolves with the exit status. */
 export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
@@ -21,31 +18,46 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     const environment = parseEnvironment(env)
     if (environment.command === 'VERSION') return print({ cniVersion: SUPPORTED.at(-1), supportedVersions: SUPPORTED })
     stdin = readStdin()
-    if (isIpamCall(stdin)) return print(runIpam(environment, stdin))
-    const conf = parseNetConf(stdin, environment)
-    return print(await dispatch({ environment, conf, stdin }))
+    const result = environment.command === 'ADD' ? await addByAgent(environment, stdin) : undefined
+    if (result !== undefined) return print(result)
+    const { runHere } = await import('./here.ts')
+    return print(await runHere(environment, stdin))
   } catch (error) {
-    print(toErrorJson(kernelError(error), versionOf(stdin)))
+    const { cniVersion } = peek(stdin)
+    print(toErrorJson(kernelError(error), typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0'))
     return 1
   }
 }
 
-async function dispatch(context: Context): Promise<string | undefined> {
-  switch (context.environment.command) {
-    case 'ADD':
-      return printResult(await add(context), context.conf.cniVersion)
-    case 'DEL':
-      await del(context)
-      return undefined
-    case 'CHECK':
-      await checkVerb(context)
-      return undefined
-    case 'GC':
-      await gc(context)
-      return undefined
-    case 'STATUS':
-      await status(context)
-      return undefined
+/** The agent's result; undefined when this ADD is to be done here. What is wrong with the configuration is for whoever does it to say. */
+async function addByAgent(environment: Environment, stdin: string): Promise<string | undefined> {
+  const { type, ipam, dataDir = DEFAULT_DATA_DIR } = peek(stdin)
+  const isForAgent = type === TUNLINK && (ipam?.type === undefined || ipam.type === TUNLINK) && typeof dataDir === 'string'
+  const caller = isForAgent ? callerOf(environment) : undefined
+  if (caller === undefined) return undefined
+  const answer = await askIfAny(dataDir as string, { op: 'add', environment, stdin, caller, started: performance.timeOrigin })
+  return answer?.result
+}
+
+/** What a configuration calls this plugin, and its built-in IPAM. */
+const TUNLINK = 'tunlink'
+
+/** Opens the pod's namespace, for the agent to find; undefined when it cannot be opened. */
+export function callerOf({ netns }: Environment): Caller | undefined {
+  try {
+    const netnsFd = openSync(netns, 'r')
+    return { pid: process.pid, netnsFd, ino: fstatSync(netnsFd).ino }
+  } catch {
+    return undefined
+  }
+}
+
+/** Standard input whole. Throws CniError 5. */
+function readStdin(): string {
+  try {
+    return readFileSync(0, 'utf8')
+  } catch (error) {
+    throw new CniError(CODE.io, `error reading from stdin: ${(error as Error).message}`)
   }
 }
 
@@ -54,21 +66,11 @@ function print(output: unknown): number {
   return 0
 }
 
-/** True when another plugin's configuration names this one as its IPAM. */
-function isIpamCall(stdin: string): boolean {
-  const conf = lenientParse(stdin)
-  return conf?.ipam?.type === BUILT_IN_IPAM && typeof conf.type === 'string' && conf.type !== BUILT_IN_IPAM
-}
-
-const versionOf = (stdin: string) => {
-  const version = lenientParse(stdin)?.cniVersion
-  return typeof version === 'string' && version !== '' ? version : '0.1.0'
-}
-
-function lenientParse(stdin: string): { cniVersion?: unknown; type?: unknown; ipam?: { type?: unknown } } | undefined {
+/** A look at a configuration that nobody has validated yet; empty where it is none. */
+function peek(stdin: string): { cniVersion?: unknown; type?: unknown; dataDir?: unknown; ipam?: { type?: unknown } | null } {
   try {
-    return JSON.parse(stdin)
+    return JSON.parse(stdin) ?? {}
   } catch {
-    return undefined
+    return {}
   }
 }

@@ -1,9 +1,10 @@
-/** CHECK: the link, its addresses and routes, the lease, the agent. */
+/** CHECK: the link, what it stands on, its addresses and routes, the lease, and for a thread wire the agent. */
 import { ask, noAgent } from '../agent/client.ts'
 import { CniError, CODE } from '../cni/error.ts'
-import { leaseOf } from '../ipam/lease.ts'
-import { recordRead } from '../link/record.ts'
-import { attachmentOf, type Context, delegateIpam, isDelegated } from './context.ts'
+import { check } from '../link/check.ts'
+import { isBroken, recordRead } from '../link/record.ts'
+import { attachmentOf, type Context } from './context.ts'
+import { ipamOf } from './ipam.ts'
 
 export async function checkVerb(context: Context): Promise<void> {
   const { conf, environment } = context
@@ -16,30 +17,26 @@ export async function checkVerb(context: Context): Promise<void> {
       CODE.invalidConfig,
       `prevResult has "${attachment.ifname}" in "${ours.sandbox}", not in CNI_NETNS "${environment.netns}"`,
     )
-  const plan = recordRead(conf.dataDir, attachment)
-  if (plan === undefined)
+  const record = recordRead(conf.dataDir, attachment)
+  if (record === undefined)
     throw new CniError(
       CODE.unknownContainer,
       `CNI_CONTAINERID "${attachment.containerID}" has no link for CNI_IFNAME "${attachment.ifname}" on record in ${conf.dataDir}`,
     )
-  if (isDelegated(conf)) delegateIpam(context, 'CHECK')
-  else if (conf.ipam !== undefined && leaseOf(conf.dataDir, conf.name, attachment) === undefined) {
-    throw new CniError(CODE.internal, `the addresses of CNI_CONTAINERID "${attachment.containerID}" are not leased any more`)
-  }
-  if (plan.farEnd === 'host') await checkWire(conf.dataDir, plan.host!.ifname)
-  const { check } = await import('../link/check.ts')
-  const faults = check(plan, ours.mtu)
+  if (isBroken(record)) throw new CniError(CODE.internal, `CHECK failed: the record ${record.file} cannot be used: ${record.reason}`)
+  ipamOf(context).check()
+  const faults = check(record, { mtu: ours.mtu })
+  if (record.wire === 'thread') faults.push(...(await threadFaults(conf.dataDir, record.host!.ifname)))
   if (faults.length > 0) throw new CniError(CODE.internal, `CHECK failed: ${faults[0]}`, faults.slice(1).join('; ') || undefined)
 }
 
-async function checkWire(dataDir: string, link: string): Promise<void> {
+async function threadFaults(dataDir: string, link: string): Promise<string[]> {
   try {
     const { links } = await ask(dataDir, { op: 'list' })
-    if (!(links as { link: string }[]).some(open => open.link === link))
-      throw new CniError(CODE.internal, `CHECK failed: the agent has no wire for ${link}`)
+    const open = links.find(candidate => candidate.link === link)
+    return open?.isOpen ? [] : [`the agent has no wire for ${link}, so it carries nothing`]
   } catch (error) {
-    if (noAgent(error))
-      throw new CniError(CODE.internal, `CHECK failed: no agent answers at ${dataDir}/agent.sock, so ${link} carries nothing`)
+    if (noAgent(error)) return [`no agent answers at ${dataDir}/agent.sock, so ${link} carries nothing`]
     throw error
   }
 }

@@ -1,0 +1,3 @@
+export async function endAgent(_dataDir: string): Promise<boolean> {
+  return false
+}

@@ -1,0 +1,48 @@
+/** What the node's end of a link stands on: forwarding, source checks, masquerade. */
+import { familyOf } from '../address.ts'
+import { NetlinkSocket } from '../linux/netlink.ts'
+import { NETLINK_NETFILTER } from '../linux/uapi.ts'
+import { addToFirewall, type FirewallEntry, removeFromFirewall } from './firewall.ts'
+import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
+import { hostIfname } from './plan.ts'
+import { recordList } from './record.ts'
+import { allowIPv6, ignoreRouterAdvertisements, setUnlessSet } from './sysctls.ts'
+
+/** Which families the pod has. */
+export function familiesOf({ addresses, routes }: EndPlan): { ipv4: boolean; ipv6: boolean } {
+  const far = [...addresses.map(({ peer, local }) => peer ?? local), ...routes.map(({ dst }) => dst)]
+  return { ipv4: far.some(address => familyOf(address) === 4), ipv6: far.some(address => familyOf(address) === 6) }
+}
+
+/** Before the device is brought up: the node forwards, and the device gets its IPv6 settings. */
+export function prepareHostEnd(end: EndPlan): void {
+  const { ipv4, ipv6 } = familiesOf(end)
+  if (ipv4) setUnlessSet(['net', 'ipv4', 'ip_forward'], '1')
+  if (ipv6) {
+    setUnlessSet(['net', 'ipv6', 'conf', 'all', 'forwarding'], '1')
+    allowIPv6(end.ifname)
+  }
+  ignoreRouterAdvertisements(end.ifname)
+}
+
+/** The link's entry in the node's firewall: it sends from its own addresses only, and these may be masqueraded. */
+export const firewallEntry = (plan: Attachment & { masquerade: string[] }): FirewallEntry => ({
+  link: hostIfname(plan),
+  masquerade: plan.masquerade,
+})
+
+/** The entries of all links on record, from which the table is restored when somebody has flushed it. */
+export const firewallEntries = (dataDir: string): FirewallEntry[] =>
+  recordList(dataDir)
+    .plans.filter(({ host }) => host !== undefined)
+    .map(firewallEntry)
+
+export function protectLink(plan: LinkPlan, dataDir: string): void {
+  using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
+  addToFirewall(netfilter, firewallEntry(plan), () => firewallEntries(dataDir))
+}
+
+export function unprotectLink(entry: FirewallEntry, dataDir: string): void {
+  using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
+  removeFromFirewall(netfilter, entry, () => firewallEntries(dataDir).filter(({ link }) => link !== entry.link))
+}

@@ -1,0 +1,74 @@
+/** A record's text as a plan. Whoever may write records is root, but disks fill up, power fails, and people edit files by hand. */
+import { parseAddress, parseCidr } from '../address.ts'
+import { hostIfname, type LinkPlan, PLAN_VERSION } from './plan.ts'
+
+type Values = Record<string, unknown>
+
+const isObject = (value: unknown): value is Values => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
+const isAddress = (value: unknown) => isText(value) && parseAddress(value) !== undefined
+const isCount = (value: unknown) => Number.isInteger(value) && (value as number) >= 0
+const isListOf = (test: (item: unknown) => boolean) => (value: unknown) => Array.isArray(value) && value.every(test)
+const optional = (test: (value: unknown) => boolean) => (value: unknown) => value === undefined || test(value)
+
+const isLinkAddress = (value: unknown) =>
+  isObject(value) && isAddress(value.local) && isCount(value.prefix) && optional(isAddress)(value.peer)
+
+const ROUTE_NUMBERS = ['mtu', 'advmss', 'priority', 'table', 'scope']
+const isRoute = (value: unknown) =>
+  isObject(value) &&
+  isText(value.dst) &&
+  parseCidr(value.dst) !== undefined &&
+  optional(isAddress)(value.gw) &&
+  ROUTE_NUMBERS.every(key => optional(isCount)(value[key]))
+
+const isEnd = (value: unknown) =>
+  isObject(value) && isText(value.ifname) && isListOf(isLinkAddress)(value.addresses) && isListOf(isRoute)(value.routes)
+
+/** Each field with what it must be. */
+const FIELDS: Record<string, (value: unknown) => boolean> = {
+  version: value => value === 1 || value === PLAN_VERSION,
+  network: isText,
+  containerID: isText,
+  ifname: isText,
+  farEnd: value => value === 'host' || value === 'attach',
+  wire: value => value === undefined || value === 'kernel' || value === 'thread',
+  netns: value => isText(value) && value.startsWith('/'),
+  netnsId: optional(value => isObject(value) && isCount(value.dev) && isCount(value.ino)),
+  mtu: isCount,
+  txQLen: optional(isCount),
+  owner: optional(isCount),
+  group: optional(isCount),
+  multiQueue: value => typeof value === 'boolean',
+  pod: isEnd,
+  host: optional(isEnd),
+  masquerade: isListOf(isAddress),
+}
+
+/** Throws SyntaxError that says what is wrong. A record without `version` is of tunlink 0.1.0, whose wires are threads. */
+export function parseRecord(text: string): LinkPlan {
+  const raw: unknown = parseJson(text)
+  if (!isObject(raw)) throw new SyntaxError(`it is ${JSON.stringify(raw)}, not a record`)
+  const old = raw.version === undefined
+  const plan: Values = old ? { version: 1, ...(raw.host === undefined ? {} : { wire: 'thread' }), ...raw } : raw
+  if (isCount(plan.version) && (plan.version as number) > PLAN_VERSION)
+    throw new SyntaxError(`it is of version ${plan.version}, of a newer tunlink: this one knows versions up to ${PLAN_VERSION}`)
+  for (const [key, test] of Object.entries(FIELDS))
+    if (!test(plan[key])) throw new SyntaxError(`"${key}" is ${JSON.stringify(plan[key]) ?? 'missing'}`)
+  const link = plan as unknown as LinkPlan
+  if (link.pod.ifname !== link.ifname) throw new SyntaxError(`"pod.ifname" is ${JSON.stringify(link.pod.ifname)}`)
+  if ((link.farEnd === 'host') !== (link.host !== undefined))
+    throw new SyntaxError(`"farEnd" is "${link.farEnd}", but "host" says otherwise`)
+  if (link.host !== undefined && link.host.ifname !== hostIfname(link))
+    throw new SyntaxError(`"host.ifname" is ${JSON.stringify(link.host.ifname)}`)
+  return link
+}
+
+function parseJson(text: string): unknown {
+  if (text === '') throw new SyntaxError('it is empty')
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new SyntaxError(`it is not JSON: ${(error as Error).message}`)
+  }
+}

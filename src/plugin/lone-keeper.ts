@@ -1,0 +1,73 @@
+/** What a plugin process does for links where no agent answers, and how it starts one. */
+import { closeSync } from 'node:fs'
+import { ask, noAgent } from '../agent/client.ts'
+import { logPath } from '../agent/protocol.ts'
+import { startAgent } from '../agent/spawn.ts'
+import { CniError, CODE } from '../cni/error.ts'
+import type { NetConf } from '../cni/netconf.ts'
+import type { Ends } from '../link/apply.ts'
+import type { Keeper } from '../link/keeper.ts'
+import type { LinkPlan } from '../link/plan.ts'
+import { recordList } from '../link/record.ts'
+import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
+
+const START_MS = 10_000
+const LOOK_AGAIN_MS = 10
+
+type Conf = Pick<NetConf, 'dataDir' | 'agent'>
+
+export class LoneKeeper implements Keeper {
+  readonly #conf: Conf
+
+  constructor(conf: Conf) {
+    this.#conf = conf
+  }
+
+  /** Devices persist without their descriptors, and a kernel wire needs nobody. A thread wire needs an agent that takes it up. */
+  async keep(plan: LinkPlan, ends: Ends): Promise<void> {
+    for (const fd of Object.values(ends)) closeSync(fd)
+    if (plan.wire !== 'thread') return
+    const { dataDir, agent } = this.#conf
+    if (!agent.spawn)
+      throw new CniError(
+        CODE.pluginNotAvailable,
+        `no agent answers at ${dataDir}/agent.sock`,
+        '"agent.spawn" is false: start one with "tunlink agent"',
+      )
+    await startAgent(dataDir, agent.idleSeconds)
+    const { network, containerID, ifname } = plan
+    await untilAnswered(dataDir, () => ask(dataDir, { op: 'open', attachment: { network, containerID, ifname } }))
+  }
+
+  /** Nothing is held by a process that is about to end. */
+  async letGo(): Promise<void> {}
+
+  deleteLink(link: DoomedLink): Promise<void> {
+    return deleteAndWait(link)
+  }
+}
+
+/** Starts an agent where none answers and links need one: thread wires, to carry packets; kernel wires, to show that they are up. */
+export async function reviveAgent({ dataDir, agent }: Conf, wait?: 'wait'): Promise<void> {
+  if (!agent.spawn || !recordList(dataDir).plans.some(plan => plan.host !== undefined)) return
+  try {
+    await ask(dataDir, { op: 'status' })
+  } catch (error) {
+    if (!noAgent(error)) return // it hangs, or is too old: who needs it deals with that
+    await startAgent(dataDir, agent.idleSeconds)
+    if (wait) await untilAnswered(dataDir, () => ask(dataDir, { op: 'status' }))
+  }
+}
+
+async function untilAnswered<T>(dataDir: string, question: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + START_MS
+  for (;;) {
+    try {
+      return await question()
+    } catch (error) {
+      if (!noAgent(error)) throw error
+      if (Date.now() > deadline) throw new CniError(CODE.pluginNotAvailable, 'the agent did not start', `see ${logPath(dataDir)}`)
+    }
+    await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_MS))
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * ADD: clear what a dead run has left, lease, plan, record, apply. One function, run by the agent where one answers and in the plugin's process
+ * where none does, with one undo: the link, then the lease, and the record only when both are gone.
+ */
+import { CniError, CODE } from '../cni/error.ts'
+import { appendResult, printResult, type Result } from '../cni/result.ts'
+import { apply } from '../link/apply.ts'
+import { openDataDir } from '../link/data-dir.ts'
+import { defaultRouteMtu } from '../link/default-mtu.ts'
+import type { Keeper } from '../link/keeper.ts'
+import { type Circumstances, hostIfname, type LinkPlan, planLink } from '../link/plan.ts'
+import { isBroken, recordRead, recordWrite } from '../link/record.ts'
+import { namespaceIsThere } from '../link/remove.ts'
+import { ifNameToIndex } from '../linux/libc.ts'
+import { NetlinkSocket } from '../linux/netlink.ts'
+import type { Netns } from '../linux/netns.ts'
+import { chooseWire } from '../wire/choose.ts'
+import { attachmentOf, type Context } from './context.ts'
+import { ipamOf, type Lease } from './ipam.ts'
+import { removeAttachment, removeLink } from './link.ts'
+
+/** MTU of a TUN whose far end is not the node: that of Ethernet. */
+const ATTACH_MTU = 1500
+
+/**
+ * Resolves with the result's JSON. `netns` is the pod's namespace, which the caller closes; `isCallerGone` says that nobody waits for the result any
+ * more: the runtime gave up, will send a DEL or has done so, and must not find a link after that.
+ */
+export async function add(context: Context, keeper: Keeper, netns: Netns, isCallerGone = () => false): Promise<string> {
+  const { dataDir } = context.conf
+  openDataDir(dataDir)
+  await clearLeftovers(context, keeper)
+  const ipam = ipamOf(context)
+  try {
+    const lease = ipam.acquire()
+    const plan = planLink(context.conf, attachmentOf(context), circumstances(context, netns), lease)
+    recordWrite(dataDir, plan)
+    await keeper.keep(plan, apply(plan, dataDir, netns))
+    const result = printResult(resultOf(context, plan, lease), context.conf.cniVersion)
+    if (isCallerGone()) throw new CniError(CODE.tryAgainLater, 'the runtime gave up before the link was made')
+    return result
+  } catch (error) {
+    await removeAttachment(attachmentOf(context), dataDir, keeper, () => ipam.release(), netns).catch((undoError: Error) => {
+      process.stderr.write(`The undo of this ADD is left to DEL: ${undoError.message}\n`)
+    })
+    throw error
+  }
+}
+
+/**
+ * A link whose namespace is gone is what a lost DEL leaves, a broken record what a power cut leaves, and a lease or a device without a record what
+ * a killed process leaves: none of them is an error for ever. Nobody else works on this attachment: a runtime makes one call at a time.
+ */
+async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
+  const { dataDir } = context.conf
+  const attachment = attachmentOf(context)
+  const record = recordRead(dataDir, attachment)
+  const ipam = ipamOf(context)
+  if (record === undefined) {
+    if (ifNameToIndex(hostIfname(attachment)) !== 0) await removeLink(attachment, dataDir, keeper)
+    if (!ipam.isDelegated) ipam.release()
+    return
+  }
+  if (!isBroken(record) && namespaceIsThere(record.netns, record.netnsId)) {
+    throw new CniError(
+      CODE.invalidEnvironment,
+      `CNI_CONTAINERID "${attachment.containerID}" has a link for CNI_IFNAME "${attachment.ifname}" already`,
+      'DEL it first',
+    )
+  }
+  await removeAttachment(attachment, dataDir, keeper, () => ipam.release())
+}
+
+function circumstances({ conf, environment }: Context, { id }: Netns): Circumstances {
+  const wire = conf.farEnd === 'host' ? chooseWire(conf.wire) : undefined
+  if (conf.mtu !== undefined || wire === undefined) return { netns: environment.netns, netnsId: id, wire, defaultMtu: ATTACH_MTU }
+  using node = new NetlinkSocket()
+  return { netns: environment.netns, netnsId: id, wire, defaultMtu: defaultRouteMtu(node) }
+}
+
+function resultOf({ conf, environment }: Context, plan: LinkPlan, lease: Lease): Result {
+  const pod = { name: plan.ifname, ...(conf.zeroMac ? { mac: '00:00:00:00:00:00' } : {}), mtu: plan.mtu, sandbox: environment.netns }
+  const interfaces = plan.host === undefined ? [pod] : [{ name: plan.host.ifname, mtu: plan.mtu }, pod]
+  const own: Result = {
+    cniVersion: conf.cniVersion,
+    interfaces,
+    ips: plan.pod.addresses.map((address, index) => ({
+      interface: interfaces.length - 1,
+      address: `${address.local}/${address.prefix}`,
+      gateway: address.peer ?? (conf.addressing === 'subnet' ? lease.ips[index]?.gateway : undefined),
+    })),
+    routes: plan.pod.routes.map(({ onlink, ...route }) => route),
+    dns: conf.dns ?? lease.dns ?? {},
+  }
+  return conf.prevResult === undefined ? own : appendResult(conf.prevResult, own)
+}

@@ -1,0 +1,98 @@
+/** The three kinds of IPAM that a configuration may ask for, as one: the built-in one, another plugin, or none but the addresses requested. */
+import { hostCidr } from '../address.ts'
+import { delegate } from '../cni/delegate.ts'
+import { CniError, CODE } from '../cni/error.ts'
+import { parseResult, type Result } from '../cni/result.ts'
+import { acquire, collect, leaseOf, release } from '../ipam/lease.ts'
+import { parseIpam } from '../ipam/pool.ts'
+import type { Leased } from '../link/plan.ts'
+import { attachmentOf, BUILT_IN_IPAM, type Context } from './context.ts'
+
+export type Lease = Leased & { dns?: Result['dns'] }
+
+export interface Ipam {
+  /** Runs another program, which wants this one's environment: so it is the plugin's process that runs it, never the agent. */
+  isDelegated: boolean
+  /** Throws CniError; then nothing is leased. */
+  acquire(): Lease
+  /** Gives back whatever the attachment has; nothing there is no error. */
+  release(): void
+  /** Throws CniError when the attachment's addresses are not leased. */
+  check(): void
+  /** Releases what is not of `valid`. */
+  collect(valid: { containerID: string; ifname: string }[]): void
+  /** Throws CniError when an ADD would fail. */
+  status(): void
+}
+
+export function ipamOf(context: Context): Ipam {
+  const { ipam } = context.conf
+  if (ipam === undefined) return requestedAddresses(context)
+  return ipam.type === BUILT_IN_IPAM ? builtIn(context, ipam) : delegated(context, ipam.type)
+}
+
+function builtIn(context: Context, ipam: Record<string, unknown>): Ipam {
+  const { dataDir, name: network, requestedIPs } = context.conf
+  const owner = attachmentOf(context)
+  return {
+    isDelegated: false,
+    acquire: () => acquire(dataDir, network, owner, parseIpam(ipam), requestedIPs),
+    release: () => release(dataDir, network, owner),
+    check: () => {
+      if (leaseOf(dataDir, network, owner) === undefined)
+        throw new CniError(CODE.internal, `the addresses of CNI_CONTAINERID "${owner.containerID}" are not leased any more`)
+    },
+    collect: valid => collect(dataDir, network, valid),
+    status: () => void parseIpam(ipam),
+  }
+}
+
+function delegated({ conf, stdin, environment }: Context, type: string): Ipam {
+  const run = (command: string) => delegate(command, type, stdin, environment.path)
+  return {
+    isDelegated: true,
+    acquire: () => {
+      const stdout = run('ADD')
+      try {
+        const { ips, routes, dns } = parseResult(parseJson(type, stdout), conf.cniVersion)
+        return { ips, routes, dns }
+      } catch (error) {
+        run('DEL') // it has leased something, though nobody can read what
+        throw error
+      }
+    },
+    release: () => void run('DEL'),
+    check: () => void run('CHECK'),
+    collect: () => void run('GC'),
+    status: () => void run('STATUS'),
+  }
+}
+
+function parseJson(type: string, stdout: string): unknown {
+  try {
+    return JSON.parse(stdout)
+  } catch (error) {
+    throw new CniError(CODE.decoding, `IPAM plugin "${type}" printed no JSON: ${(error as Error).message}`, stdout.slice(0, 200))
+  }
+}
+
+function requestedAddresses(context: Context): Ipam {
+  const { dataDir, name, requestedIPs } = context.conf
+  const nothing = () => {}
+  return {
+    isDelegated: false,
+    acquire: () => {
+      if (requestedIPs.length === 0) {
+        throw new CniError(
+          CODE.invalidConfig,
+          'no IP address: "ipam" is missing, and none was requested by runtimeConfig.ips, args.cni.ips or CNI_ARGS IP',
+        )
+      }
+      return { ips: requestedIPs.map(ip => ({ address: ip.includes('/') ? ip : hostCidr(ip) })), routes: [] }
+    },
+    release: () => release(dataDir, name, attachmentOf(context)), // a configuration may have had the built-in one before
+    check: nothing,
+    collect: nothing,
+    status: nothing,
+  }
+}

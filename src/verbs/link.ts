@@ -1,0 +1,35 @@
+/** The way out of every link: taken by DEL and GC, by the undo of an ADD, and by an ADD that finds what a dead one has left. */
+import { leaseOf } from '../ipam/lease.ts'
+import type { Keeper } from '../link/keeper.ts'
+import { type Attachment, hostIfname } from '../link/plan.ts'
+import { isBroken, recordRead, recordRemove } from '../link/record.ts'
+import { type Remains, remove } from '../link/remove.ts'
+import type { Netns } from '../linux/netns.ts'
+
+/**
+ * Takes the link out of the kernel, by its record or, where that is missing or broken, by the names that follow from the attachment. The record
+ * stays: it goes when the addresses are given back too. `netns` is the pod's namespace where it is known.
+ */
+export async function removeLink(attachment: Attachment, dataDir: string, keeper: Keeper, netns?: Netns): Promise<void> {
+  await keeper.letGo(hostIfname(attachment))
+  await remove(remainsOf(attachment, dataDir), dataDir, link => keeper.deleteLink(link), netns)
+}
+
+function remainsOf(attachment: Attachment, dataDir: string): Remains {
+  const record = recordRead(dataDir, attachment)
+  if (record !== undefined && !isBroken(record)) return record
+  return { ...attachment, masquerade: leaseOf(dataDir, attachment.network, attachment) ?? [] }
+}
+
+/** All that is left of an attachment: the link, then its addresses, so that no address is leased again while the link lives, then the record. */
+export async function removeAttachment(
+  attachment: Attachment,
+  dataDir: string,
+  keeper: Keeper,
+  release: () => void,
+  netns?: Netns,
+): Promise<void> {
+  await removeLink(attachment, dataDir, keeper, netns)
+  release()
+  recordRemove(dataDir, attachment)
+}

@@ -1,0 +1,37 @@
+/** Which wire a link gets. What can be had is found by trying, once; a refusal is looked at again after a while, as it may have been a shortage. */
+import { closeSync } from 'node:fs'
+import { CniError, CODE } from '../cni/error.ts'
+import { inNewNetns } from '../linux/netns.ts'
+import { createTun } from '../linux/tun.ts'
+import { kernelWireRefusal } from './kernel.ts'
+import type { Wire } from './wire.ts'
+
+const AGAIN_MS = 60_000
+
+let tried: { refusal: string | undefined; atMs: number } | undefined
+
+/** Why there can be no kernel wire here; undefined when there can. */
+export function kernelRefusal(): string | undefined {
+  if (tried === undefined || (tried.refusal !== undefined && Date.now() - tried.atMs > AGAIN_MS))
+    tried = { refusal: kernelWireRefusal(), atMs: Date.now() }
+  return tried.refusal
+}
+
+/** Throws CniError 50 when `wanted` is `kernel` and there is none. */
+export function chooseWire(wanted: Wire | 'auto'): Wire {
+  if (wanted === 'thread') return 'thread'
+  const refusal = kernelRefusal()
+  if (refusal === undefined) return 'kernel'
+  if (wanted === 'auto') return 'thread'
+  throw new CniError(CODE.pluginNotAvailable, 'the kernel wire cannot be had here', `${refusal}; "wire": "auto" would use a thread instead`)
+}
+
+/** Why no TUN device can be made in another network namespace; undefined when one can. */
+export function tunRefusal(): string | undefined {
+  try {
+    inNewNetns(() => closeSync(createTun({ name: 'probe-tun', vnetHdr: false })))
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
+}

@@ -1,0 +1,14 @@
+/** What carries a link's packets between the pod's TUN and the node. */
+
+/** `kernel`: two BPF programs and a veth pair, see kernel.ts. `thread`: a thread of the agent that copies them, see threads/. */
+export type Wire = 'kernel' | 'thread'
+
+/** How a wire does it: the thread wire knows two ways. */
+export type WireKind = 'kernel' | 'io_uring' | 'epoll'
+
+/** One direction of a link. */
+export interface Counters {
+  packets: number
+  bytes: number
+  drops: number
+}
