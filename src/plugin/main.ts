@@ -2,14 +2,14 @@
  * The plugin: environment and standard input in, CNI JSON and exit status out. ADD is done by the agent where one answers: it is warm, so this process
  * loads next to nothing. Everything else, and ADD where no agent answers, is in here.ts.
  */
-import { fstatSync, openSync, readFileSync, writeSync } from 'node:fs'
-import type { Caller } from '../agent/protocol.ts'
+import { readFileSync, writeSync } from 'node:fs'
 import { askIfAny } from '../agent/reach.ts'
 import { DEFAULT_DATA_DIR } from '../cni/data-dir.ts'
 import { type Environment, parseEnvironment } from '../cni/environment.ts'
 import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { SUPPORTED } from '../cni/version.ts'
 import { kernelError } from '../link/errors.ts'
+import { callerOf } from './caller.ts'
 
 /** Runs one CNI verb; resolves with the exit status. */
 export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
@@ -20,6 +20,8 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     stdin = readStdin()
     const result = environment.command === 'ADD' ? await addByAgent(environment, stdin) : undefined
     if (result !== undefined) return print(result)
+    if (isForAnother(stdin)) return print((await import('../verbs/ipam-plugin.ts')).runIpam(environment, stdin))
+    if (environment.command === 'DEL') return print(await (await import('./del.ts')).del(environment, stdin))
     const { runHere } = await import('./here.ts')
     return print(await runHere(environment, stdin))
   } catch (error) {
@@ -31,26 +33,22 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
 
 /** The agent's result; undefined when this ADD is to be done here. What is wrong with the configuration is for whoever does it to say. */
 async function addByAgent(environment: Environment, stdin: string): Promise<string | undefined> {
-  const { type, ipam, dataDir = DEFAULT_DATA_DIR } = peek(stdin)
-  const isForAgent = type === TUNLINK && (ipam?.type === undefined || ipam.type === TUNLINK) && typeof dataDir === 'string'
+  const { ipam, dataDir = DEFAULT_DATA_DIR } = peek(stdin)
+  const isForAgent = !isForAnother(stdin) && (ipam?.type === undefined || ipam.type === TUNLINK) && typeof dataDir === 'string'
   const caller = isForAgent ? callerOf(environment) : undefined
   if (caller === undefined) return undefined
   const answer = await askIfAny(dataDir as string, { op: 'add', environment, stdin, caller, started: performance.timeOrigin })
   return answer?.result
 }
 
+/** True when another plugin's configuration names this one as its IPAM. */
+function isForAnother(stdin: string): boolean {
+  const { type, ipam } = peek(stdin)
+  return ipam?.type === TUNLINK && typeof type === 'string' && type !== TUNLINK
+}
+
 /** What a configuration calls this plugin, and its built-in IPAM. */
 const TUNLINK = 'tunlink'
-
-/** Opens the pod's namespace, for the agent to find; undefined when it cannot be opened. */
-export function callerOf({ netns }: Environment): Caller | undefined {
-  try {
-    const netnsFd = openSync(netns, 'r')
-    return { pid: process.pid, netnsFd, ino: fstatSync(netnsFd).ino }
-  } catch {
-    return undefined
-  }
-}
 
 /** Standard input whole. Throws CniError 5. */
 function readStdin(): string {

@@ -5,7 +5,7 @@ import { CniError, CODE } from '../cni/error.ts'
 import { parseResult, type Result } from '../cni/result.ts'
 import { acquire, collect, leaseOf, release } from '../ipam/lease.ts'
 import { parseIpam } from '../ipam/pool.ts'
-import type { Leased } from '../link/plan.ts'
+import type { Attachment, Leased } from '../link/plan.ts'
 import { attachmentOf, BUILT_IN_IPAM, type Context } from './context.ts'
 
 export type Lease = Leased & { dns?: Result['dns'] }
@@ -25,15 +25,15 @@ export interface Ipam {
   status(): void
 }
 
-export function ipamOf(context: Context): Ipam {
+/** The IPAM of `attachment`: that of the call, unless GC asks about another. */
+export function ipamOf(context: Context, attachment = attachmentOf(context)): Ipam {
   const { ipam } = context.conf
-  if (ipam === undefined) return requestedAddresses(context)
-  return ipam.type === BUILT_IN_IPAM ? builtIn(context, ipam) : delegated(context, ipam.type)
+  if (ipam === undefined) return requestedAddresses(context, attachment)
+  return ipam.type === BUILT_IN_IPAM ? builtIn(context, attachment, ipam) : delegated(context, ipam.type)
 }
 
-function builtIn(context: Context, ipam: Record<string, unknown>): Ipam {
+function builtIn(context: Context, owner: Attachment, ipam: Record<string, unknown>): Ipam {
   const { dataDir, name: network, requestedIPs } = context.conf
-  const owner = attachmentOf(context)
   return {
     isDelegated: false,
     acquire: () => acquire(dataDir, network, owner, parseIpam(ipam), requestedIPs),
@@ -76,7 +76,7 @@ function parseJson(type: string, stdout: string): unknown {
   }
 }
 
-function requestedAddresses(context: Context): Ipam {
+function requestedAddresses(context: Context, attachment: Attachment): Ipam {
   const { dataDir, name, requestedIPs } = context.conf
   const nothing = () => {}
   return {
@@ -90,7 +90,7 @@ function requestedAddresses(context: Context): Ipam {
       }
       return { ips: requestedIPs.map(ip => ({ address: ip.includes('/') ? ip : hostCidr(ip) })), routes: [] }
     },
-    release: () => release(dataDir, name, attachmentOf(context)), // a configuration may have had the built-in one before
+    release: () => release(dataDir, name, attachment), // a configuration may have had the built-in one before
     check: nothing,
     collect: nothing,
     status: nothing,

@@ -1,0 +1,14 @@
+import { fstatSync, openSync } from 'node:fs'
+import type { Caller } from '../agent/protocol.ts'
+import type { Environment } from '../cni/environment.ts'
+
+/** Opens the pod's namespace, for the agent to find; undefined when it cannot be opened. */
+export function callerOf({ netns }: Environment): Caller | undefined {
+  if (netns === '') return undefined
+  try {
+    const netnsFd = openSync(netns, 'r')
+    return { pid: process.pid, netnsFd, ino: fstatSync(netnsFd).ino }
+  } catch {
+    return undefined
+  }
+}
