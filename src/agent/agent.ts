@@ -171,6 +171,7 @@ export class Agent implements Keeper {
     return {
       wire: kernel === undefined ? 'kernel' : mode,
       refusals: { ...(kernel === undefined ? {} : { kernel }), ...(refusal === undefined ? {} : { io_uring: refusal }) },
+      threadMode: mode,
       threads,
       links: links.length,
       held: this.#kept.size,

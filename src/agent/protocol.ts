@@ -57,6 +57,8 @@ export interface AgentStatus {
   wire: WireKind
   /** Why it is not a better one. */
   refusals: { kernel?: string; io_uring?: string }
+  /** How thread wires do it. */
+  threadMode: 'io_uring' | 'epoll'
   /** Of thread wires: running, and those under SCHED_RR. */
   threads: { running: number; realtime: number }
   /** Links on record whose far end is the node; how many TUNs are held open for them; thread wires that are not open. */

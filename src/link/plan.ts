@@ -72,25 +72,19 @@ export const IPV6_MIN_MTU = 1280
 
 const DEFAULT_PEER = { 4: '169.254.1.1', 6: 'fe80::1' }
 
-/** What is not the configuration's to say: where the pod is, what carries its packets, and the MTU (bytes) where none is configured. */
+/** What is not the configuration's to say: where the pod is, what carries its packets, and the MTU (bytes), which may be that of the node. */
 export interface Circumstances {
   netns: string
   netnsId: NetnsId
   wire: Wire | undefined
-  defaultMtu: number
+  mtu: number
 }
 
 /** Throws CniError 7 when configuration and lease do not fit together. */
-export function planLink(
-  conf: NetConf,
-  attachment: Attachment,
-  { netns, netnsId, wire, defaultMtu }: Circumstances,
-  lease: Leased,
-): LinkPlan {
+export function planLink(conf: NetConf, attachment: Attachment, { netns, netnsId, wire, mtu }: Circumstances, lease: Leased): LinkPlan {
   if (lease.ips.length === 0)
     throw new CniError(CODE.invalidConfig, 'no IP address: set "ipam", or request addresses with the capability "ips"')
   const ends = lease.ips.map(ip => addressEnds(conf, ip))
-  const mtu = conf.mtu ?? defaultMtu
   if (mtu < IPV6_MIN_MTU && ends.some(end => end.family === 6)) {
     throw new CniError(CODE.invalidConfig, `"mtu" must be at least ${IPV6_MIN_MTU} with IPv6 addresses, not ${mtu}`)
   }

@@ -72,10 +72,14 @@ async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
 }
 
 function circumstances({ conf, environment }: Context, { id }: Netns): Circumstances {
-  const wire = conf.farEnd === 'host' ? chooseWire(conf.wire) : undefined
-  if (conf.mtu !== undefined || wire === undefined) return { netns: environment.netns, netnsId: id, wire, defaultMtu: ATTACH_MTU }
+  const mtu = conf.mtu ?? (conf.farEnd === 'host' ? nodeMtu() : ATTACH_MTU)
+  const wire = conf.farEnd === 'host' ? chooseWire(conf.wire, mtu) : undefined
+  return { netns: environment.netns, netnsId: id, wire, mtu }
+}
+
+function nodeMtu(): number {
   using node = new NetlinkSocket()
-  return { netns: environment.netns, netnsId: id, wire, defaultMtu: defaultRouteMtu(node) }
+  return defaultRouteMtu(node)
 }
 
 function resultOf({ conf, environment }: Context, plan: LinkPlan, lease: Lease): Result {

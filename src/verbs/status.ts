@@ -64,7 +64,7 @@ function verifyDataDir(dataDir: string): void {
 }
 
 function verifyNode(conf: NetConf): void {
-  const wire = chooseWire(conf.wire)
+  const wire = chooseWire(conf.wire, conf.mtu ?? 0)
   if (wire === 'thread') refuseIf('no TUN device can be made', tunRefusal())
   refuseIf('nf_tables, which keep pods from sending from addresses of others, cannot be used', firewallRefusal())
   verifySysctl('net', 'ipv4', 'ip_forward')

@@ -17,10 +17,17 @@ export function kernelRefusal(): string | undefined {
   return tried.refusal
 }
 
-/** Throws CniError 50 when `wanted` is `kernel` and there is none. */
-export function chooseWire(wanted: Wire | 'auto'): Wire {
+/**
+ * Bytes. bpf_skb_change_head() refuses packets beyond BPF_SKB_MAX_LEN, which was SKB_MAX_ALLOC (four pages less overhead) before it grew: see
+ * net/core/filter.c. What is still to be segmented passes whole, so only the MTU counts.
+ */
+const KERNEL_WIRE_MAX_MTU = 16_000
+
+/** What a link of this MTU (bytes) gets. Throws CniError 50 when `wanted` is `kernel` and cannot be had. */
+export function chooseWire(wanted: Wire | 'auto', mtu: number): Wire {
   if (wanted === 'thread') return 'thread'
-  const refusal = kernelRefusal()
+  const tooLarge = mtu > KERNEL_WIRE_MAX_MTU ? `it carries an MTU of at most ${KERNEL_WIRE_MAX_MTU}, not ${mtu}` : undefined
+  const refusal = tooLarge ?? kernelRefusal()
   if (refusal === undefined) return 'kernel'
   if (wanted === 'auto') return 'thread'
   throw new CniError(CODE.pluginNotAvailable, 'the kernel wire cannot be had here', `${refusal}; "wire": "auto" would use a thread instead`)

@@ -9,13 +9,14 @@ const attachment = { network: 'net', containerID: 'c1', ifname: 'eth0' }
 const environment = parseEnvironment({ CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/x' })
 const conf = (more: object = {}) =>
   parseNetConf(JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'tunlink', ...more }), environment)
+const circumstances = { netns: '/run/netns/p', netnsId: { dev: 4, ino: 7 }, wire: 'kernel' as const, mtu: 1400 }
 const lease = {
   ips: [{ address: '10.1.2.5/24', gateway: '10.1.2.1' }, { address: 'fd66::5/64' }],
   routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
 }
 
 test('the two ends mirror each other, and a plan survives JSON', () => {
-  const plan = planLink(conf({ ipMasq: true }), attachment, '/run/netns/p', lease)
+  const plan = planLink(conf({ ipMasq: true }), attachment, circumstances, lease)
   assert.equal(plan.pod.addresses, [
     { local: '10.1.2.5', peer: '10.1.2.1', prefix: 32 },
     { local: 'fd66::5', peer: 'fe80::1', prefix: 128 },
@@ -29,24 +30,40 @@ test('the two ends mirror each other, and a plan survives JSON', () => {
     ['0.0.0.0/0 10.1.2.1', '::/0 fe80::1'],
   )
   assert.equal(plan.masquerade, ['10.1.2.5', 'fd66::5'])
-  assert.is(plan.mtu, undefined)
+  assert.equal([plan.mtu, plan.wire, plan.version], [1400, 'kernel', 2])
   assert.equal(JSON.parse(JSON.stringify(plan)), plan)
 })
 test('a configured peer is taken for its family only', () => {
-  const plan = planLink(conf({ peer: ['198.51.100.1/24', 'fd99::1'] }), attachment, '/n', lease)
+  const plan = planLink(conf({ peer: ['198.51.100.1/24', 'fd99::1'] }), attachment, circumstances, lease)
   assert.equal(
     plan.pod.addresses.map(({ peer, prefix }) => `${peer}/${prefix}`),
     ['198.51.100.1/24', 'fd99::1/128'],
   )
 })
 test('addressing "subnet" keeps the prefix and has no peer in the pod', () => {
-  const plan = planLink(conf({ addressing: 'subnet' }), attachment, '/n', lease)
+  const plan = planLink(conf({ addressing: 'subnet' }), attachment, circumstances, lease)
   assert.equal(plan.pod.addresses[0], { local: '10.1.2.5', prefix: 24 })
   assert.equal(plan.host?.addresses[0], { local: '10.1.2.1', peer: '10.1.2.5', prefix: 32 })
 })
-test('attach has one end and an MTU of its own', () => {
-  const plan = planLink(conf({ farEnd: 'attach', owner: 1000 }), attachment, '/n', lease)
-  assert.equal([plan.host, plan.owner, plan.group, plan.mtu], [undefined, 1000, undefined, 1500])
+test('a far end outside of the pod’s subnet has a route of its own, one inside has none', () => {
+  const outside = planLink(conf({ addressing: 'subnet', peer: ['192.0.2.1', 'fd99::1'] }), attachment, circumstances, lease)
+  assert.equal(
+    outside.pod.routes.filter(({ gw }) => gw === undefined),
+    [
+      { dst: '192.0.2.1/32', scope: 253 },
+      { dst: 'fd99::1/128', scope: 253 },
+    ],
+  )
+  const inside = planLink(conf({ addressing: 'subnet', peer: '10.1.2.9' }), attachment, circumstances, {
+    ...lease,
+    ips: [lease.ips[0]!],
+    routes: [],
+  })
+  assert.equal(inside.pod.routes, [])
+})
+test('attach has one end', () => {
+  const plan = planLink(conf({ farEnd: 'attach', owner: 1000 }), attachment, circumstances, lease)
+  assert.equal([plan.host, plan.owner, plan.group], [undefined, 1000, undefined])
 })
 test('hostIfname() fits IFNAMSIZ, and differs when any part does', () => {
   const names = [
@@ -59,9 +76,9 @@ test('hostIfname() fits IFNAMSIZ, and differs when any part does', () => {
   assert.is(new Set(names).size, names.length)
 })
 test('no address, and a lease that is none, are configuration errors', () => {
-  assert.throws(() => planLink(conf(), attachment, '/n', { ips: [], routes: [] }), /no IP address/)
+  assert.throws(() => planLink(conf(), attachment, circumstances, { ips: [], routes: [] }), /no IP address/)
   assert.throws(
-    () => planLink(conf(), attachment, '/n', { ips: [{ address: '10.0.0.1' }], routes: [] }),
+    () => planLink(conf(), attachment, circumstances, { ips: [{ address: '10.0.0.1' }], routes: [] }),
     /"10.0.0.1", which is not an address with a prefix/,
   )
 })

@@ -30,12 +30,12 @@ async function transfer(lab: Lab, from: string, to: string, address: string, byt
 const test = suite('lifecycle')
 
 for (const [name, executable] of EXECUTABLES) {
-  test(`${name}: an agent killed during a transfer and started again: the transfer completes`, async () => {
+  test(`${name}: thread wire: an agent killed during a transfer and started again: the transfer completes`, async () => {
     const lab = new Lab(executable)
     try {
       const [one, two] = [lab.netns(), lab.netns()]
-      lab.must('ADD', one)
-      const address = lab.must('ADD', two).json.ips[0].address.replace('/32', '')
+      lab.must('ADD', one, { wire: 'thread' })
+      const address = lab.must('ADD', two, { wire: 'thread' }).json.ips[0].address.replace('/32', '')
       await transfer(lab, one, two, address, 256 << 20, async () => {
         await new Promise(done => setTimeout(done, 300))
         const killed = lab.agentPid()!
@@ -190,25 +190,32 @@ test('a pod sends from its own addresses only', () => {
   }
 })
 
-test('a namespace that vanishes without DEL is not pinned by the agent; GC removes what is left', async () => {
-  const lab = new Lab()
-  try {
-    const [one, two] = [lab.netns(), lab.netns()]
-    lab.must('ADD', two)
-    lab.must('ADD', one)
-    const agent = lab.agentPid()!
-    const tunFds = () =>
-      Number(execFileSync('sh', ['-c', `ls -l /proc/${agent}/fd 2>/dev/null | grep -c /dev/net/tun`], { encoding: 'utf8' }))
-    assert.is(tunFds(), 4)
-    execFileSync('ip', ['netns', 'del', one])
-    await eventually('the agent closes its descriptors', () => tunFds() === 2)
-    lab.must('GC', two, { 'cni.dev/valid-attachments': [{ containerID: two, ifname: 'eth0' }] })
-    assert.is(lab.links(lab.node).length, 1)
-    assert.ok(pings(two, '10.66.0.1'))
-  } finally {
-    lab.close()
-  }
-})
+for (const [wire, held] of [
+  ['kernel', 1],
+  ['thread', 2],
+] as const)
+  test(`${wire} wire: a namespace that vanishes without DEL is not pinned by the agent; GC removes what is left`, async () => {
+    const lab = new Lab()
+    try {
+      const [one, two] = [lab.netns(), lab.netns()]
+      lab.must('ADD', two, { wire })
+      await eventually('the agent serves', () => lab.agentPid() !== undefined)
+      lab.must('ADD', one, { wire })
+      const agent = lab.agentPid()!
+      const tunFds = () =>
+        Number(execFileSync('sh', ['-c', `ls -l /proc/${agent}/fd 2>/dev/null | grep -c /dev/net/tun`], { encoding: 'utf8' }))
+      await eventually('the agent holds both links', () => tunFds() === 2 * held)
+      execFileSync('ip', ['netns', 'del', one])
+      await eventually('the agent closes its descriptors', () => tunFds() === held)
+      if (wire === 'kernel') await eventually('the kernel has deleted its pair', () => lab.links(lab.node).length === 1)
+      lab.must('GC', two, { 'cni.dev/valid-attachments': [{ containerID: two, ifname: 'eth0' }] })
+      assert.is(lab.links(lab.node).length, 1)
+      assert.is(lab.files().filter(name => name.includes(one)).length, 0)
+      assert.ok(pings(two, '10.66.0.1'))
+    } finally {
+      lab.close()
+    }
+  })
 
 test('ADD after a lost DEL whose namespace is gone takes the place over', () => {
   const lab = new Lab()
@@ -225,20 +232,22 @@ test('ADD after a lost DEL whose namespace is gone takes the place over', () => 
   }
 })
 
-test('DEL works when the agent is dead', async () => {
-  const lab = new Lab()
-  try {
-    const pod = lab.netns()
-    lab.must('ADD', pod)
-    process.kill(lab.agentPid()!, 'SIGKILL')
-    await eventually('the agent is dead', () => lab.agentPid() === undefined)
-    lab.must('DEL', pod)
-    assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [])
-    assert.is(lab.agentPid(), undefined)
-  } finally {
-    lab.close()
-  }
-})
+for (const wire of ['kernel', 'thread'])
+  test(`${wire} wire: DEL works when the agent is dead`, async () => {
+    const lab = new Lab()
+    try {
+      const pod = lab.netns()
+      lab.must('ADD', pod, { wire })
+      await eventually('the agent serves', () => lab.agentPid() !== undefined)
+      process.kill(lab.agentPid()!, 'SIGKILL')
+      await eventually('the agent is dead', () => lab.agentPid() === undefined)
+      lab.must('DEL', pod)
+      assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [])
+      assert.is(lab.agentPid(), undefined)
+    } finally {
+      lab.close()
+    }
+  })
 
 for (const [name, executable] of EXECUTABLES) {
   test(`${name}: runs with a read-only root and a noexec /tmp, many at once on first use`, () => {

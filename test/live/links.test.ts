@@ -1,7 +1,7 @@
 /** The links themselves: what the kernel has after ADD, as ip(8) shows it, and whether traffic passes. */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, ip, Lab, pings } from '../support.ts'
+import { EXECUTABLES, eventually, ip, Lab, pings } from '../support.ts'
 
 interface Case {
   title: string
@@ -27,6 +27,18 @@ const CASES: Case[] = [
     },
     pod: { local: '10.66.66.1', prefixlen: 24 },
     far: '10.66.66.254',
+  },
+  {
+    title: '10.66.66.5/24 with the far end outside of it',
+    conf: { addressing: 'subnet', peer: '192.0.2.1', ipam: ipam('10.66.66.0/24', { rangeStart: '10.66.66.5', rangeEnd: '10.66.66.5' }) },
+    pod: { local: '10.66.66.5', prefixlen: 24 },
+    far: '192.0.2.1',
+  },
+  {
+    title: 'fd66::5/64 with the far end outside of it',
+    conf: { addressing: 'subnet', peer: 'fd99::1', ipam: ipam('fd66::/64', { rangeStart: 'fd66::5', rangeEnd: 'fd66::5' }) },
+    pod: { local: 'fd66::5', prefixlen: 64 },
+    far: 'fd99::1',
   },
   {
     title: 'the /31 pair 10.66.66.2 and 10.66.66.3',
@@ -86,15 +98,22 @@ const CASES: Case[] = [
 
 const test = suite('links')
 
-for (const [name, executable] of EXECUTABLES) {
-  for (const { title, conf, pod: expected, far } of CASES) {
-    test(`${name}: ${title}`, () => {
+const RUNS: [string, string, string][] = [
+  ...EXECUTABLES.map(([name, executable]) => [`${name}, kernel wire`, executable, 'kernel'] as [string, string, string]),
+  ['tunlink, thread wire', EXECUTABLES[0]![1], 'thread'],
+]
+
+for (const [name, executable, wire] of RUNS) {
+  for (const { title, conf: addressing, pod: expected, far } of CASES) {
+    const conf = { ...addressing, wire }
+    test(`${name}: ${title}`, async () => {
       const lab = new Lab(executable)
       try {
         const pod = lab.netns()
         lab.must('ADD', pod, conf)
         const [link] = ip(pod, '-d', 'addr', 'show', 'dev', 'eth0')
-        for (const flag of ['POINTOPOINT', 'NOARP', 'UP', 'LOWER_UP']) assert.ok(link.flags.includes(flag), `${flag} in ${link.flags}`)
+        await eventually('the agent holds the TUN', () => ip(pod, 'link', 'show', 'dev', 'eth0')[0].flags.includes('LOWER_UP'))
+        for (const flag of ['POINTOPOINT', 'NOARP', 'UP']) assert.ok(link.flags.includes(flag), `${flag} in ${link.flags}`)
         assert.is(link.linkinfo.info_kind, 'tun')
         const found = link.addr_info.map(({ local, address, prefixlen }: { local: string; address?: string; prefixlen: number }) => ({
           local,

@@ -1,0 +1,224 @@
+/** The kernel wire: packets pass with no process left, and whatever is damaged is named. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { resolve } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { ask } from '../../src/agent/client.ts'
+import { eventually, inside, ip, Lab, pings } from '../support.ts'
+
+const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
+const start = (netns: string, ...command: string[]) =>
+  spawn('ip', ['netns', 'exec', netns, ...command], { stdio: ['ignore', 'pipe', 'inherit'] })
+
+function output(child: ChildProcess): { text: () => string; ended: Promise<string> } {
+  let text = ''
+  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  return { text: () => text, ended: new Promise(done => child.on('close', () => done(text))) }
+}
+
+/** TCP of `bytes` from one namespace to another: what was sent is what was received. */
+async function transfer(from: string, to: string, address: string, port: number, bytes: number): Promise<void> {
+  const receiving = output(start(to, process.execPath, script('transfer'), 'receive', String(port)))
+  await eventually('the receiver listens', () => receiving.text().includes('listening'))
+  const sent = await output(start(from, process.execPath, script('transfer'), 'send', address, String(port), String(bytes))).ended
+  assert.match(sent, new RegExp(`^${bytes} `))
+  assert.is((await receiving.ended).replace('listening\n', ''), sent)
+}
+
+const dual = { wire: 'kernel', ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }
+/** No agent is ever started. */
+const alone = { ...dual, agent: { spawn: false } }
+
+const addressesOf = (json: { ips: { address: string }[] }) => json.ips.map(({ address }) => address.replace(/\/.*/, '')) as [string, string]
+
+const test = suite('kernel wire')
+
+test('with no process at all: ping, 1 GiB by TCP, a new connection, both families; DEL leaves nothing', async () => {
+  const lab = new Lab()
+  try {
+    const [one, two] = [lab.netns(), lab.netns()]
+    lab.must('ADD', one, alone)
+    const [v4, v6] = addressesOf(lab.must('ADD', two, alone).json)
+    assert.is(lab.agentPid(), undefined)
+    for (const far of ['10.66.0.1', 'fd66::1', v4, v6]) assert.ok(pings(one, far), `${far} answers the pod`)
+    await transfer(one, two, v4, 5001, 1 << 30)
+    await transfer(two, lab.node, 'fd66::1', 5002, 64 << 20)
+    for (const pod of [one, two]) lab.must('DEL', pod, alone)
+    assert.equal([...lab.links(one), ...lab.links(two), ...lab.links(lab.node), ...lab.files()], [])
+    assert.is(lab.agentPid(), undefined)
+  } finally {
+    lab.close()
+  }
+})
+
+test('an agent that is killed and gone: of 1,000 pings a second none is lost, and the TUN only shows no carrier', async () => {
+  const lab = new Lab()
+  const running = (pod: string) => ip(pod, 'link', 'show', 'dev', 'eth0')[0].flags.includes('LOWER_UP')
+  try {
+    const pod = lab.netns()
+    lab.must('ADD', pod, dual)
+    await eventually('the agent holds the TUN', () => running(pod))
+    const pinging = output(start(pod, 'ping', '-q', '-i', '0.001', '-c', '2000', '10.66.0.1'))
+    await new Promise(done => setTimeout(done, 500))
+    process.kill(lab.agentPid()!, 'SIGKILL')
+    await eventually('the carrier is gone', () => !running(pod))
+    assert.match(await pinging.ended, /2000 packets transmitted, 2000 received/)
+    assert.ok(pings(pod, 'fd66::1'))
+  } finally {
+    lab.close()
+  }
+})
+
+test('datagrams of every size are echoed, each once, whole and in order', async () => {
+  const lab = new Lab()
+  const pod = lab.netns()
+  lab.must('ADD', pod, alone)
+  const echoing = start(lab.node, process.execPath, script('datagrams'), 'echo', '5000')
+  try {
+    const echo = output(echoing)
+    await eventually('the echo listens', () => echo.text().includes('listening'))
+    const result = await output(start(pod, process.execPath, script('datagrams'), 'ask', '10.66.0.1', '5000', '1472')).ended
+    assert.equal(JSON.parse(result), { sent: 1472, received: 1472, duplicates: 0, reordered: 0, damaged: 0 })
+  } finally {
+    echoing.kill()
+    lab.close()
+  }
+})
+
+test('fragments, and MTUs from 68 to 16000', () => {
+  const lab = new Lab()
+  try {
+    for (const [mtu, sizes] of [
+      [68, [0, 40, 400]],
+      [1500, [0, 1472, 1473, 20000, 65000]],
+      [16000, [15972, 65507]],
+    ] as const) {
+      const pod = lab.netns()
+      const subnet = `10.67.${mtu % 250}`
+      lab.must('ADD', pod, { ...alone, mtu, name: `mtu${mtu}`, ipam: { type: 'tunlink', subnet: `${subnet}.0/24` } })
+      for (const size of sizes)
+        assert.match(inside(pod, 'ping', '-c', '3', '-i', '0.1', '-W', '2', '-s', String(size), `${subnet}.1`), / 0% packet loss/)
+    }
+  } finally {
+    lab.close()
+  }
+})
+
+test('an MTU that is too much for the kernel wire: "auto" takes a thread, "kernel" is refused with the reason', () => {
+  const lab = new Lab()
+  try {
+    const pod = lab.netns()
+    const { status, json } = lab.cni('ADD', pod, { ...alone, mtu: 16001 })
+    assert.equal([status, json.code], [1, 50])
+    assert.match(json.details, /MTU of at most 16000/)
+    assert.equal([...lab.links(pod), ...lab.files()], [])
+    lab.must('ADD', pod, { ...dual, wire: 'auto', mtu: 65535 })
+    assert.match(inside(pod, 'ping', '-c', '3', '-i', '0.1', '-W', '2', '-s', '65507', '10.66.0.1'), / 0% packet loss/)
+  } finally {
+    lab.close()
+  }
+})
+
+test('both kinds of wire live on one node and reach each other', () => {
+  const lab = new Lab()
+  try {
+    const [one, two] = [lab.netns(), lab.netns()]
+    const [v4, v6] = addressesOf(lab.must('ADD', one, { ...dual, wire: 'thread' }).json)
+    lab.must('ADD', two, dual)
+    for (const far of [v4, v6]) assert.ok(pings(two, far))
+    for (const pod of [one, two]) lab.must('DEL', pod, dual)
+    assert.equal([...lab.links(one), ...lab.links(two), ...lab.links(lab.node), ...lab.files()], [])
+  } finally {
+    lab.close()
+  }
+})
+
+test('a pod with more links than there are known indexes, and with such an index taken', () => {
+  const lab = new Lab()
+  try {
+    const pod = lab.netns()
+    inside(pod, 'ip', 'link', 'add', 'taken', 'index', '7402', 'type', 'veth', 'peer', 'name', 'other')
+    const ipam = { type: 'tunlink', subnet: '10.66.0.0/24', routes: [] }
+    const locals = Array.from({ length: 10 }, (_, index) =>
+      lab.must('ADD', pod, { ...alone, ipam }, { CNI_IFNAME: `eth${index}` }).json.ips[0].address.replace('/32', ''),
+    )
+    for (const local of locals) assert.ok(pings(lab.node, local), `${local} answers`)
+    for (let index = 0; index < 10; index++) lab.must('DEL', pod, { ...alone, ipam }, { CNI_IFNAME: `eth${index}` })
+    assert.equal([lab.links(pod).sort(), ...lab.links(lab.node), ...lab.files()], [['other', 'taken']])
+  } finally {
+    lab.close()
+  }
+})
+
+test('counters are those of the node’s end, from the pod and to the pod', async () => {
+  const lab = new Lab()
+  try {
+    for (const wire of ['kernel', 'thread']) {
+      const pod = lab.netns()
+      lab.must('ADD', pod, { ...dual, wire })
+      inside(pod, 'ping', '-c', '10', '-i', '0.01', '-s', '100', '10.66.0.1')
+      const { links } = await ask(lab.dataDir, { op: 'list' })
+      const link = links.find(({ containerID }) => containerID === pod)!
+      assert.is(link.wire, wire)
+      assert.ok(link.podToHost!.packets >= 10 && link.podToHost!.bytes >= 1280, JSON.stringify(link))
+      assert.ok(link.hostToPod!.packets >= 10 && link.hostToPod!.bytes >= 1280, JSON.stringify(link))
+    }
+  } finally {
+    lab.close()
+  }
+})
+
+/** What is broken, by a command in the pod or on the node, and what CHECK says of it. TL is the name of the node's end. */
+const DAMAGES: [string, 'pod' | 'node', string, RegExp][] = [
+  ['the qdisc of eth0', 'pod', 'tc qdisc del dev eth0 clsact', /qdisc clsact of eth0 is missing/],
+  ['the qdisc of the veth', 'pod', 'tc qdisc del dev TL clsact', /qdisc clsact of tl.* is missing/],
+  ['the filter of eth0', 'pod', 'tc filter del dev eth0 egress', /filter tunlink_out of eth0 egress is missing/],
+  ['the filter of the veth', 'pod', 'tc filter del dev TL ingress', /filter tunlink_in of tl.* ingress is missing/],
+  ['the pod’s veth end down', 'pod', 'ip link set TL down', /pod's end tl.* is down/],
+  ['the pod’s veth end renamed', 'pod', 'ip link set TL down; ip link set TL name other', /pod's end tl.* is missing or renamed/],
+  ['another MAC address in the pod', 'pod', 'ip link set TL address 02:00:00:00:00:09', /MAC address 02:00:00:00:00:09/],
+  ['ARP on the pod’s veth end', 'pod', 'ip link set TL arp on', /lacks the flag NOARP/],
+  ['a smaller MTU of the veth', 'pod', 'ip link set TL mtu 1300', /has mtu 1300, less than/],
+  ['a smaller MTU of eth0', 'pod', 'ip link set eth0 mtu 1300', /eth0 has mtu 1300, not 1500/],
+  ['eth0 down', 'pod', 'ip link set eth0 down', /eth0 lacks the flag UP/],
+  ['eth0 renamed', 'pod', 'ip link set eth0 down; ip link set eth0 name eth9', /link eth0 is missing/],
+  ['the pod’s address', 'pod', 'ip -4 addr flush dev eth0', /eth0 lacks the address/],
+  ['the pod’s default route', 'pod', 'ip route del default', /route 0.0.0.0\/0 via 10.66.0.1 dev eth0 is missing/],
+  ['the kernel’s peer route in the pod', 'pod', 'ip route del default; ip route del 10.66.0.1 dev eth0', /route 10.66.0.1\/32 dev eth0/],
+  ['the node’s end down', 'node', 'ip link set TL down', /node's end tl.* is down/],
+  ['the node’s end gone', 'node', 'ip link del TL', /is missing/],
+  ['the node’s end renamed', 'node', 'ip link set TL down; ip link set TL name other', /node's end tl.* is missing/],
+  ['another MAC address on the node', 'node', 'ip link set TL address 02:00:00:00:00:09', /MAC address 02:00:00:00:00:09/],
+  ['the kernel’s peer route on the node', 'node', 'ip route del POD4 dev TL', /route 10.66.0.\d+\/32 dev tl.* is missing/],
+  ['the IPv6 peer route on the node', 'node', 'ip -6 route del POD6 dev TL', /route fd66:.*\/128 dev tl.* is missing/],
+  ['forwarding', 'node', 'sysctl -qw net.ipv4.ip_forward=0', /ip_forward is 0/],
+  ['forwarding of the device', 'node', 'sysctl -qw net.ipv4.conf.TL.forwarding=0', /conf.tl.*.forwarding is 0/],
+  ['IPv6 forwarding', 'node', 'sysctl -qw net.ipv6.conf.all.forwarding=0', /ipv6.conf.all.forwarding is 0/],
+  ['rp_filter', 'node', 'sysctl -qw net.ipv4.conf.TL.rp_filter=0', /rp_filter is 0/],
+  ['the firewall’s table', 'node', 'nft flush ruleset', /nft|table/],
+  ['the source check', 'node', 'nft delete element inet tunlink links { "TL" }', /source check/],
+  ['the masquerade element', 'node', 'nft delete element inet tunlink masq4 { POD4 }', /masquerade/],
+]
+
+for (const [what, where, command, expected] of DAMAGES) {
+  test(`CHECK names it: ${what}`, () => {
+    const lab = new Lab()
+    try {
+      const pod = lab.netns()
+      const conf = { ...alone, ipMasq: true, mtu: 1500 }
+      const { json } = lab.must('ADD', pod, conf)
+      const [v4, v6] = addressesOf(json)
+      lab.must('CHECK', pod, { ...conf, prevResult: json })
+      const line = command.replaceAll('TL', json.interfaces[0].name).replaceAll('POD4', v4).replaceAll('POD6', v6)
+      inside(where === 'pod' ? pod : lab.node, 'sh', '-ec', line)
+      const { status, json: error } = lab.cni('CHECK', pod, { ...conf, prevResult: json })
+      assert.is(status, 1, `${line} is not seen`)
+      assert.match(`${error.msg}; ${error.details}`, expected)
+      lab.must('DEL', pod, conf)
+    } finally {
+      lab.close()
+    }
+  })
+}
+
+test.run()
