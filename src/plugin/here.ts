@@ -3,12 +3,12 @@ import type { Environment } from '../cni/environment.ts'
 import { parseNetConf } from '../cni/netconf.ts'
 import { add } from '../verbs/add.ts'
 import { checkVerb } from '../verbs/check.ts'
-import type { Context } from '../verbs/context.ts'
+import { attachmentOf, type Context } from '../verbs/context.ts'
 import { gc } from '../verbs/gc.ts'
 import { openNetns } from '../verbs/netns.ts'
 import { status } from '../verbs/status.ts'
 import { delAttachment } from './del.ts'
-import { LoneKeeper, reviveAgent } from './lone-keeper.ts'
+import { LoneKeeper, reviveAgent, takeUp } from './lone-keeper.ts'
 
 /** Runs one verb; what to print, undefined for nothing. Throws CniError. */
 export async function runHere(environment: Environment, stdin: string): Promise<unknown> {
@@ -32,6 +32,6 @@ export async function runHere(environment: Environment, stdin: string): Promise<
 async function addHere(context: Context): Promise<string> {
   using netns = openNetns(context.environment.netns, context.environment)
   const result = await add(context, new LoneKeeper(context.conf), netns)
-  await reviveAgent(context.conf)
+  if (context.conf.farEnd === 'host') await takeUp(context.conf, attachmentOf(context))
   return result
 }

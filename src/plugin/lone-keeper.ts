@@ -7,7 +7,7 @@ import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
 import type { Ends } from '../link/apply.ts'
 import type { Keeper } from '../link/keeper.ts'
-import type { LinkPlan } from '../link/plan.ts'
+import type { Attachment, LinkPlan } from '../link/plan.ts'
 import { recordList } from '../link/record.ts'
 import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
 
@@ -44,6 +44,15 @@ export class LoneKeeper implements Keeper {
 
   deleteLink(link: DoomedLink): Promise<void> {
     return deleteAndWait(link)
+  }
+}
+
+/** Has an agent take up a link that this process made: one that answers, or one that is started and finds the link on record. */
+export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): Promise<void> {
+  try {
+    await ask(dataDir, { op: 'open', attachment })
+  } catch (error) {
+    if (agent.spawn && noAgent(error)) await startAgent(dataDir, agent.idleSeconds)
   }
 }
 

@@ -140,7 +140,9 @@ test('a pod with more links than there are known indexes, and with such an index
     inside(pod, 'ip', 'link', 'add', 'taken', 'index', '7402', 'type', 'veth', 'peer', 'name', 'other')
     const ipam = { type: 'tunlink', subnet: '10.66.0.0/24', routes: [] }
     const locals = Array.from({ length: 10 }, (_, index) =>
-      lab.must('ADD', pod, { ...alone, ipam }, { CNI_IFNAME: `eth${index}` }).json.ips[0].address.replace('/32', ''),
+      lab
+        .must('ADD', pod, { ...alone, ipam, peer: `10.99.0.${index + 1}` }, { CNI_IFNAME: `eth${index}` })
+        .json.ips[0].address.replace('/32', ''),
     )
     for (const local of locals) assert.ok(pings(lab.node, local), `${local} answers`)
     for (let index = 0; index < 10; index++) lab.must('DEL', pod, { ...alone, ipam }, { CNI_IFNAME: `eth${index}` })
