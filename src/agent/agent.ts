@@ -1,5 +1,7 @@
 /** The agent's state: links wanted (the records) against wires open. Start, ADD and repair are the same path. */
 import { closeSync, existsSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { CniError, CODE } from '../cni/error.ts'
 import { apply } from '../link/apply.ts'
 import type { Attachment, LinkPlan } from '../link/plan.ts'
 import { hostIfname } from '../link/plan.ts'
@@ -7,54 +9,62 @@ import { recordList, recordRead } from '../link/record.ts'
 import { remove } from '../link/remove.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { inNetns } from '../linux/netns.ts'
-import { connectForFds, sendFds } from '../linux/pass-fds.ts'
 import { attachTun, setOffloads } from '../linux/tun.ts'
 import { type Ends, Wires, type WiresOptions } from '../wire/threads/wires.ts'
 import { log } from './log.ts'
-import type { Handed, HandedWire } from './protocol.ts'
+import type { ListedLink, Request, Status } from './protocol.ts'
+import { unknownRequest } from './requests.ts'
+import type { Caller } from './server.ts'
+
+/** How long the devices of an agent that was killed may stay busy after its lock is free. */
+const BUSY_MS = 5_000
+const RETRY_MS = 10
+
+/** Descriptors that outlive the program, by link. */
+export interface Kept {
+  links: (Attachment & { link: string; netns: string; fds: number[] })[]
+}
+
+type Open = Attachment & { netns: string }
 
 export class Agent {
   readonly #dataDir: string
-  readonly #wires: Wires
+  readonly #options: Omit<WiresOptions, 'onGone'>
+  #wires: Wires
   /** None without io_uring: then who deletes waits. */
-  readonly #deleter: LinkDeleter | undefined
-  /** Namespace path of each open wire. */
-  readonly #netns = new Map<string, string>()
+  #deleter: LinkDeleter | undefined
+  /** Each open wire, by the name of its node's end. */
+  readonly #open = new Map<string, Open>()
 
-  constructor(dataDir: string, wires: Omit<WiresOptions, 'onGone'>) {
+  constructor(dataDir: string, options: Omit<WiresOptions, 'onGone'>) {
     this.#dataDir = dataDir
-    this.#wires = new Wires({ ...wires, onGone: id => this.#gone(id) })
-    this.#deleter = this.#wires.mode === 'io_uring' ? new LinkDeleter() : undefined
+    this.#options = options
+    this.#wires = this.#makeWires()
   }
 
-  /** Takes wires over from another process, as they are. */
-  adopt(wires: (HandedWire & Ends)[]): void {
-    for (const { link, netns, ...ends } of wires) this.#open(link, netns, ends)
-  }
-
-  /**
-   * Lets go of every wire and returns what gives them and the lock to the process that listens at `socket`; packets wait in the devices' queues
-   * meanwhile. That blocks until the other has received most of it, so it is to be called when the other knows that it comes.
-   */
-  async handOver(socket: string, lock: number): Promise<() => void> {
-    const connection = connectForFds(socket)
-    const handed = [...this.#netns]
-    this.#netns.clear()
-    const ends = await Promise.all(handed.map(([link]) => this.#wires.release(link)))
-    const wires = handed.map(([link, netns], index) => ({ wire: { link, netns }, fds: [ends[index]!.podFd, ends[index]!.hostFd] }))
-    const messages = [{ fds: [lock] }, ...wires].map(({ fds, ...handed }) => ({ text: JSON.stringify(handed satisfies Handed), fds }))
-    return () => {
-      sendFds(connection, messages)
-      for (const { fds } of wires) for (const fd of fds) closeSync(fd)
+  /** Whatever is about links. An ADD whose caller is gone is not carried out: the runtime has given up, and its DEL may have come before. */
+  async perform(request: Request, caller: Caller): Promise<object> {
+    switch (request.op) {
+      case 'apply':
+        if (caller.isGone()) throw new CniError(CODE.tryAgainLater, 'the plugin that asked for this link is gone')
+        return { plan: await this.#apply(request.plan) }
+      case 'remove':
+        await this.#remove(request.attachment)
+        return {}
+      case 'list':
+        return { links: this.#list() }
+      default:
+        throw unknownRequest(request)
     }
   }
 
   /** Opens the wire of every record that has none, closes every wire whose namespace has gone. */
   async reconcile(): Promise<void> {
+    const until = Date.now() + BUSY_MS
     for (const plan of recordList(this.#dataDir)) {
-      if (plan.host === undefined || this.#netns.has(plan.host.ifname) || !existsSync(plan.netns)) continue
+      if (plan.host === undefined || this.#open.has(plan.host.ifname) || !existsSync(plan.netns)) continue
       try {
-        this.#open(plan.host.ifname, plan.netns, reattach(plan))
+        this.#join(plan.host.ifname, plan, await reattach(plan, until))
       } catch (error) {
         log('wire not opened', { link: plan.host.ifname, containerID: plan.containerID, error: (error as Error).message })
       }
@@ -62,26 +72,67 @@ export class Agent {
     await this.sweep()
   }
 
-  /** A descriptor opened inside a namespace pins it: let go of those whose path, or whose path of this file name, has vanished. */
-  async sweep(name?: string): Promise<void> {
-    for (const [id, netns] of this.#netns) {
-      if ((name !== undefined && !netns.endsWith(`/${name}`)) || existsSync(netns)) continue
-      log('namespace gone, wire closed', { link: id, netns })
-      await this.#close(id)
+  /** A descriptor opened inside a namespace pins it: let go of those whose path has vanished. Memory that no packet uses goes back to the kernel. */
+  async sweep(): Promise<void> {
+    for (const [link, { netns }] of this.#open) {
+      if (existsSync(netns)) continue
+      log('namespace gone, wire closed', { link, netns })
+      await this.#close(link)
+    }
+    this.#wires.trim()
+  }
+
+  /** True while a link is on record whose far end is the node. */
+  get hasLinks(): boolean {
+    return this.#open.size > 0 || recordList(this.#dataDir).some(plan => plan.host !== undefined)
+  }
+
+  status(): Omit<Status, 'pid' | 'version' | 'outdated'> {
+    const { mode, refusal, threads } = this.#wires
+    return { wire: mode, refusals: refusal === undefined ? {} : { io_uring: refusal }, threads, links: this.#open.size, held: 0 }
+  }
+
+  /** Ends the threads and gives away every descriptor; packets wait in the devices' queues until adopt(), here or in the next program. */
+  async freeze(): Promise<Kept> {
+    const frozen = [...this.#open]
+    this.#open.clear()
+    const ends = await Promise.all(frozen.map(([link]) => this.#wires.release(link)))
+    await this.close()
+    return {
+      links: frozen.map(([link, { network, containerID, ifname, netns }], index) => {
+        const { podFd, hostFd } = ends[index]!
+        return { link, network, containerID, ifname, netns, fds: [podFd, hostFd] }
+      }),
     }
   }
 
+  adopt(kept: Kept): void {
+    this.#wires = this.#makeWires()
+    for (const { link, fds, ...open } of kept.links) this.#join(link, open, { podFd: fds[0]!, hostFd: fds[1]! })
+  }
+
+  async close(): Promise<void> {
+    await this.#wires.close()
+    this.#deleter?.[Symbol.dispose]()
+  }
+
+  #makeWires(): Wires {
+    const wires = new Wires({ ...this.#options, onGone: link => this.#gone(link) })
+    this.#deleter = wires.mode === 'io_uring' ? new LinkDeleter() : undefined
+    return wires
+  }
+
   /** The plugin has seen that no such attachment exists: a record that is there now is of an agent that died over it. */
-  async apply(plan: LinkPlan): Promise<LinkPlan> {
-    await this.remove(plan)
+  async #apply(plan: LinkPlan): Promise<LinkPlan> {
+    await this.#remove(plan)
     const applied = apply(this.#dataDir, plan)
-    if (applied.wire !== undefined) this.#open(plan.host!.ifname, plan.netns, applied.wire)
+    if (applied.wire !== undefined) this.#join(plan.host!.ifname, plan, applied.wire)
     return applied.plan
   }
 
-  async remove(attachment: Attachment): Promise<void> {
+  async #remove(attachment: Attachment): Promise<void> {
     const link = hostIfname(attachment)
-    const ends = this.#netns.delete(link) ? await this.#wires.release(link) : undefined
+    const ends = this.#open.delete(link) ? await this.#wires.release(link) : undefined
     try {
       const plan = recordRead(this.#dataDir, attachment)
       if (plan !== undefined) await remove(this.#dataDir, plan, this.#delete)
@@ -90,57 +141,49 @@ export class Agent {
     }
   }
 
-  /** True while a link is on record whose far end is the node. */
-  get hasLinks(): boolean {
-    return this.#netns.size > 0 || recordList(this.#dataDir).some(plan => plan.host !== undefined)
-  }
-
-  status() {
-    const { mode, refusal, threads } = this.#wires
-    return { pid: process.pid, mode, ...(refusal === undefined ? {} : { refusal }), threads, links: this.#netns.size }
-  }
-
-  /** To be called now and then: memory that no packet uses goes back to the kernel. */
-  trim(): void {
-    this.#wires.trim()
-  }
-
-  list() {
-    return [...this.#netns].map(([link, netns]) => ({ link, netns, ...this.#wires.counters(link) }))
-  }
-
-  async close(): Promise<void> {
-    await this.#wires.close()
-    this.#deleter?.[Symbol.dispose]()
+  #list(): ListedLink[] {
+    return [...this.#open].map(([link, open]) => ({ link, ...open, wire: 'thread' as const, ...this.#wires.counters(link) }))
   }
 
   readonly #delete = (link: DoomedLink) => this.#deleter?.delete(link) ?? deleteAndWait(link)
 
-  #open(link: string, netns: string, ends: Ends): void {
+  #join(link: string, { network, containerID, ifname, netns }: Open, ends: Ends): void {
     this.#wires.add(link, ends)
-    this.#netns.set(link, netns)
+    this.#open.set(link, { network, containerID, ifname, netns })
   }
 
-  async #close(id: string): Promise<void> {
-    if (this.#netns.delete(id)) await this.#wires.remove(id)
+  async #close(link: string): Promise<void> {
+    if (this.#open.delete(link)) await this.#wires.remove(link)
   }
 
-  #gone(id: string): void {
-    log('device gone, wire closed', { link: id })
-    void this.#close(id)
+  #gone(link: string): void {
+    log('device gone, wire closed', { link })
+    void this.#close(link)
   }
 }
 
 /** Takes up again the devices of a link whose agent has ended: they persist, and so do the connections over them. */
-function reattach(plan: LinkPlan): { podFd: number; hostFd: number } {
-  const hostFd = attachTun({ name: plan.host!.ifname, vnetHdr: true })
+async function reattach(plan: LinkPlan, until: number): Promise<Ends> {
+  const hostFd = await whenFree(until, () => attachTun({ name: plan.host!.ifname, vnetHdr: true }))
   try {
     setOffloads(hostFd)
-    const podFd = inNetns(plan.netns, () => attachTun({ name: plan.ifname, vnetHdr: true }))
+    const podFd = await whenFree(until, () => inNetns(plan.netns, () => attachTun({ name: plan.ifname, vnetHdr: true })))
     setOffloads(podFd)
     return { podFd, hostFd }
   } catch (error) {
     closeSync(hostFd)
     throw error
+  }
+}
+
+/** A process that is killed lets go of its lock before it lets go of its devices: for 20 to 50 ms they are busy. */
+async function whenFree(until: number, attach: () => number): Promise<number> {
+  for (;;) {
+    try {
+      return attach()
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || Date.now() > until) throw error
+    }
+    await sleep(RETRY_MS)
   }
 }

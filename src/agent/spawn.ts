@@ -1,10 +1,12 @@
-/** Starts an agent where none runs, detached from the plugin in every way that a runtime would wait for. */
+/** Starts an agent where none answers, detached from the plugin in every way that a runtime would wait for or end. */
 import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
-import { ask, noAgent } from './client.ts'
-import { logPath, type Request } from './protocol.ts'
+import { agentHangs, agentIsForeign, ask, noAgent } from './client.ts'
+import { type Answers, logPath, type Request } from './protocol.ts'
 
-const START_TIMEOUT_MS = 10_000
+/** An agent that is started may have to end one that hangs first. */
+const START_TIMEOUT_MS = 20_000
+const PROBE_MS = 2_000
 
 export interface SpawnOptions {
   spawn: boolean
@@ -13,20 +15,15 @@ export interface SpawnOptions {
 }
 
 /**
- * ask(), with an agent started first when none answers, and behind one that stands in for it: the plugin is where an agent can be started as
- * a process of the node. Throws CniError 50 when there is none and none may be or could be started.
+ * ask(), with an agent started first when none answers, or one hangs or is of another version: the one that is started takes its place. Throws
+ * CniError 50 when there is none and none may be or could be started; 11 when the agent has not answered in time but is alive.
  */
-export async function askOrSpawn(dataDir: string, options: SpawnOptions, request: Request): ReturnType<typeof ask> {
-  const answer = await askStarting(dataDir, options, request)
-  if (answer.successorWanted === true && options.spawn) await startAgent(dataDir, options.idleSeconds, '--replace')
-  return answer
-}
-
-async function askStarting(dataDir: string, options: SpawnOptions, request: Request): ReturnType<typeof ask> {
+export async function askOrSpawn<R extends Request>(dataDir: string, options: SpawnOptions, request: R): Promise<Answers[R['op']]> {
   try {
     return await ask(dataDir, request)
   } catch (error) {
-    if (!noAgent(error)) throw error
+    if (!(await needsAgent(dataDir, error))) throw error
+    if (!options.spawn && !noAgent(error)) throw error
   }
   if (!options.spawn)
     throw new CniError(
@@ -38,12 +35,24 @@ async function askStarting(dataDir: string, options: SpawnOptions, request: Requ
   const deadline = Date.now() + START_TIMEOUT_MS
   for (;;) {
     try {
-      return await ask(dataDir, request)
+      return await ask(dataDir, request, Math.max(deadline - Date.now(), PROBE_MS))
     } catch (error) {
-      if (!noAgent(error)) throw error
+      if (!noAgent(error) && !agentIsForeign(error)) throw error
       if (Date.now() > deadline) throw new CniError(CODE.pluginNotAvailable, 'the agent did not start', `see ${logPath(dataDir)}`)
     }
     await new Promise(resolve => setTimeout(resolve, 10))
+  }
+}
+
+/** True when `error`, from ask(), says that another agent is to be started. One that is only slow still says what it is. */
+async function needsAgent(dataDir: string, error: unknown): Promise<boolean> {
+  if (noAgent(error) || agentIsForeign(error)) return true
+  if (!agentHangs(error)) return false
+  try {
+    await ask(dataDir, { op: 'status' }, PROBE_MS)
+    return false
+  } catch (error) {
+    return noAgent(error) || agentHangs(error)
   }
 }
 
@@ -53,20 +62,51 @@ async function askStarting(dataDir: string, options: SpawnOptions, request: Requ
  */
 export const AGENT_ENV = { BUN_GC_TIMER_DISABLE: '1' }
 
-/** Its own session, no inherited pipe, its own log: a runtime waits for whoever holds the plugin's stdout. */
-export async function startAgent(dataDir: string, idleSeconds: number, ...options: string[]): Promise<void> {
-  const { spawn } = await import('node:child_process')
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  const log = openSync(logPath(dataDir), constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
-  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_'))
-  const script = process.execPath.endsWith('/node') ? [process.argv[1]!] : []
-  const child = spawn(process.execPath, [...script, 'agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), ...options], {
-    cwd: '/',
-    detached: true,
-    env: { ...Object.fromEntries(inherited), ...AGENT_ENV },
-    stdio: ['ignore', log, log],
-  })
+export interface StartOptions {
+  /** The executable, or Node and the script; default: this one. */
+  command?: [string, ...string[]]
+  /** Further options of `tunlink agent`. */
+  options?: string[]
+}
+
+/**
+ * Its own session, log and directory, no inherited descriptor, and soon its own cgroup: a runtime waits for whoever holds the plugin's stdout,
+ * and ends whatever is in the container's group.
+ */
+export async function startAgent(dataDir: string, idleSeconds: number, { command, options = [] }: StartOptions = {}): Promise<void> {
+  const [{ spawn }, { closeOnExec }, { ownCommand }] = await Promise.all([
+    import('node:child_process'),
+    import('../linux/exec.ts'),
+    import('./renew.ts'),
+  ])
+  const [executable, ...args] = command ?? ownCommand()
+  const log = openLog(dataDir)
+  closeOnExec()
+  const child = spawn(
+    executable,
+    [...args, 'agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), '--leave-cgroup', ...options],
+    {
+      cwd: '/',
+      detached: true,
+      env: { ...inheritedEnv(), ...AGENT_ENV },
+      stdio: ['ignore', log, log],
+    },
+  )
   child.on('error', error => process.stderr.write(`Cannot start the agent: ${error.message}\n`))
   child.unref()
   closeSync(log)
+}
+
+/** Without what is about one call of the plugin, and without the variable that makes the executable Bun and not tunlink. */
+const inheritedEnv = () =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_') && name !== 'BUN_BE_BUN'))
+
+/** A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk: links are worth more than their log. */
+function openLog(dataDir: string): number {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  try {
+    return openSync(logPath(dataDir), constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
+  } catch {
+    return openSync('/dev/null', constants.O_WRONLY)
+  }
 }
