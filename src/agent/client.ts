@@ -89,8 +89,8 @@ async function exchangeByNode(path: string, line: string, deadlineMs: number): P
     const timer = setTimeout(() => end(TIMEOUT), deadlineMs)
     const end = (error?: Error) => {
       clearTimeout(timer)
-      socket.destroy()
       if (error !== undefined) reject(error)
+      socket.destroy()
     }
     socket.on('data', chunk => received(chunk) && end())
     socket.on('error', end)
@@ -106,8 +106,8 @@ function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<
     let connected: BunSocket | undefined
     const end = (error?: Error) => {
       clearTimeout(timer)
+      if (error !== undefined) reject(error) // first, as end() calls close()
       connected?.end()
-      if (error !== undefined) reject(error)
     }
     const timer = setTimeout(() => end(TIMEOUT), deadlineMs)
     const send = (socket: BunSocket) => {

@@ -6,7 +6,6 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 export const MAX_LINE = 1 << 20
 /** Answers that nobody reads. */
 const MAX_UNREAD = 8 << 20
-/** A connection without a request for so long is closed. */
 const SILENT_MS = 60_000
 /** With more, the one that has been silent for longest is closed. It asks again if it has something to ask: see ask(). */
 const MAX_CONNECTIONS = 512
@@ -26,6 +25,8 @@ export interface ServerOptions {
   respond(line: string, caller: Caller): Promise<string | undefined>
   /** The answer to a line that is longer than MAX_LINE; the connection is closed after it. */
   tooLong: string
+  /** A connection without a request for so long is closed; default: a minute. */
+  silentMs?: number
 }
 
 export class LineServer {
@@ -78,7 +79,7 @@ class Connection {
     this.#socket = socket
     this.#options = options
     socket.setEncoding('utf8')
-    socket.setTimeout(SILENT_MS, () => this.#answering === undefined && socket.destroy())
+    socket.setTimeout(options.silentMs ?? SILENT_MS, () => this.#answering === undefined && socket.destroy())
     socket.on('error', () => socket.destroy())
     socket.on('end', () => {
       this.#gone = true
