@@ -1,5 +1,5 @@
 /** Control groups: see cgroups(7), proc_pid_cgroup(5), proc_pid_mountinfo(5). */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 
 /**
  * Moves this process, with all its threads, to the root of every hierarchy where it is in a group below: `echo PID > /sys/fs/cgroup/cgroup.procs`.
@@ -7,8 +7,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
  * be done; returns, in words, what could not.
  */
 export function leaveCgroup(): string[] {
-  // `ip netns exec` and the like mount a /sys of their own, without cgroups: then the node's first process shows them.
-  const views = ['self', '1'].map(pid => ({ mountinfo: read(`/proc/${pid}/mountinfo`), root: pid === 'self' ? '' : `/proc/${pid}/root` }))
+  // `ip netns exec` and the like mount a /sys of their own, without cgroups: then who called them shows them. To mount them here is no way, as
+  // the options of cgroup2 hold for all its mounts.
+  const views = [
+    { mountinfo: read('/proc/self/mountinfo'), root: '' },
+    ...ancestors().map(pid => ({ mountinfo: read(`/proc/${pid}/mountinfo`), root: `/proc/${pid}/root` })),
+  ].filter(({ root }) => existsSync(`${root}/`))
   const { files, refusals } = rootGroups(read('/proc/self/cgroup'), views)
   for (const file of files) {
     try {
@@ -18,6 +22,17 @@ export function leaveCgroup(): string[] {
     }
   }
   return refusals
+}
+
+/** The parent, its parent, and so on to the first process. */
+function ancestors(): number[] {
+  const pids: number[] = []
+  for (let pid = process.ppid; pid > 0 && !pids.includes(pid); ) {
+    pids.push(pid)
+    const stat = read(`/proc/${pid}/stat`) // PID (NAME) STATE PPID ...: the name may hold blanks and brackets
+    pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] ?? 0)
+  }
+  return pids
 }
 
 /** Empty where there is no such file, or it is not ours to read. */
