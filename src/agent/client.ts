@@ -98,7 +98,10 @@ async function exchangeByNode(path: string, line: string, deadlineMs: number): P
   })
 }
 
-/** The same where Bun runs us: loading node:net there costs more than all the rest of the exchange. */
+/**
+ * The same where Bun runs us: loading node:net there costs more than all the rest of the exchange. Bun 1.4 calls it ECONNREFUSED, too, when the
+ * kernel says EAGAIN: then who asked starts an agent, which finds that the lock is held and ends the one that has it.
+ */
 function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const received = lineReader(resolve)
