@@ -8,6 +8,7 @@ import type { Attachment, LinkPlan } from '../link/plan.ts'
 export type Request =
   | { op: 'apply'; plan: LinkPlan; started: number }
   | { op: 'remove'; attachment: Attachment; started: number }
+  | { op: 'del'; attachment: Attachment; lease: boolean; started: number }
   | { op: 'status' }
   | { op: 'list' }
   | { op: 'stats' }

@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, rmSync, statSync, watch } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { toErrorJson } from '../cni/error.ts'
+import { release } from '../ipam/lease.ts'
 import { kernelError } from '../link/errors.ts'
 import { openLock, tryLock } from '../linux/lock.ts'
 import { listenForFds, receiveFds } from '../linux/pass-fds.ts'
@@ -233,6 +234,10 @@ async function perform(serving: Serving, request: Request): Promise<object> {
     }
     case 'remove':
       await change(serving, 'DEL', request.started, () => agent.remove(request.attachment))
+      return {}
+    case 'del':
+      await change(serving, 'DEL', request.started, () => agent.remove(request.attachment))
+      if (request.lease) release(options.dataDir, request.attachment.network, request.attachment)
       return {}
     case 'status':
       return { ...agent.status(), standIn: options.standIn, outdated: isOutdated() }

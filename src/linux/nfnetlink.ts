@@ -7,21 +7,28 @@ import { NLM_F_CREATE } from './uapi.ts'
 const NFNL_SUBSYS_NFTABLES = 10
 const NFNL_MSG_BATCH_BEGIN = 0x10
 const NFNL_MSG_BATCH_END = 0x11
-const nfgenmsg = struct({ family: u8, version: u8, res_id: u16 })
+export const nfgenmsg = struct({ family: u8, version: u8, res_id: u16 })
 
 // <linux/netfilter.h>
-const NFPROTO_INET = 1
+export const NFPROTO_UNSPEC = 0
+export const NFPROTO_INET = 1
 export const NFPROTO_IPV4 = 2
 export const NFPROTO_IPV6 = 10
 export const NF_INET_PRE_ROUTING = 0
+export const NF_INET_FORWARD = 2
 export const NF_INET_POST_ROUTING = 4
+export const NF_DROP = 0
+const NF_ACCEPT = 1
 
 // <linux/netfilter/nf_tables.h>, enum nf_tables_msg_types
 export const NFT_MSG_NEWTABLE = 0
 export const NFT_MSG_GETTABLE = 1
 export const NFT_MSG_DELTABLE = 2
 export const NFT_MSG_NEWCHAIN = 3
+export const NFT_MSG_GETCHAIN = 4
 export const NFT_MSG_NEWRULE = 6
+export const NFT_MSG_GETRULE = 7
+export const NFT_MSG_DELRULE = 8
 export const NFT_MSG_NEWSET = 9
 export const NFT_MSG_NEWSETELEM = 12
 export const NFT_MSG_DELSETELEM = 14
@@ -39,7 +46,6 @@ const NFT_FIB_RESULT_OIF = 1
 const NFTA_FIB_F_SADDR = 1
 const NFTA_FIB_F_IIF = 8
 const NFTA_FIB_F_PRESENT = 32
-const NF_DROP = 0
 const NF_NAT_RANGE_PROTO_RANDOM_FULLY = 16 // <linux/netfilter/nf_nat.h>
 
 export const be32 = (value: number): Buffer => {
@@ -52,8 +58,8 @@ export const text = (value: string) => Buffer.from(`${value}\0`)
 /** The type of an nf_tables message. */
 export const nftType = (message: number) => (NFNL_SUBSYS_NFTABLES << 8) | message
 
-/** The header of an nf_tables message of the inet family. */
-export const nftHeader = () => nfgenmsg.encode({ family: NFPROTO_INET })
+/** The header of an nf_tables message, of the inet family unless given. */
+export const nftHeader = (family = NFPROTO_INET) => nfgenmsg.encode({ family })
 
 /** One nf_tables message: `message` an NFT_MSG_ constant. */
 export const nftRequest = (message: number, flags: number, ...body: Buffer[]): Request => ({
@@ -102,6 +108,9 @@ export const fibSaddrIif = () =>
   )
 /** immediate reg 0 drop */
 export const drop = () => expression('immediate', attribute(1, be32(NFT_REG_VERDICT)), nested(2, nested(2, attribute(1, be32(NF_DROP)))))
+/** immediate reg 0 accept */
+export const accept = () =>
+  expression('immediate', attribute(1, be32(NFT_REG_VERDICT)), nested(2, nested(2, attribute(1, be32(NF_ACCEPT)))))
 /** masq */
 export const masq = () => expression('masq')
 /** masq random-fully: two connections that begin at once do not take the same port. */

@@ -2,8 +2,11 @@
 import { closeSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ask } from '../agent/client.ts'
-import { recordList } from '../link/record.ts'
+import { ask, noAgent } from '../agent/client.ts'
+import { endAgent } from '../agent/end.ts'
+import { release } from '../ipam/lease.ts'
+import type { Attachment } from '../link/plan.ts'
+import { recordList, recordRead } from '../link/record.ts'
 import { remove } from '../link/remove.ts'
 import { tryLock } from '../linux/lock.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
@@ -12,15 +15,14 @@ import { deleteClusterTable } from '../linux/nftables-cluster.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { parseConfig } from './config.ts'
 import { CONFLIST, dataDirOf } from './conflist.ts'
-import { collectGarbage } from './garbage.ts'
+import { droppingChains, openChain } from './forward-policy.ts'
+import { collectGarbage, StrayDevices } from './garbage.ts'
 import { openTunlinkdLock, readText, removeInstalled } from './install.ts'
-import { log } from './log.ts'
+import { describe, log } from './log.ts'
 import type { Options } from './options.ts'
 import { removeRoutes, removeVxlan } from './program.ts'
-import { spawnAgent } from './supervise.ts'
 
 const LOCK_SECONDS = 60
-const AGENT_END_MS = 15_000
 
 /** How many links are still in use and were left. Throws when a tunlinkd runs: it would heal what is removed. */
 export async function uninstall(options: Options): Promise<number> {
@@ -29,8 +31,8 @@ export async function uninstall(options: Options): Promise<number> {
   const lock = await takeLock(dataDir)
   try {
     const conflist = removeInstalled(conflistPath)
-    await endAgent(options.executable, dataDir)
     const links = await removeLinks(dataDir)
+    if (links === 0) await endAgent(dataDir).catch(error => log.warn('agent not ended', { error: describe(error) }))
     const routes = removeNetwork(links)
     const executable = links === 0 && removeInstalled(join(options.cniBinDir, 'tunlink'))
     log.info('uninstalled', { conflist, executable, routes, linksLeft: links })
@@ -52,38 +54,29 @@ async function takeLock(dataDir: string): Promise<number> {
   return lock
 }
 
-/** One of the node is in nobody's reach but its socket's: a child takes its place, and ends for lack of links. */
-async function endAgent(executable: string, dataDir: string): Promise<void> {
-  const running = await ask(dataDir, { op: 'status' }).catch(() => undefined)
-  if (running === undefined || recordList(dataDir).some(plan => plan.host !== undefined)) return
-  const child = spawnAgent(executable, dataDir, 1)
-  const ended = new Promise<void>(resolve => {
-    child.on('exit', () => resolve())
-    child.on('error', error => {
-      log.warn('agent not ended', { error: error.message })
-      resolve()
-    })
-  })
-  await Promise.race([ended, sleep(AGENT_END_MS, undefined, { ref: false })])
-}
-
 /** Those whose namespace has gone; the number of the others. */
 async function removeLinks(dataDir: string): Promise<number> {
   const netlink = new NetlinkSocket()
   try {
-    await collectGarbage(dataDir, netlink, async request => {
-      const plan = request.op === 'remove' && recordList(dataDir, request.attachment.network).find(sameAs(request.attachment))
-      if (plan) await remove(dataDir, plan)
-      return { ok: true }
-    })
+    await collectGarbage(dataDir, netlink, new StrayDevices(), attachment => removeLink(dataDir, attachment))
   } finally {
     netlink[Symbol.dispose]()
   }
   return recordList(dataDir).length
 }
 
-const sameAs = (one: { containerID: string; ifname: string }) => (other: { containerID: string; ifname: string }) =>
-  one.containerID === other.containerID && one.ifname === other.ifname
+/** By the agent, which may hold a device of the link; in this process where none answers. */
+async function removeLink(dataDir: string, attachment: Attachment): Promise<void> {
+  try {
+    await ask(dataDir, { op: 'del', attachment, lease: true, started: Date.now() })
+    return
+  } catch (error) {
+    if (!noAgent(error)) throw error
+  }
+  const plan = recordRead(dataDir, attachment)
+  if (plan !== undefined) await remove(dataDir, plan)
+  release(dataDir, attachment.network, attachment)
+}
 
 /** How many routes there were. */
 function removeNetwork(links: number): number {
@@ -93,6 +86,7 @@ function removeNetwork(links: number): number {
     const routes = removeRoutes(netlink)
     removeVxlan(netlink)
     deleteClusterTable(netfilter)
+    for (const chain of droppingChains(netfilter)) openChain(netfilter, chain, [])
     if (links === 0) deleteTable(netfilter)
     return routes
   } finally {
