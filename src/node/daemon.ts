@@ -95,7 +95,7 @@ export class Daemon {
     if (!signal.aborted) {
       kube.followNodes(
         this.#state.nodes,
-        gathered(() => this.#state.wake('routes', 'masquerade', 'conflist', 'conditions')),
+        gathered(() => this.#state.wake('routes', 'masquerade', 'forward', 'conflist', 'conditions')),
         signal,
       )
       await this.#loop.run()
