@@ -1,14 +1,13 @@
 /** What a link carries arrives whole, by io_uring and by epoll; and goes on when what carries it is replaced. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
-import { copyFileSync, rmSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ask } from '../../src/agent/client.ts'
 import { inNetns } from '../../src/linux/netns.ts'
 import { createTun, setOffloads } from '../../src/linux/tun.ts'
 import { Wires } from '../../src/wire/threads/wires.ts'
-import { EXECUTABLES, eventually, inside, ip, Lab, pings } from '../support.ts'
+import { eventually, inside, Lab } from '../support.ts'
 
 const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
 const start = (netns: string, ...command: string[]) =>
@@ -58,7 +57,7 @@ for (const mode of ['io_uring', 'epoll']) {
     const lab = new Lab()
     try {
       await startAgent(lab, '--wire', mode)
-      assert.is(status(lab).mode, mode)
+      assert.is(status(lab).wire, mode)
       const [one, two] = [lab.netns(), lab.netns()]
       const address = (pod: string): string[] =>
         lab.must('ADD', pod, dual).json.ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
@@ -109,99 +108,6 @@ for (const mode of ['io_uring', 'epoll']) {
     }
   })
 }
-
-for (const [name, executable] of EXECUTABLES) {
-  test(`${name}: an agent replaced by another: of 1,000 pings a second none is lost`, async () => {
-    const lab = new Lab(executable)
-    try {
-      await startAgent(lab)
-      const pods = Array.from({ length: 3 }, () => lab.netns())
-      for (const pod of pods) lab.must('ADD', pod)
-      const pinging = output(start(pods[0]!, 'ping', '-q', '-i', '0.001', '-c', '3000', '10.66.0.1'))
-      for (let replaced = 0; replaced < 2; replaced++) {
-        await new Promise(done => setTimeout(done, 500))
-        const before = lab.agentPid()!
-        await startAgent(lab, '--replace')
-        await eventually('the old agent has ended', () => !alive(before))
-      }
-      assert.match(await pinging.ended, /3000 packets transmitted, 3000 received/)
-      assert.is(status(lab).links, 3)
-      for (const pod of pods) assert.ok(pings(pod, '10.66.0.1'))
-      for (const pod of pods) lab.must('DEL', pod)
-      assert.equal([...lab.links(lab.node), ...lab.files()], [])
-    } finally {
-      lab.close()
-    }
-  })
-}
-
-const alive = (pid: number) => spawnSync('kill', ['-0', String(pid)]).status === 0
-
-test('agents replaced while ADDs and DELs run: no call fails, and every link that is left passes packets', async () => {
-  const lab = new Lab()
-  try {
-    await startAgent(lab)
-    const pods = Array.from({ length: 4 }, () => lab.netns())
-    let over = false
-    const calling = pods.map(async pod => {
-      for (let count = 0; !over || count < 3; count++) {
-        if (count > 0) await lab.mustBeside('DEL', pod)
-        await lab.mustBeside('ADD', pod)
-      }
-    })
-    try {
-      for (let replaced = 0; replaced < 8; replaced++) await startAgent(lab, '--replace')
-    } finally {
-      over = true
-      await Promise.all(calling)
-    }
-    for (const pod of pods) assert.ok(pings(pod, '10.66.0.1'))
-    for (const pod of pods) lab.must('DEL', pod)
-    assert.equal([...lab.links(lab.node), ...lab.files()], [])
-  } finally {
-    lab.close()
-  }
-})
-
-test('an agent with more links than a socket holds messages is replaced', async () => {
-  const lab = new Lab()
-  try {
-    await startAgent(lab)
-    const pod = lab.netns()
-    const ipam = { type: 'tunlink', subnet: '10.66.0.0/16', routes: [] }
-    for (let index = 0; index < 400; index++) lab.must('ADD', pod, { ipam }, { CNI_IFNAME: `l${index}` })
-    await startAgent(lab, '--replace')
-    assert.is(status(lab).links, 400)
-    assert.ok(pings(lab.node, ip(pod, '-4', 'address', 'show', 'dev', 'l0')[0].addr_info[0].local))
-  } finally {
-    lab.close()
-  }
-})
-
-test('an agent that renews itself from a replaced executable keeps its wires and its options', async () => {
-  const lab = new Lab()
-  try {
-    const built = lab.executable
-    const installed = join(lab.dataDir, 'tunlink')
-    copyFileSync(built, installed)
-    lab.executable = installed
-    await startAgent(lab, '--wire', 'epoll')
-    const pod = lab.netns()
-    lab.must('ADD', pod)
-    const before = status(lab)
-    await ask(lab.dataDir, { op: 'renew' })
-    assert.equal(status(lab), before, 'nothing was replaced')
-    rmSync(installed)
-    copyFileSync(built, installed)
-    await ask(lab.dataDir, { op: 'renew' })
-    await eventually('the successor serves', () => ![undefined, before.pid].includes(status(lab)?.pid))
-    const { pid, ...after } = status(lab)
-    assert.equal({ ...after, pid: before.pid }, { ...before, outdated: false })
-    assert.ok(pings(pod, '10.66.0.1'))
-  } finally {
-    lab.close()
-  }
-})
 
 for (const mode of ['io_uring', 'epoll'] as const) {
   test(`${mode}: a thread that dies is replaced, its wires open again`, async () => {
