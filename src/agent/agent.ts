@@ -26,25 +26,30 @@ import { kernelRefusal } from '../wire/choose.ts'
 import { Wires, type WiresOptions } from '../wire/threads/wires.ts'
 import { log } from './log.ts'
 import type { AgentStatus, Answers, Caller, ListedLink, Request } from './protocol.ts'
+import { unknownRequest } from './requests.ts'
 
 /** A device may be held by a process that is about to end: waiting times until the next try, doubling. */
 const FIRST_RETRY_MS = 20
 const LAST_RETRY_MS = 10_000
 
 /** A link that the agent holds. */
-interface Kept extends Pick<LinkPlan, 'netns' | 'netnsId'> {
-  ends: Ends
+interface Held extends Pick<LinkPlan, 'netns' | 'netnsId'> {
+  /** Of the pod's TUN; with a thread wire, also of the node's. */
+  fds: number[]
   /** The path of its namespace leads somewhere in this process's mount namespace: so one can see when it is gone. */
   isSeen: boolean
 }
 
-/** Kept links as a renewed process gets them: descriptors stay what they are. */
-export type Handed = ({ link: string } & Kept)[]
+/** Links as a renewed process gets them: their descriptors stay open. */
+export interface Kept {
+  links: ({ link: string } & Held)[]
+}
 
 export class Agent implements Keeper {
   readonly #dataDir: string
-  readonly #wires: Wires
-  readonly #kept = new Map<string, Kept>()
+  readonly #options: Omit<WiresOptions, 'onGone'>
+  #wires: Wires
+  readonly #held = new Map<string, Held>()
   /** The last piece of work on each link: two of one link never run at once. */
   readonly #busy = new Map<string, Promise<unknown>>()
   #deleter: LinkDeleter | undefined
@@ -54,11 +59,12 @@ export class Agent implements Keeper {
 
   constructor(dataDir: string, wires: Omit<WiresOptions, 'onGone'>) {
     this.#dataDir = dataDir
-    this.#wires = new Wires({ ...wires, onGone: link => void this.#gone(link) })
+    this.#options = wires
+    this.#wires = this.#makeWires()
   }
 
   /** Answers what is about links. Throws CniError. */
-  async perform(request: Request<'add' | 'del' | 'open' | 'list'>, isCallerGone: () => boolean): Promise<Answers[keyof Answers]> {
+  async perform(request: Request, isCallerGone: () => boolean): Promise<object> {
     switch (request.op) {
       case 'add':
         return this.#add(request, isCallerGone)
@@ -69,6 +75,8 @@ export class Agent implements Keeper {
         return {}
       case 'list':
         return { links: this.list() }
+      default:
+        throw unknownRequest(request)
     }
   }
 
@@ -103,7 +111,7 @@ export class Agent implements Keeper {
     for (const { file, reason } of broken) log('record cannot be used', { file, reason })
     this.repairFirewall()
     let refused = 0
-    for (const plan of plans.filter(plan => plan.host !== undefined && !this.#kept.has(plan.host.ifname))) {
+    for (const plan of plans.filter(plan => plan.host !== undefined && !this.#held.has(plan.host.ifname))) {
       if (!namespaceIsThere(plan.netns, plan.netnsId)) continue
       try {
         await this.#exclusively(hostIfname(plan), () => this.#open(plan))
@@ -118,13 +126,17 @@ export class Agent implements Keeper {
     await this.sweep()
   }
 
-  /** A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is gone for everybody else. */
+  /**
+   * A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is gone for everybody else. Memory that no packet
+   * uses goes back to the kernel.
+   */
   async sweep(): Promise<void> {
-    for (const [link, { netns, netnsId, isSeen }] of this.#kept) {
+    for (const [link, { netns, netnsId, isSeen }] of this.#held) {
       if (!isSeen || namespaceIsThere(netns, netnsId)) continue
       log('namespace gone, link let go', { link, netns })
       await this.#exclusively(link, () => this.letGo(link))
     }
+    this.#wires.trim()
   }
 
   /** Restores what somebody has taken out of the node's firewall, for all links. */
@@ -137,21 +149,22 @@ export class Agent implements Keeper {
 
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
     if (plan.host === undefined) return closeSync(ends.podFd) // it persists, for whoever attaches
-    const kept = {
-      ends,
-      netns: plan.netns,
-      ...(plan.netnsId ? { netnsId: plan.netnsId } : {}),
-      isSeen: namespaceIsThere(plan.netns, plan.netnsId),
+    const { netns, netnsId } = plan
+    const fds = ends.hostFd === undefined ? [ends.podFd] : [ends.podFd, ends.hostFd]
+    try {
+      this.#hold(plan.host.ifname, { fds, netns, ...(netnsId ? { netnsId } : {}), isSeen: namespaceIsThere(netns, netnsId) })
+    } catch (error) {
+      for (const fd of fds) closeSync(fd)
+      throw error
     }
-    this.#keep(plan.host.ifname, kept)
   }
 
   async letGo(link: string): Promise<void> {
-    const kept = this.#kept.get(link)
-    if (kept === undefined) return
-    this.#kept.delete(link)
+    const held = this.#held.get(link)
+    if (held === undefined) return
+    this.#held.delete(link)
     await this.#wires.release(link)
-    for (const fd of Object.values(kept.ends)) closeSync(fd)
+    for (const fd of held.fds) closeSync(fd)
   }
 
   async deleteLink(link: DoomedLink): Promise<void> {
@@ -161,7 +174,7 @@ export class Agent implements Keeper {
 
   /** True while a link is on record whose far end is the node. */
   get hasLinks(): boolean {
-    return this.#kept.size > 0 || recordList(this.#dataDir).plans.some(plan => plan.host !== undefined)
+    return this.#held.size > 0 || recordList(this.#dataDir).plans.some(plan => plan.host !== undefined)
   }
 
   status(): Omit<AgentStatus, 'pid' | 'version' | 'outdated'> {
@@ -174,7 +187,7 @@ export class Agent implements Keeper {
       threadMode: mode,
       threads,
       links: links.length,
-      held: this.#kept.size,
+      held: this.#held.size,
       unserved: links.filter(({ wire, isOpen }) => wire === 'thread' && !isOpen).length,
     }
   }
@@ -185,7 +198,7 @@ export class Agent implements Keeper {
     const devices = new Map(linkList(node).map(device => [device.name, device.stats]))
     return recordList(this.#dataDir).plans.flatMap(({ host, network, containerID, ifname, netns, wire = 'thread' }) => {
       if (host === undefined) return []
-      const link: ListedLink = { link: host.ifname, network, containerID, ifname, netns, wire, isOpen: this.#kept.has(host.ifname) }
+      const link: ListedLink = { link: host.ifname, network, containerID, ifname, netns, wire, isOpen: this.#held.has(host.ifname) }
       const stats = devices.get(host.ifname)
       if (stats === undefined) return [link]
       const podToHost = { packets: stats.rxPackets, bytes: stats.rxBytes, drops: stats.rxDropped }
@@ -193,26 +206,24 @@ export class Agent implements Keeper {
     })
   }
 
-  /** Memory that no packet uses goes back to the kernel: to be called now and then. */
-  trim(): void {
-    this.#wires.trim()
-  }
-
-  /** Stops the threads, and returns what a renewed process is to adopt(). Packets wait in the devices meanwhile. */
-  async freeze(): Promise<Handed> {
+  /** Stops the threads and gives away every descriptor: packets wait in the devices until adopt(), here or in the next program. */
+  async freeze(): Promise<Kept> {
     clearTimeout(this.#retry)
-    const handed = [...this.#kept].map(([link, kept]) => ({ link, ...kept }))
-    await Promise.all(handed.map(({ link }) => this.#wires.release(link)))
-    return handed
+    const links = [...this.#held].map(([link, held]) => ({ link, ...held }))
+    this.#held.clear()
+    await Promise.all(links.map(({ link }) => this.#wires.release(link)))
+    await this.#wires.close()
+    return { links }
   }
 
-  adopt(handed: Handed): void {
-    for (const { link, ...kept } of handed) this.#keep(link, kept)
+  adopt({ links }: Kept): void {
+    this.#wires = this.#makeWires()
+    for (const { link, ...held } of links) this.#hold(link, held)
   }
 
   async close(): Promise<void> {
     clearTimeout(this.#retry)
-    for (const link of [...this.#kept.keys()]) await this.letGo(link)
+    for (const link of [...this.#held.keys()]) await this.letGo(link)
     await this.#wires.close()
     this.#deleter?.[Symbol.dispose]()
   }
@@ -221,14 +232,18 @@ export class Agent implements Keeper {
   async #open(attachment: Attachment): Promise<void> {
     const link = hostIfname(attachment)
     const plan = recordRead(this.#dataDir, attachment)
-    if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#kept.has(link)) return
+    if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#held.has(link)) return
     await this.keep(plan, plan.wire === 'kernel' ? { podFd: attachPodEnd(plan) } : attachBothEnds(plan))
   }
 
-  #keep(link: string, kept: Kept): void {
-    const { podFd, hostFd } = kept.ends
-    if (hostFd !== undefined) this.#wires.add(link, { podFd, hostFd })
-    this.#kept.set(link, kept)
+  #makeWires(): Wires {
+    return new Wires({ ...this.#options, onGone: link => void this.#gone(link) })
+  }
+
+  #hold(link: string, held: Held): void {
+    const [podFd, hostFd] = held.fds
+    if (hostFd !== undefined) this.#wires.add(link, { podFd: podFd!, hostFd })
+    this.#held.set(link, held)
   }
 
   async #gone(link: string): Promise<void> {

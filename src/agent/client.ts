@@ -1,43 +1,123 @@
 /** The plugin's side of the agent's socket. */
-import { CniError } from '../cni/error.ts'
-import { type Answer, type Answers, type Op, PROTOCOL, type Request, socketPath } from './protocol.ts'
+import { CniError, CODE } from '../cni/error.ts'
+import { type Answer, type Answers, PROTOCOL, type Request, socketPath } from './protocol.ts'
 
-/** A running agent's answer. Throws CniError with the agent's code, or the connection's error (`code` ENOENT, ECONNREFUSED) when none runs. */
-export async function ask<O extends Op>(dataDir: string, request: Request<O>): Promise<Answers[O]> {
-  const exchange = typeof Bun === 'undefined' ? exchangeByNode : exchangeByBun
-  const line = await exchange(socketPath(dataDir), `${JSON.stringify({ protocol: PROTOCOL, ...request })}\n`)
-  if (line === '') throw Object.assign(new Error('the agent closed the connection before it answered'), { code: 'ECONNRESET' })
-  const answer = JSON.parse(line) as Answer
-  if (!answer.ok) throw Object.assign(new CniError(answer.error.code, answer.error.msg, answer.error.details), { unseen: answer.unseen })
-  return answer as unknown as Answers[O]
+/** Longer than an ADD takes with a slow IPAM plugin; shorter than runtimes wait for a plugin. */
+const DEADLINE_MS = 10_000
+const RETRY_MS = 20
+/** An agent that renews itself closes connections that it has read nothing from; one that does so again and again has a fault. */
+const MOST_RESETS = 5
+
+/** The agent is there but cannot be talked to. `fault`: it does not answer in time, or it speaks another version of the protocol. */
+export class AgentError extends CniError {
+  override name = 'AgentError'
+  readonly fault: 'hangs' | 'foreign'
+  constructor(fault: 'hangs' | 'foreign', message: string, details?: string) {
+    super(CODE.tryAgainLater, message, details)
+    this.fault = fault
+  }
 }
 
+/** True when `error` says that the agent did not answer in time: the request may have been carried out, or may still be. */
+export const agentHangs = (error: unknown) => error instanceof AgentError && error.fault === 'hangs'
+
+/** True when `error` says that the agent is of another version. It has understood nothing of the request. */
+export const agentIsForeign = (error: unknown) => error instanceof AgentError && error.fault === 'foreign'
+
 /** True when `error` says that nobody listens, or that who did has ended: every request may be made again. */
-export const noAgent = (error: unknown) =>
-  ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTSOCK'].includes((error as NodeJS.ErrnoException).code ?? '')
+export const noAgent = (error: unknown) => ['ENOENT', 'ECONNREFUSED', 'ENOTSOCK'].includes(codeOf(error)) || isReset(error)
 
+/** True when `error` says that the agent cannot reach the caller's network namespace: the caller is to do it itself. */
 export const isUnseen = (error: unknown) => (error as { unseen?: true }).unseen === true
-export const isHanging = (_error: unknown) => false
-export const isOutdated = (_error: unknown) => false
 
-/** Sends one line, resolves with what comes until the first line feed or the end. */
-async function exchangeByNode(path: string, line: string): Promise<string> {
+const isReset = (error: unknown) => ['ECONNRESET', 'EPIPE'].includes(codeOf(error))
+
+const codeOf = (error: unknown) => String((error as NodeJS.ErrnoException).code ?? '')
+
+/**
+ * A running agent's answer. Throws CniError with the agent's code; AgentError with 11 when there is no answer within the deadline, or one of another
+ * version; the connection's error when no agent runs: see noAgent().
+ */
+export async function ask<R extends Request>(dataDir: string, request: R, deadlineMs = DEADLINE_MS): Promise<Answers[R['op']]> {
+  const exchange = typeof Bun === 'undefined' ? exchangeByNode : exchangeByBun
+  const path = socketPath(dataDir)
+  const text = `${JSON.stringify({ protocol: PROTOCOL, ...request })}\n`
+  const until = Date.now() + deadlineMs
+  for (let resets = 0; ; ) {
+    try {
+      return parseAnswer(path, await exchange(path, text, Math.max(until - Date.now(), 1))) as Answers[R['op']]
+    } catch (error) {
+      const isFull = codeOf(error) === 'EAGAIN' // too many wait to be accepted
+      if (error === TIMEOUT || (isFull && Date.now() > until)) throw hangs(path, deadlineMs)
+      if (isReset(error)) resets++
+      else if (!isFull) throw error
+      if (resets > MOST_RESETS) throw error
+    }
+    await new Promise(resolve => setTimeout(resolve, RETRY_MS))
+  }
+}
+
+const TIMEOUT = new Error('no answer in time')
+
+const hangs = (path: string, deadlineMs: number) =>
+  new AgentError('hangs', `the agent at ${path} did not answer within ${deadlineMs / 1000} s`, 'one that hangs is replaced by the next ADD')
+
+function parseAnswer(path: string, line: string): object {
+  let answer: Answer | null
+  try {
+    answer = JSON.parse(line)
+  } catch {
+    throw new AgentError('foreign', `the agent at ${path} answered what is not JSON: ${JSON.stringify(line.slice(0, 100))}`)
+  }
+  if (answer?.protocol !== PROTOCOL)
+    throw new AgentError(
+      'foreign',
+      `the agent at ${path} is of another version: it answered with "protocol" ${JSON.stringify(answer?.protocol ?? null)}, not ${PROTOCOL}`,
+      'it is replaced by the next ADD, or by "tunlink agent"',
+    )
+  if (!answer.ok) {
+    const { code, msg, details } = answer.error
+    throw Object.assign(new CniError(code, msg, details), answer.unseen ? { unseen: true } : {})
+  }
+  const { protocol, ok, ...rest } = answer
+  return rest
+}
+
+/** What rejects when a connection ends without an answer. */
+const closedEarly = () => Object.assign(new Error('the agent closed the connection before it answered'), { code: 'ECONNRESET' })
+
+/** Sends one line, resolves with the line that comes. Rejects with TIMEOUT after `deadlineMs`. */
+async function exchangeByNode(path: string, line: string, deadlineMs: number): Promise<string> {
   const { connect } = await import('node:net')
   return new Promise((resolve, reject) => {
     const received = lineReader(resolve)
     const socket = connect(path, () => socket.write(line))
-    socket.on('data', chunk => received(chunk) && socket.destroy())
-    socket.on('error', reject)
-    socket.on('close', () => resolve(''))
+    const timer = setTimeout(() => end(TIMEOUT), deadlineMs)
+    const end = (error?: Error) => {
+      clearTimeout(timer)
+      socket.destroy()
+      if (error !== undefined) reject(error)
+    }
+    socket.on('data', chunk => received(chunk) && end())
+    socket.on('error', end)
+    socket.on('close', () => end(closedEarly()))
   })
 }
 
 /** The same where Bun runs us: loading node:net there costs more than all the rest of the exchange. */
-function exchangeByBun(path: string, line: string): Promise<string> {
+function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const received = lineReader(resolve)
     let unsent = Buffer.from(line)
+    let connected: BunSocket | undefined
+    const end = (error?: Error) => {
+      clearTimeout(timer)
+      connected?.end()
+      if (error !== undefined) reject(error)
+    }
+    const timer = setTimeout(() => end(TIMEOUT), deadlineMs)
     const send = (socket: BunSocket) => {
+      connected = socket
       unsent = unsent.subarray(socket.write(unsent))
     }
     Bun!
@@ -46,12 +126,12 @@ function exchangeByBun(path: string, line: string): Promise<string> {
         socket: {
           open: send,
           drain: send,
-          data: (socket, chunk) => void (received(chunk) && socket.end()),
-          error: (_, error) => reject(error),
-          close: () => resolve(''),
+          data: (_, chunk) => void (received(chunk) && end()),
+          error: (_, error) => end(error),
+          close: () => end(closedEarly()),
         },
       })
-      .catch(reject)
+      .catch(end)
   })
 }
 

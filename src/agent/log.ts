@@ -1,6 +1,44 @@
-import { writeSync } from 'node:fs'
+/**
+ * The agent's log: JSON lines on stdout. It never throws: an agent does not end because a disk is full or a reader has gone. Where stdout is a
+ * file it is bounded: it is cut to its last quarter when it has grown beyond MAX_BYTES.
+ */
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 
-/** One JSON line on stdout, which is the agent's log. */
+const STDOUT = 1
+const O_APPEND = 0o2000
+export const MAX_BYTES = 1 << 20
+const KEPT_BYTES = MAX_BYTES / 4
+
+/** One line. */
 export function log(message: string, fields: Record<string, unknown> = {}): void {
-  writeSync(1, `${JSON.stringify({ time: new Date().toISOString(), message, ...fields })}\n`)
+  try {
+    cut(STDOUT)
+    writeSync(STDOUT, `${JSON.stringify({ time: new Date().toISOString(), message, ...fields })}\n`)
+  } catch {
+    // There is nowhere left to say it.
+  }
+}
+
+/**
+ * Keeps the last whole lines of a file that has grown too long. Only of one that is written at its end (O_APPEND, as the plugin opens it): other
+ * writers would leave a hole. What another process writes in between is lost.
+ */
+function cut(fd: number): void {
+  const file = fstatSync(fd)
+  if (!file.isFile() || file.size <= MAX_BYTES || !isAppended(fd)) return
+  const tail = Buffer.alloc(KEPT_BYTES)
+  const reading = openSync(`/proc/self/fd/${fd}`, 'r')
+  try {
+    readSync(reading, tail, 0, KEPT_BYTES, file.size - KEPT_BYTES)
+  } finally {
+    closeSync(reading)
+  }
+  ftruncateSync(fd, 0)
+  writeSync(fd, tail.subarray(tail.indexOf('\n') + 1))
+}
+
+/** See proc_pid_fdinfo(5): the flags of open(2), in octal. */
+function isAppended(fd: number): boolean {
+  const flags = /^flags:\s+([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1]
+  return (Number.parseInt(flags ?? '0', 8) & O_APPEND) !== 0
 }

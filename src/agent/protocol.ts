@@ -1,11 +1,15 @@
-/** Agent protocol: one JSON line per request and per answer, over the unix socket `<dataDir>/agent.sock` (mode 0600). */
+/**
+ * Agent protocol: one JSON line per request and per answer, over the unix socket `<dataDir>/agent.sock` (mode 0600). Both carry `protocol`, so that
+ * neither side takes for an answer what another version means by it: the agent of 0.1.0 answers `{ok: true}` to whatever it does not know.
+ */
 import type { Environment } from '../cni/environment.ts'
 import type { Attachment } from '../link/plan.ts'
 import type { Counters, Wire, WireKind } from '../wire/wire.ts'
 import type { Verbs } from './stats.ts'
 
-/** Both sides say it. An agent of 0.1.0 says nothing, and answers `ok` to whatever it does not know. */
 export const PROTOCOL = 2
+
+export const VERSION = process.env.TUNLINK_VERSION ?? 'from source'
 
 /** The process that asks: it holds the pod's network namespace open, and /proc/PID/fd/FD leads to it whatever mount namespace it is in. */
 export interface Caller {
@@ -44,11 +48,10 @@ export interface Answers {
 export type Op = keyof Requests
 export type Request<O extends Op = Op> = { [K in O]: { op: K } & Requests[K] }[O]
 
-/** `error` is a CNI error object. `unseen`: the agent cannot reach the caller's namespace; the caller is to do it itself. */
-export type Answer = { protocol: number } & (
-  | { ok: true; [key: string]: unknown }
-  | { ok: false; unseen?: true; error: { code: number; msg: string; details?: string } }
-)
+export type Answer<T = object> =
+  | ({ protocol: typeof PROTOCOL; ok: true } & T)
+  /** `error` is a CNI error object. `unseen`: the agent cannot reach the caller's namespace; the caller is to do it itself. */
+  | { protocol: typeof PROTOCOL; ok: false; unseen?: true; error: { code: number; msg: string; details?: string } }
 
 export interface AgentStatus {
   pid: number
@@ -83,4 +86,5 @@ export interface ListedLink extends Attachment {
 
 export const socketPath = (dataDir: string) => `${dataDir}/agent.sock`
 export const logPath = (dataDir: string) => `${dataDir}/agent.log`
+/** Its holder is the agent; the file has the agent's process ID. */
 export const lockPath = (dataDir: string) => `${dataDir}/agent.lock`

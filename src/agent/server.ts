@@ -1,222 +1,151 @@
-/** `tunlink agent`: serves the socket, keeps the wires, ends on SIGTERM or when idle. The links stay: their devices persist. */
-import { closeSync, mkdirSync, rmSync, statSync, watch } from 'node:fs'
+/** The agent's socket: lines in, lines out. Whatever comes in, no client can end the agent, or make it wait or grow without bound. */
 import { createServer, type Server, type Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { toErrorJson } from '../cni/error.ts'
-import { kernelError } from '../link/errors.ts'
-import { openLock, tryLock } from '../linux/lock.ts'
-import type { WiresOptions } from '../wire/threads/wires.ts'
-import { Agent } from './agent.ts'
-import { ask, noAgent } from './client.ts'
-import { log } from './log.ts'
-import { type Answer, lockPath, PROTOCOL, type Request, socketPath } from './protocol.ts'
-import { startAgent } from './spawn.ts'
-import { Stats } from './stats.ts'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 
-const SWEEP_MS = 5_000
-/** How long a stand-in waits for the successor that it has asked for before it asks for another. */
-const SUCCESSOR_MS = 60_000
-const RETRY_MS = 20
+/** The longest request: configuration and annotations of a pod are some KiB. */
+export const MAX_LINE = 1 << 20
+/** Answers that nobody reads. */
+const MAX_UNREAD = 8 << 20
+/** A connection without a request for so long is closed. */
+const SILENT_MS = 60_000
+/** With more, the one that has been silent for longest is closed. It asks again if it has something to ask: see ask(). */
+const MAX_CONNECTIONS = 512
+/** Requests under way are waited for so long when the server closes. */
+const CLOSE_MS = 30_000
 
-export interface AgentOptions {
-  dataDir: string
-  /** See Wires. */
-  wires: Omit<WiresOptions, 'onGone'>
-  /** Seconds without a link after which the agent ends; 0: never. */
-  idleSeconds: number
-  /** Take the place of an agent that runs, with its wires. */
-  replace: boolean
-  /** Ask the plugin for a successor: this process ends with the container that it is in, and then nobody passes packets. */
-  standIn: boolean
+/** Who asked. */
+export interface Caller {
+  /** True when its end of the connection is closed: nobody waits for the answer. */
+  isGone(): boolean
 }
 
-/**
- * Resolves with true when the agent serves, with false when another one does. One starts at a time: what two of them did to each other's
- * sockets could leave none that serves.
- */
-export async function runAgent(options: AgentOptions): Promise<boolean> {
-  mkdirSync(options.dataDir, { recursive: true, mode: 0o700 })
-  return await start(options)
+export interface ServerOptions {
+  /** A listening socket that is this object's from now on. */
+  listening: number
+  /** The answer to a line, which goes out as a line; undefined: the connection is closed without one. Must not reject. */
+  respond(line: string, caller: Caller): Promise<string | undefined>
+  /** The answer to a line that is longer than MAX_LINE; the connection is closed after it. */
+  tooLong: string
 }
 
-async function start(options: AgentOptions): Promise<boolean> {
-  const agent = new Agent(options.dataDir, options.wires)
-  const lock = await takeLock(options.dataDir)
-  if (lock === undefined) {
-    await agent.close()
-    return false
-  }
-  await agent.reconcile()
-  const serving: Serving = {
-    options,
-    agent,
-    stats: new Stats(),
-    lock,
-    lastRequest: Date.now(),
-    askedForSuccessor: 0,
-    changes: new Set(),
-    close,
-    stop,
-  }
-  const server = await listen(options.dataDir, socket => serve(socket, serving))
-  const watchers = watchNamespaces(agent)
-  const idleMs = options.idleSeconds * 1000
-  const timer = setInterval(
-    () => {
-      void agent.sweep()
-      agent.trim()
-      if (idleMs === 0 || Date.now() - serving.lastRequest < idleMs) return
-      if (agent.hasLinks) serving.lastRequest = Date.now()
-      else void stop('idle')
-    },
-    Math.min(SWEEP_MS, idleMs || SWEEP_MS),
-  )
-  let closed: Promise<void> | undefined
-  /** Closing removes the socket's file: from then on who asks finds no agent. Resolves when the requests under way have been answered. */
-  function close(): Promise<void> {
-    closed ??= new Promise(resolve => server.close(() => resolve()))
-    return closed
-  }
-  async function stop(reason: string): Promise<void> {
-    log('agent ends', { reason })
-    clearInterval(timer)
-    for (const watcher of watchers) watcher.close()
-    await close()
-    await agent.close()
-    closeSync(lock!)
-    process.exit(0)
-  }
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal))
-  log('agent serves', { dataDir: options.dataDir, ...agent.status() })
-  return true
-}
+export class LineServer {
+  readonly #options: ServerOptions
+  readonly #server: Server
+  readonly #connections = new Set<Connection>()
 
-interface Serving {
-  options: AgentOptions
-  agent: Agent
-  stats: Stats
-  /** Descriptor of the lock file. */
-  lock: number
-  /** ms since the epoch. */
-  lastRequest: number
-  askedForSuccessor: number
-  /** ADDs and DELs under way. */
-  changes: Set<Promise<unknown>>
-  handingOver?: boolean
-  close(): Promise<void>
-  stop(reason: string): Promise<void>
-}
-
-/** The kernel drops the lock with its holder, however it ends. One that is about to end is waited for; one that answers is left alone. */
-async function takeLock(dataDir: string): Promise<number | undefined> {
-  const lock = openLock(lockPath(dataDir))
-  for (;;) {
-    if (tryLock(lock)) return lock
-    try {
-      await ask(dataDir, { op: 'status' })
-      closeSync(lock)
-      return undefined
-    } catch (error) {
-      if (!noAgent(error)) throw error
-    }
-    await sleep(RETRY_MS)
+  constructor(options: ServerOptions) {
+    this.#options = options
+    this.#server = createServer(socket => this.#accept(socket))
   }
-}
 
-/** Holding the lock, any socket file that is there belongs to a dead agent. */
-function listen(dataDir: string, serve: (socket: Socket) => void): Promise<Server> {
-  rmSync(socketPath(dataDir), { force: true })
-  const server = createServer(serve)
-  return new Promise((resolve, reject) => {
-    const umask = process.umask(0o177)
-    server.on('error', reject)
-    server.listen(socketPath(dataDir), () => {
-      process.umask(umask)
-      resolve(server)
+  /** Resolves when connections are accepted. */
+  listen(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.on('error', reject)
+      this.#server.listen({ fd: this.#options.listening }, resolve)
     })
-  })
+  }
+
+  /** Accepts no more, closes every connection at rest, and resolves when the requests under way have been answered, or not for half a minute. */
+  async close(): Promise<void> {
+    this.#server.close()
+    const ended = [...this.#connections].map(connection => connection.endWhenIdle())
+    let timer: NodeJS.Timeout | undefined
+    const tooLate = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, CLOSE_MS)
+    })
+    await Promise.race([Promise.all(ended), tooLate])
+    clearTimeout(timer)
+  }
+
+  #accept(socket: Socket): void {
+    const connection = new Connection(socket, this.#options, () => this.#connections.delete(connection))
+    this.#connections.add(connection)
+    if (this.#connections.size > MAX_CONNECTIONS) [...this.#connections].find(({ isIdle }) => isIdle)?.destroy()
+  }
 }
 
-function serve(socket: Socket, serving: Serving): void {
-  serving.lastRequest = Date.now()
-  let received = ''
-  socket.setEncoding('utf8')
-  socket.on('error', () => socket.destroy())
-  socket.on('data', async (chunk: string) => {
-    received += chunk
-    for (let end = received.indexOf('\n'); end >= 0; end = received.indexOf('\n')) {
-      const line = received.slice(0, end)
-      received = received.slice(end + 1)
-      const answer = await respond(serving, line)
-      if (answer === undefined) socket.destroy()
-      else if (!socket.destroyed) socket.write(`${JSON.stringify(answer)}\n`)
+class Connection {
+  readonly #socket: Socket
+  readonly #options: ServerOptions
+  #received = ''
+  #gone = false
+  #ending = false
+  /** Until every line that has come has been answered. */
+  #answering: Promise<void> | undefined
+
+  constructor(socket: Socket, options: ServerOptions, onClose: () => void) {
+    this.#socket = socket
+    this.#options = options
+    socket.setEncoding('utf8')
+    socket.setTimeout(SILENT_MS, () => this.#answering === undefined && socket.destroy())
+    socket.on('error', () => socket.destroy())
+    socket.on('end', () => {
+      this.#gone = true
+    })
+    socket.on('close', () => {
+      this.#gone = true
+      onClose()
+    })
+    socket.on('data', (chunk: string) => this.#receive(chunk))
+  }
+
+  get isIdle(): boolean {
+    return this.#answering === undefined
+  }
+
+  destroy(): void {
+    this.#socket.destroy()
+  }
+
+  /** Resolves when the requests that have come are answered and the answers are sent. */
+  async endWhenIdle(): Promise<void> {
+    this.#ending = true
+    if (this.#answering === undefined) return this.destroy()
+    await this.#answering
+    if (this.#socket.destroyed) return
+    await new Promise<void>(resolve => {
+      this.#socket.on('close', resolve)
+      this.#socket.end(() => this.#socket.destroy())
+    })
+  }
+
+  #receive(chunk: string): void {
+    if (this.#ending) return // whoever asks finds the connection closed, and asks the next agent
+    this.#received += chunk
+    if (this.#answering === undefined) {
+      this.#answering = this.#answerAll().finally(() => {
+        this.#answering = undefined
+      })
     }
-  })
-}
+    if (this.#received.length > MAX_LINE) this.#refuse()
+  }
 
-/** Undefined from one that hands over: who asked takes that for an agent that has ended, and asks the next. */
-async function respond(serving: Serving, line: string): Promise<Answer | undefined> {
-  if (serving.handingOver) return undefined
-  try {
-    return { protocol: PROTOCOL, ok: true, ...(await perform(serving, JSON.parse(line) as Request)) }
-  } catch (error) {
-    log('request failed', { error: (error as Error).message })
-    const { code, msg, details } = toErrorJson(kernelError(error), '')
-    return {
-      protocol: PROTOCOL,
-      ok: false,
-      ...((error as { unseen?: true }).unseen ? { unseen: true } : {}),
-      error: { code, msg, ...(details === undefined ? {} : { details }) },
+  /** One line after another, in the order in which they came. */
+  async #answerAll(): Promise<void> {
+    for (let end = this.#received.indexOf('\n'); end >= 0; end = this.#received.indexOf('\n')) {
+      const line = this.#received.slice(0, end)
+      this.#received = this.#received.slice(end + 1)
+      // The end of a connection is read after what came before it: two turns later the caller's death is known.
+      await nextTurn()
+      await nextTurn()
+      const answer = await this.#options.respond(line, { isGone: () => this.#gone })
+      if (answer === undefined) return this.destroy()
+      this.#write(answer)
     }
   }
-}
 
-async function perform(serving: Serving, request: Request): Promise<object> {
-  const { agent, stats } = serving
-  switch (request.op) {
-    case 'add':
-      return change(serving, 'ADD', request.started, () => agent.perform(request, () => false))
-    case 'del':
-      return change(serving, 'DEL', request.started, () => agent.perform(request, () => false))
-    case 'open':
-    case 'list':
-      return agent.perform(request, () => false)
-    case 'status':
-      return { pid: process.pid, version: 'x', ...agent.status(), outdated: isOutdated() }
-    case 'stats':
-      return { verbs: stats }
-    case 'renew':
-      return { renewed: false }
+  #write(line: string): void {
+    if (this.#socket.destroyed) return
+    this.#socket.write(`${line}\n`)
+    if (this.#socket.writableLength > MAX_UNREAD) this.destroy()
   }
-}
 
-/** True when the file that this process was started from has been replaced. */
-function isOutdated(): boolean {
-  const own = statSync('/proc/self/exe')
-  const installed = statSync(process.execPath, { throwIfNoEntry: false })
-  return installed !== undefined && (installed.ino !== own.ino || installed.dev !== own.dev)
-}
-
-async function change<T>({ stats, changes }: Serving, verb: 'ADD' | 'DEL', started: number, body: () => Promise<T>): Promise<T> {
-  const changing = body()
-  changes.add(changing)
-  try {
-    const result = await changing
-    stats.record(verb, started)
-    return result
-  } catch (error) {
-    stats.record(verb, started, kernelError(error).code)
-    throw error
-  } finally {
-    changes.delete(changing)
-  }
-}
-
-/** Where runtimes bind their network namespaces. */
-function watchNamespaces(agent: Agent) {
-  try {
-    return [watch('/run/netns', (event, name) => event === 'rename' && void agent.sweep())]
-  } catch {
-    return [] // no such directory yet: the sweep by time still sees what vanishes
+  #refuse(): void {
+    this.#received = ''
+    this.#ending = true
+    this.#write(this.#options.tooLong)
+    this.#socket.end()
+    this.#socket.setTimeout(1_000, () => this.destroy())
   }
 }

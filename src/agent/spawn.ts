@@ -1,10 +1,6 @@
-/** Starts an agent where none runs, detached from the plugin in every way that a runtime would wait for. */
+/** Starts an agent where none answers, detached from the plugin in every way that a runtime would wait for or end. */
 import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
-import { CniError, CODE } from '../cni/error.ts'
-import { ask, noAgent } from './client.ts'
-import { logPath, type Request } from './protocol.ts'
-
-const START_TIMEOUT_MS = 10_000
+import { logPath } from './protocol.ts'
 
 /**
  * What an agent's environment is to have. Without this timer Bun collects garbage when memory is allocated, as every engine does; with it, an
@@ -12,20 +8,51 @@ const START_TIMEOUT_MS = 10_000
  */
 export const AGENT_ENV = { BUN_GC_TIMER_DISABLE: '1' }
 
-/** Its own session, no inherited pipe, its own log: a runtime waits for whoever holds the plugin's stdout. */
-export async function startAgent(dataDir: string, idleSeconds: number, ...options: string[]): Promise<void> {
-  const { spawn } = await import('node:child_process')
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  const log = openSync(logPath(dataDir), constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
-  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_'))
-  const script = process.execPath.endsWith('/node') ? [process.argv[1]!] : []
-  const child = spawn(process.execPath, [...script, 'agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), ...options], {
-    cwd: '/',
-    detached: true,
-    env: { ...Object.fromEntries(inherited), ...AGENT_ENV },
-    stdio: ['ignore', log, log],
-  })
+export interface StartOptions {
+  /** The executable, or Node and the script; default: this one. */
+  command?: [string, ...string[]]
+  /** Further options of `tunlink agent`. */
+  options?: string[]
+}
+
+/**
+ * Its own session, log and directory, no inherited descriptor, and soon its own cgroup: a runtime waits for whoever holds the plugin's stdout,
+ * and ends whatever is in the container's group.
+ */
+export async function startAgent(dataDir: string, idleSeconds: number, { command, options = [] }: StartOptions = {}): Promise<void> {
+  const [{ spawn }, { closeOnExec }, { ownCommand }] = await Promise.all([
+    import('node:child_process'),
+    import('../linux/exec.ts'),
+    import('./renew.ts'),
+  ])
+  const [executable, ...args] = command ?? ownCommand()
+  const log = openLog(dataDir)
+  closeOnExec()
+  const child = spawn(
+    executable,
+    [...args, 'agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), '--leave-cgroup', ...options],
+    {
+      cwd: '/',
+      detached: true,
+      env: { ...inheritedEnv(), ...AGENT_ENV },
+      stdio: ['ignore', log, log],
+    },
+  )
   child.on('error', error => process.stderr.write(`Cannot start the agent: ${error.message}\n`))
   child.unref()
   closeSync(log)
+}
+
+/** Without what is about one call of the plugin, and without the variable that makes the executable Bun and not tunlink. */
+const inheritedEnv = () =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_') && name !== 'BUN_BE_BUN'))
+
+/** A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk: links are worth more than their log. */
+function openLog(dataDir: string): number {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  try {
+    return openSync(logPath(dataDir), constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
+  } catch {
+    return openSync('/dev/null', constants.O_WRONLY)
+  }
 }

@@ -1,5 +1,5 @@
 /** Locks among processes: flock(2). The kernel drops a lock with its last holder, however that ends. */
-import { openSync } from 'node:fs'
+import { ftruncateSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { flock } from './libc.ts'
 import { LOCK_EX, LOCK_NB } from './uapi.ts'
 
@@ -14,5 +14,60 @@ export function tryLock(lock: number): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
     return false
+  }
+}
+
+/** Writes this process's ID into the lock file that it holds. On a full disk the file stays empty: lockHolder() does without. */
+export function writeHolder(lock: number): void {
+  try {
+    ftruncateSync(lock, 0)
+    writeSync(lock, `${process.pid}\n`)
+  } catch (error) {
+    if (!['ENOSPC', 'EDQUOT', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+  }
+}
+
+/**
+ * ID of the process that holds the lock on the file `path`; undefined when nobody does, or a process that cannot be seen from this
+ * PID namespace. The file and /proc/locks only give candidates: an ID may have passed to another process since, so each one is asked
+ * for the lock itself.
+ */
+export function lockHolder(path: string): number | undefined {
+  const file = statSync(path, { throwIfNoEntry: false })
+  if (file === undefined) return undefined
+  const written = Number(readFileSync(path, 'utf8').trim())
+  const candidates = [...(Number.isSafeInteger(written) && written > 0 ? [written] : []), ...lockersOf(file.ino, procLocks())]
+  return candidates.find(pid => holdsLock(pid, file))
+}
+
+/**
+ * Process IDs that have a flock on an inode of this number, from the text of /proc/locks: see proc_locks(5). The device is not compared:
+ * some file systems show another one there than stat(2) gives.
+ */
+export function lockersOf(inode: number, locks: string): number[] {
+  return [...locks.matchAll(/^\d+: FLOCK +\S+ +\S+ (\d+) [^:]+:[^:]+:(\d+) /gm)]
+    .filter(([, , found]) => Number(found) === inode)
+    .map(([, pid]) => Number(pid))
+    .filter(pid => pid > 0)
+}
+
+function procLocks(): string {
+  try {
+    return readFileSync('/proc/locks', 'utf8')
+  } catch {
+    return '' // a kernel or a sandbox without it
+  }
+}
+
+/** True when a descriptor of the process is the file and has the flock: the kernel says so in its fdinfo, see proc_pid_fdinfo(5). */
+function holdsLock(pid: number, file: { dev: number; ino: number }): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some(fd => {
+      const open = statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false })
+      if (open?.ino !== file.ino || open.dev !== file.dev) return false
+      return readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8').includes('FLOCK')
+    })
+  } catch {
+    return false // it has ended meanwhile, or is not ours to look into
   }
 }

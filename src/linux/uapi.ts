@@ -131,12 +131,20 @@ export const AF_UNIX = 1
 export const AF_INET = 2
 export const AF_INET6 = 10
 export const AF_NETLINK = 16
+export const SOCK_STREAM = 1
 export const SOCK_RAW = 3
-export const SOCK_SEQPACKET = 5
+export const SOCK_NONBLOCK = 0o4000
 export const SOCK_CLOEXEC = 0o2000000
 export const SOL_NETLINK = 270
 export const LOCK_EX = 2
 export const LOCK_NB = 4
+
+// <linux/fcntl.h>, <linux/memfd.h>
+export const F_GETFD = 1
+export const F_SETFD = 2
+export const F_DUPFD_CLOEXEC = 1030
+export const FD_CLOEXEC = 1
+export const MFD_CLOEXEC = 1
 
 // <linux/eventpoll.h>, <sys/eventfd.h>
 export const EPOLL_CLOEXEC = 0o2000000

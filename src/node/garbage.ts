@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Answer, Request } from '../agent/protocol.ts'
+import type { Request } from '../agent/protocol.ts'
 import { type Owner, release } from '../ipam/lease.ts'
 import { hostIfname, type LinkPlan } from '../link/plan.ts'
 import { recordList } from '../link/record.ts'
@@ -24,7 +24,7 @@ export interface Collected {
 export async function collectGarbage(
   dataDir: string,
   netlink: NetlinkSocket,
-  ask: (request: Request) => Promise<Answer>,
+  ask: (request: Request) => Promise<unknown>,
 ): Promise<Collected> {
   let links = 0
   for (const plan of recordList(dataDir).filter(plan => isAbandoned(plan, existsSync))) {

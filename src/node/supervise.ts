@@ -1,11 +1,7 @@
-/**
- * Sees to it that an agent serves. One that passes packets should not end with tunlinkd's container: for as long as the kubelet needs to start
- * the next one, the node's pods would have no network. So what is started here is a stand-in, a child process: the first ADD starts
- * another in its place, as a process of the node, which tunlinkd leaves alone and only asks to renew itself after an upgrade.
- */
+/** Sees to it that an agent serves: starts one, a child process, where none answers; and asks one to renew itself after an upgrade. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { ask } from '../agent/client.ts'
-import type { Answer, Request } from '../agent/protocol.ts'
+import type { Answers, Request } from '../agent/protocol.ts'
 import { AGENT_ENV } from '../agent/spawn.ts'
 import { Backoff } from './backoff.ts'
 import { log } from './log.ts'
@@ -36,33 +32,24 @@ export class Supervisor {
     this.#dataDir = dataDir
   }
 
-  /** Takes the place of a stand-in that runs already, the one of a tunlinkd that is about to end; not that of an agent of the node. */
   start(): void {
     this.#startedMs = Date.now()
     this.#unanswered = 0
-    const child = spawnAgent(this.#executable, this.#dataDir, 0, '--stand-in')
+    const child = spawnAgent(this.#executable, this.#dataDir, 0)
     this.#child = child
     child.on('error', error => this.#ended(child, `could not be started: ${error.message}`))
     child.on('exit', (status, signal) => this.#ended(child, signal === null ? `exited with status ${status}` : `was ended by ${signal}`))
   }
 
   /** An answer of the agent. Rejects when there is none within five seconds. */
-  async ask(request: Request): Promise<Answer & { ok: true }> {
-    let timer: NodeJS.Timeout | undefined
-    const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`the agent did not answer within ${ANSWER_MS} ms`)), ANSWER_MS)
-    })
-    try {
-      return await Promise.race([ask(this.#dataDir, request), timeout])
-    } finally {
-      clearTimeout(timer)
-    }
+  ask<R extends Request>(request: R): Promise<Answers[R['op']]> {
+    return ask(this.#dataDir, request, ANSWER_MS)
   }
 
   /** One part of an answer; undefined when the agent does not answer, or not to this. */
   async says<T>(op: 'list' | 'stats', key: string): Promise<T | undefined> {
     try {
-      return (await this.ask({ op }))[key] as T | undefined
+      return ((await this.ask({ op })) as Record<string, unknown>)[key] as T | undefined
     } catch {
       return undefined
     }
@@ -71,10 +58,10 @@ export class Supervisor {
   /** True when the agent answers. A child that has not for a while is killed, and so started again. */
   async probe(): Promise<boolean> {
     try {
-      const { standIn, outdated, pid } = await this.ask({ op: 'status' })
+      const { outdated, pid } = await this.ask({ op: 'status' })
       this.#unanswered = 0
-      if (standIn === false && outdated === true) {
-        log.info('the agent of the node renews itself', { pid })
+      if (outdated) {
+        log.info('the agent renews itself', { pid })
         await this.ask({ op: 'renew' })
       }
       return true
@@ -111,7 +98,7 @@ export class Supervisor {
     this.#timer = setTimeout(() => void this.#startUnlessServed(), delayMs)
   }
 
-  /** Where another agent answers, ours has handed over: to one of the node, or to the tunlinkd that comes after this one. */
+  /** Where another agent answers, ours is not needed. */
   async #startUnlessServed(): Promise<void> {
     const served = await this.ask({ op: 'status' }).then(
       () => true,
@@ -128,10 +115,10 @@ export class Supervisor {
   }
 }
 
-/** An agent that takes the place of one that runs, and ends `idleSeconds` after the last link, or never with 0. */
-export function spawnAgent(executable: string, dataDir: string, idleSeconds: number, ...options: string[]): ChildProcess {
+/** An agent that ends `idleSeconds` after the last link, or never with 0. */
+export function spawnAgent(executable: string, dataDir: string, idleSeconds: number): ChildProcess {
   const { BUN_BE_BUN, ...env } = process.env // with it, the executable would be Bun and not tunlink
-  return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds), '--replace', ...options], {
+  return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', String(idleSeconds)], {
     env: { ...env, ...AGENT_ENV },
     stdio: ['ignore', 'inherit', 'inherit'],
   })

@@ -2,7 +2,7 @@
 import { closeSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ask } from '../agent/client.ts'
+import { endAgent } from '../agent/end.ts'
 import { recordList } from '../link/record.ts'
 import { remove } from '../link/remove.ts'
 import { tryLock } from '../linux/lock.ts'
@@ -17,10 +17,8 @@ import { openTunlinkdLock, readText, removeInstalled } from './install.ts'
 import { log } from './log.ts'
 import type { Options } from './options.ts'
 import { removeRoutes, removeVxlan } from './program.ts'
-import { spawnAgent } from './supervise.ts'
 
 const LOCK_SECONDS = 60
-const AGENT_END_MS = 15_000
 
 /** How many links are still in use and were left. Throws when a tunlinkd runs: it would heal what is removed. */
 export async function uninstall(options: Options): Promise<number> {
@@ -29,7 +27,7 @@ export async function uninstall(options: Options): Promise<number> {
   const lock = await takeLock(dataDir)
   try {
     const conflist = removeInstalled(conflistPath)
-    await endAgent(options.executable, dataDir)
+    if (recordList(dataDir).every(plan => plan.host === undefined)) await endAgent(dataDir)
     const links = await removeLinks(dataDir)
     const routes = removeNetwork(links)
     const executable = links === 0 && removeInstalled(join(options.cniBinDir, 'tunlink'))
@@ -52,21 +50,6 @@ async function takeLock(dataDir: string): Promise<number> {
   return lock
 }
 
-/** One of the node is in nobody's reach but its socket's: a child takes its place, and ends for lack of links. */
-async function endAgent(executable: string, dataDir: string): Promise<void> {
-  const running = await ask(dataDir, { op: 'status' }).catch(() => undefined)
-  if (running === undefined || recordList(dataDir).some(plan => plan.host !== undefined)) return
-  const child = spawnAgent(executable, dataDir, 1)
-  const ended = new Promise<void>(resolve => {
-    child.on('exit', () => resolve())
-    child.on('error', error => {
-      log.warn('agent not ended', { error: error.message })
-      resolve()
-    })
-  })
-  await Promise.race([ended, sleep(AGENT_END_MS, undefined, { ref: false })])
-}
-
 /** Those whose namespace has gone; the number of the others. */
 async function removeLinks(dataDir: string): Promise<number> {
   const netlink = new NetlinkSocket()
@@ -74,7 +57,6 @@ async function removeLinks(dataDir: string): Promise<number> {
     await collectGarbage(dataDir, netlink, async request => {
       const plan = request.op === 'remove' && recordList(dataDir, request.attachment.network).find(sameAs(request.attachment))
       if (plan) await remove(dataDir, plan)
-      return { ok: true }
     })
   } finally {
     netlink[Symbol.dispose]()

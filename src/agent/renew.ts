@@ -1,0 +1,96 @@
+/**
+ * An agent renews itself by execve(2) of the executable that has taken the place of its own: same process, same descriptors of lock, socket and
+ * devices. Nobody has to hand anything to anybody, and packets wait in the devices' queues meanwhile.
+ */
+import { execFile } from 'node:child_process'
+import { closeSync, fstatSync, readSync, statSync } from 'node:fs'
+import { execute, markCloseOnExec, memoryFile } from '../linux/exec.ts'
+import type { Kept } from './agent.ts'
+import { log } from './log.ts'
+import { PROTOCOL } from './protocol.ts'
+
+/** Names the descriptor of a file in memory that holds an Inherited. */
+const STATE_FD = 'TUNLINK_AGENT_STATE_FD'
+/** The new executable is tried first; it has so long to answer. */
+const TRIAL_MS = 10_000
+
+/** What the program that was is to hand to the program that will be. */
+export interface Inherited {
+  protocol: typeof PROTOCOL
+  /** Descriptors. */
+  lock: number
+  listening: number
+  kept: Kept
+}
+
+/** This program as it is started: a compiled executable alone, or Node and a script. */
+export function ownCommand(): [string, ...string[]] {
+  return process.versions.bun === undefined ? [process.execPath, ...process.execArgv, process.argv[1]!] : [process.execPath]
+}
+
+/** The file whose replacement makes this process outdated. */
+const file = ownCommand().at(-1)!
+const identity = ({ dev, ino, size, mtimeMs }: { dev: number; ino: number; size: number; mtimeMs: number }) =>
+  [dev, ino, size, mtimeMs].join(' ')
+const identityOf = (path: string) => {
+  const found = statSync(path, { throwIfNoEntry: false })
+  return found && identity(found)
+}
+/** Of a compiled executable the kernel knows what runs, even if it was replaced while it started. */
+const started = identityOf(process.versions.bun === undefined ? file : '/proc/self/exe')
+
+/** True when the file that this process was started from has been replaced. */
+export function isOutdated(): boolean {
+  const installed = identityOf(file)
+  return installed !== undefined && installed !== started
+}
+
+/**
+ * Resolves with undefined when the installed executable can take this process over, else with why it cannot: a file that is cut short would end
+ * the agent, and an older version does not know what it inherits.
+ */
+export function renewalRefusal(): Promise<string | undefined> {
+  const [command, ...args] = ownCommand()
+  return new Promise(resolve => {
+    execFile(command, [...args, 'agent', '--protocol'], { timeout: TRIAL_MS, killSignal: 'SIGKILL' }, (error, stdout) => {
+      if (error !== null) resolve(error.message)
+      else if (stdout.trim() === String(PROTOCOL)) resolve(undefined)
+      else resolve(`${file} speaks agent protocol ${JSON.stringify(stdout.trim().slice(0, 20))}, not "${PROTOCOL}"`)
+    })
+  })
+}
+
+/** Returns only by throwing: then this program still runs and has everything that it had. */
+export function renew(inherited: Inherited): never {
+  const state = memoryFile('tunlink-agent', JSON.stringify(inherited))
+  const fds = inherited.kept.links.flatMap(({ fds }) => fds)
+  const [command, ...args] = ownCommand()
+  try {
+    execute(command, [command, ...args, ...process.argv.slice(2)], { ...process.env, [STATE_FD]: String(state) }, [
+      inherited.lock,
+      inherited.listening,
+      state,
+      ...fds,
+    ])
+  } finally {
+    closeSync(state)
+  }
+}
+
+/** What the program that this process was before has left; undefined in a process that was started as an agent. */
+export function inherit(): Inherited | undefined {
+  const fd = Number(process.env[STATE_FD])
+  delete process.env[STATE_FD]
+  if (!Number.isSafeInteger(fd) || fd <= 2) return undefined
+  try {
+    const bytes = Buffer.alloc(fstatSync(fd).size)
+    readSync(fd, bytes, 0, bytes.length, 0)
+    closeSync(fd)
+    const inherited = JSON.parse(bytes.toString()) as Inherited
+    for (const kept of [inherited.lock, inherited.listening, ...inherited.kept.links.flatMap(({ fds }) => fds)]) markCloseOnExec(kept)
+    return inherited
+  } catch (error) {
+    log('nothing inherited', { error: (error as Error).message })
+    return undefined
+  }
+}

@@ -1,0 +1,204 @@
+/** An agent at work: answers requests, lets go of what has gone, ends when idle or told to, renews itself. */
+import { closeSync, type FSWatcher, rmSync, watch } from 'node:fs'
+import { CniError, CODE } from '../cni/error.ts'
+import { kernelError } from '../link/errors.ts'
+import { duplicate } from '../linux/exec.ts'
+import type { Agent } from './agent.ts'
+import { log } from './log.ts'
+import { type AgentStatus, PROTOCOL, type Request, socketPath, VERSION } from './protocol.ts'
+import { isOutdated, renew, renewalRefusal } from './renew.ts'
+import { answer, encodeError } from './requests.ts'
+import { type Caller, LineServer, MAX_LINE } from './server.ts'
+import { Stats } from './stats.ts'
+
+/** Namespaces are seen to vanish at once where /run/netns has them; elsewhere by this. An agent at rest wakes for nothing else. */
+const SWEEP_MS = 30_000
+/** Namespaces come and go many at a time. */
+const SETTLE_MS = 100
+/** Where runtimes bind their network namespaces. */
+const NETNS_DIRECTORY = '/run/netns'
+
+export interface ServiceOptions {
+  dataDir: string
+  /** Seconds without a link after which the agent ends; 0: never. */
+  idleSeconds: number
+}
+
+/** What a service works with, until it ends or another program inherits it. */
+export interface Belongings {
+  agent: Agent
+  /** Descriptors. */
+  lock: number
+  listening: number
+}
+
+export class Service {
+  readonly #options: ServiceOptions
+  readonly #own: Belongings
+  readonly #stats = new Stats()
+  #server: LineServer | undefined
+  #sweeping: NodeJS.Timeout | undefined
+  #settling: NodeJS.Timeout | undefined
+  #idling: NodeJS.Timeout | undefined
+  #watcher: FSWatcher | undefined
+  #underWay = 0
+  /** From here on requests are left to the next agent: what this one did would be lost. */
+  #leaving: 'ending' | 'renewing' | undefined
+
+  constructor(options: ServiceOptions, own: Belongings) {
+    this.#options = options
+    this.#own = own
+  }
+
+  async start(): Promise<void> {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void this.#end(signal))
+    process.on('SIGHUP', () => void this.#renew('SIGHUP'))
+    await this.#resume()
+  }
+
+  async #resume(): Promise<void> {
+    this.#leaving = undefined
+    // A descriptor of its own, so that the socket stays when the server closes: who connects then waits for the next program.
+    this.#server = new LineServer({
+      listening: duplicate(this.#own.listening),
+      respond: (line, caller) => this.#respond(line, caller),
+      tooLong: encodeError(new CniError(CODE.decoding, `the request is longer than ${MAX_LINE} bytes`)),
+    })
+    await this.#server.listen()
+    this.#sweeping = setInterval(() => this.#sweep(), SWEEP_MS)
+    this.#watch()
+    this.#awaitIdle()
+  }
+
+  /** Resolves when the requests under way have been answered. */
+  async #pause(): Promise<void> {
+    clearInterval(this.#sweeping)
+    clearTimeout(this.#settling)
+    clearTimeout(this.#idling)
+    this.#watcher?.close()
+    this.#watcher = undefined
+    await this.#server?.close()
+  }
+
+  async #end(reason: string): Promise<void> {
+    if (this.#leaving === 'ending') return
+    this.#leaving = 'ending'
+    log('agent ends', { reason })
+    rmSync(socketPath(this.#options.dataDir), { force: true })
+    closeSync(this.#own.listening)
+    await this.#pause()
+    await this.#own.agent.close()
+    closeSync(this.#own.lock)
+    process.exit(0)
+  }
+
+  async #renew(reason: string): Promise<void> {
+    if (this.#leaving !== undefined) return
+    this.#leaving = 'renewing'
+    log('agent renews itself', { reason })
+    await this.#pause()
+    const kept = await this.#own.agent.freeze()
+    try {
+      if (this.#isEnding()) return // SIGTERM came meanwhile
+      renew({ protocol: PROTOCOL, lock: this.#own.lock, listening: this.#own.listening, kept })
+    } catch (error) {
+      log('agent not renewed, goes on', { error: (error as Error).message })
+      this.#own.agent.adopt(kept)
+      await this.#resume()
+    }
+  }
+
+  #isEnding(): boolean {
+    return this.#leaving === 'ending'
+  }
+
+  /** Undefined from an agent that is about to go: who asked asks the next one. */
+  async #respond(line: string, caller: Caller): Promise<string | undefined> {
+    if (this.#leaving !== undefined) return undefined
+    this.#underWay++
+    try {
+      return await answer(line, request => this.#perform(request, caller))
+    } finally {
+      this.#underWay--
+      this.#awaitIdle()
+    }
+  }
+
+  async #perform(request: Request, caller: Caller): Promise<object> {
+    switch (request.op) {
+      case 'status':
+        return this.#status()
+      case 'stats':
+        return { verbs: this.#stats }
+      case 'renew':
+        return { renewed: await this.#wantsRenewal() }
+      case 'add':
+        return this.#timed('ADD', request.started, () => this.#own.agent.perform(request, () => caller.isGone()))
+      case 'del':
+        return this.#timed('DEL', request.started, () => this.#own.agent.perform(request, () => caller.isGone()))
+      default:
+        return this.#own.agent.perform(request, () => caller.isGone())
+    }
+  }
+
+  #status(): AgentStatus {
+    return { pid: process.pid, version: VERSION, ...this.#own.agent.status(), outdated: isOutdated() }
+  }
+
+  async #timed<T>(verb: 'ADD' | 'DEL', started: number, body: () => Promise<T>): Promise<T> {
+    try {
+      const result = await body()
+      this.#stats.record(verb, started)
+      return result
+    } catch (error) {
+      this.#stats.record(verb, started, kernelError(error).code)
+      throw error
+    }
+  }
+
+  /** The answer goes out before the renewal begins. Throws CniError 11 when the new executable is no good. */
+  async #wantsRenewal(): Promise<boolean> {
+    if (!isOutdated()) return false
+    const refusal = await renewalRefusal()
+    if (refusal !== undefined) throw new CniError(CODE.tryAgainLater, `the agent cannot renew itself: ${refusal}`)
+    setImmediate(() => void this.#renew('the executable was replaced'))
+    return true
+  }
+
+  /** Ends the agent after the time without a link that was asked for. While there are links no timer runs: a request or a sweep starts it again. */
+  #awaitIdle(): void {
+    const idleMs = this.#options.idleSeconds * 1000
+    if (idleMs === 0 || this.#leaving !== undefined) return
+    clearTimeout(this.#idling)
+    this.#idling = setTimeout(() => {
+      this.#idling = undefined
+      if (this.#underWay === 0 && !this.#own.agent.hasLinks) void this.#end('idle')
+    }, idleMs)
+  }
+
+  #sweep(): void {
+    if (this.#watcher === undefined) this.#watch()
+    this.#own.agent
+      .sweep()
+      .then(() => this.#idling === undefined && !this.#own.agent.hasLinks && this.#awaitIdle())
+      .catch((error: Error) => log('sweep failed', { error: error.message }))
+  }
+
+  #watch(): void {
+    try {
+      this.#watcher = watch(NETNS_DIRECTORY, event => {
+        if (event === 'rename') this.#settling ??= setTimeout(() => this.#settled(), SETTLE_MS)
+      })
+      this.#watcher.on('error', () => {
+        this.#watcher = undefined
+      })
+    } catch {
+      this.#watcher = undefined // no such directory yet: the next sweep looks again
+    }
+  }
+
+  #settled(): void {
+    this.#settling = undefined
+    this.#sweep()
+  }
+}
