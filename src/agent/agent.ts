@@ -7,7 +7,7 @@ import { CniError, CODE } from '../cni/error.ts'
 import { parseNetConf } from '../cni/netconf.ts'
 import { release } from '../ipam/lease.ts'
 import type { Ends } from '../link/apply.ts'
-import { ensureFirewall } from '../link/firewall.ts'
+import { ensureFirewall, FIREWALL_TABLE } from '../link/firewall.ts'
 import { firewallEntries } from '../link/host-end.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
@@ -17,6 +17,7 @@ import { linkList } from '../linux/link.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { inNetns, Netns } from '../linux/netns.ts'
+import { watchTable } from '../linux/nf-watch.ts'
 import { attachTun, setOffloads } from '../linux/tun.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { add } from '../verbs/add.ts'
@@ -54,6 +55,7 @@ export class Agent implements Keeper {
   readonly #busy = new Map<string, Promise<unknown>>()
   #deleter: LinkDeleter | undefined
   #canDeleteWithoutWaiting = true
+  #firewallWatch: Disposable | undefined
   #retry: NodeJS.Timeout | undefined
   #retryMs = FIRST_RETRY_MS
 
@@ -109,6 +111,7 @@ export class Agent implements Keeper {
   async reconcile(): Promise<void> {
     const { plans, broken } = recordList(this.#dataDir)
     for (const { file, reason } of broken) log('record cannot be used', { file, reason })
+    this.#firewallWatch ??= watchTable(FIREWALL_TABLE, () => this.repairFirewall())
     this.repairFirewall()
     let refused = 0
     for (const plan of plans.filter(plan => plan.host !== undefined && !this.#held.has(plan.host.ifname))) {
@@ -141,10 +144,14 @@ export class Agent implements Keeper {
 
   /** Restores what somebody has taken out of the node's firewall, for all links. */
   repairFirewall(): void {
-    const entries = firewallEntries(this.#dataDir)
-    if (entries.length === 0) return
-    using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
-    if (ensureFirewall(netfilter, entries)) log('firewall restored', { links: entries.length })
+    const entries = () => firewallEntries(this.#dataDir)
+    if (entries().length === 0) return
+    try {
+      using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
+      if (ensureFirewall(netfilter, entries)) log('firewall restored', { links: entries().length })
+    } catch (error) {
+      log('firewall not restored', { error: (error as Error).message })
+    }
   }
 
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
@@ -213,9 +220,11 @@ export class Agent implements Keeper {
     this.#held.clear()
     await Promise.all(links.map(({ link }) => this.#wires.release(link)))
     await this.#wires.close()
+    this.#stopWatching()
     return { links }
   }
 
+  /** Before reconcile(). */
   adopt({ links }: Kept): void {
     this.#wires = this.#makeWires()
     for (const { link, ...held } of links) this.#hold(link, held)
@@ -225,7 +234,13 @@ export class Agent implements Keeper {
     clearTimeout(this.#retry)
     for (const link of [...this.#held.keys()]) await this.letGo(link)
     await this.#wires.close()
+    this.#stopWatching()
     this.#deleter?.[Symbol.dispose]()
+  }
+
+  #stopWatching(): void {
+    this.#firewallWatch?.[Symbol.dispose]()
+    this.#firewallWatch = undefined
   }
 
   /** Takes up a link on record by the names of its devices. */

@@ -95,8 +95,8 @@ async function exchangeByNode(path: string, line: string, deadlineMs: number): P
     const timer = setTimeout(() => end(TIMEOUT), deadlineMs)
     const end = (error?: Error) => {
       clearTimeout(timer)
-      socket.destroy()
       if (error !== undefined) reject(error)
+      socket.destroy()
     }
     socket.on('data', chunk => received(chunk) && end())
     socket.on('error', end)
@@ -104,7 +104,10 @@ async function exchangeByNode(path: string, line: string, deadlineMs: number): P
   })
 }
 
-/** The same where Bun runs us: loading node:net there costs more than all the rest of the exchange. */
+/**
+ * The same where Bun runs us: loading node:net there costs more than all the rest of the exchange. Bun 1.4 calls it ECONNREFUSED, too, when the
+ * kernel says EAGAIN: then who asked starts an agent, which finds that the lock is held and ends the one that has it.
+ */
 function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const received = lineReader(resolve)
@@ -112,8 +115,8 @@ function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<
     let connected: BunSocket | undefined
     const end = (error?: Error) => {
       clearTimeout(timer)
+      if (error !== undefined) reject(error) // first, as end() calls close()
       connected?.end()
-      if (error !== undefined) reject(error)
     }
     const timer = setTimeout(() => end(TIMEOUT), deadlineMs)
     const send = (socket: BunSocket) => {

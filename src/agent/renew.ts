@@ -52,11 +52,16 @@ export function isOutdated(): boolean {
 export function renewalRefusal(): Promise<string | undefined> {
   const [command, ...args] = ownCommand()
   return new Promise(resolve => {
-    execFile(command, [...args, 'agent', '--protocol'], { timeout: TRIAL_MS, killSignal: 'SIGKILL' }, (error, stdout) => {
-      if (error !== null) resolve(error.message)
-      else if (stdout.trim() === String(PROTOCOL)) resolve(undefined)
-      else resolve(`${file} speaks agent protocol ${JSON.stringify(stdout.trim().slice(0, 20))}, not "${PROTOCOL}"`)
-    })
+    const trial = { timeout: TRIAL_MS, killSignal: 'SIGKILL' as const }
+    try {
+      execFile(command, [...args, 'agent', '--protocol'], trial, (error, stdout) => {
+        if (error !== null) resolve(error.message)
+        else if (stdout.trim() === String(PROTOCOL)) resolve(undefined)
+        else resolve(`${file} speaks agent protocol ${JSON.stringify(stdout.trim().slice(0, 20))}, not "${PROTOCOL}"`)
+      })
+    } catch (error) {
+      resolve((error as Error).message) // where the runtime says at once that this is no executable
+    }
   })
 }
 

@@ -6,10 +6,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 export const MAX_LINE = 1 << 20
 /** Answers that nobody reads. */
 const MAX_UNREAD = 8 << 20
-/** A connection without a request for so long is closed. */
 const SILENT_MS = 60_000
 /** With more, the one that has been silent for longest is closed. It asks again if it has something to ask: see ask(). */
 const MAX_CONNECTIONS = 512
+/** A client that has been refused has so long to read why. */
+const LINGER_MS = 1_000
 /** Requests under way are waited for so long when the server closes. */
 const CLOSE_MS = 30_000
 
@@ -26,6 +27,8 @@ export interface ServerOptions {
   respond(line: string, caller: Caller): Promise<string | undefined>
   /** The answer to a line that is longer than MAX_LINE; the connection is closed after it. */
   tooLong: string
+  /** A connection without a request for so long is closed; default: a minute. */
+  silentMs?: number
 }
 
 export class LineServer {
@@ -61,7 +64,14 @@ export class LineServer {
   #accept(socket: Socket): void {
     const connection = new Connection(socket, this.#options, () => this.#connections.delete(connection))
     this.#connections.add(connection)
-    if (this.#connections.size > MAX_CONNECTIONS) [...this.#connections].find(({ isIdle }) => isIdle)?.destroy()
+    if (this.#connections.size > MAX_CONNECTIONS) this.#drop([...this.#connections].find(({ isIdle }) => isIdle))
+  }
+
+  /** At once out of the list: its "close" comes later, and many may be accepted in between. */
+  #drop(connection: Connection | undefined): void {
+    if (connection === undefined) return
+    this.#connections.delete(connection)
+    connection.destroy()
   }
 }
 
@@ -78,7 +88,8 @@ class Connection {
     this.#socket = socket
     this.#options = options
     socket.setEncoding('utf8')
-    socket.setTimeout(SILENT_MS, () => this.#answering === undefined && socket.destroy())
+    socket.setTimeout(options.silentMs ?? SILENT_MS)
+    socket.on('timeout', () => (this.#ending || this.isIdle) && socket.destroy())
     socket.on('error', () => socket.destroy())
     socket.on('end', () => {
       this.#gone = true
@@ -146,6 +157,6 @@ class Connection {
     this.#ending = true
     this.#write(this.#options.tooLong)
     this.#socket.end()
-    this.#socket.setTimeout(1_000, () => this.destroy())
+    this.#socket.setTimeout(LINGER_MS)
   }
 }

@@ -1,5 +1,5 @@
 /** Control groups: see cgroups(7), proc_pid_cgroup(5), proc_pid_mountinfo(5). */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 
 /**
  * Moves this process, with all its threads, to the root of every hierarchy where it is in a group below: `echo PID > /sys/fs/cgroup/cgroup.procs`.
@@ -7,7 +7,13 @@ import { readFileSync, writeFileSync } from 'node:fs'
  * be done; returns, in words, what could not.
  */
 export function leaveCgroup(): string[] {
-  const { files, refusals } = rootGroups(readFileSync('/proc/self/cgroup', 'utf8'), readFileSync('/proc/self/mountinfo', 'utf8'))
+  // `ip netns exec` and the like mount a /sys of their own, without cgroups: then who called them shows them. To mount them here is no way, as
+  // the options of cgroup2 hold for all its mounts.
+  const views = [
+    { mountinfo: read('/proc/self/mountinfo'), root: '' },
+    ...ancestors().map(pid => ({ mountinfo: read(`/proc/${pid}/mountinfo`), root: `/proc/${pid}/root` })),
+  ].filter(({ root }) => existsSync(`${root}/`))
+  const { files, refusals } = rootGroups(read('/proc/self/cgroup'), views)
   for (const file of files) {
     try {
       writeFileSync(file, String(process.pid))
@@ -18,19 +24,43 @@ export function leaveCgroup(): string[] {
   return refusals
 }
 
+/** The parent, its parent, and so on to the first process. */
+function ancestors(): number[] {
+  const pids: number[] = []
+  for (let pid = process.ppid; pid > 0 && !pids.includes(pid); ) {
+    pids.push(pid)
+    const stat = read(`/proc/${pid}/stat`) // PID (NAME) STATE PPID ...: the name may hold blanks and brackets
+    pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] ?? 0)
+  }
+  return pids
+}
+
+/** Empty where there is no such file, or it is not ours to read. */
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+/** Mounts as a process sees them: the text of its mountinfo, and where its root is to be found from here. */
+export interface MountView {
+  mountinfo: string
+  root: string
+}
+
 /**
- * From the texts of /proc/self/cgroup and /proc/self/mountinfo: the `cgroup.procs` of the root of each hierarchy that the process is not at the
- * root of; and the hierarchies whose root is not mounted here, as in a container that sees no more than its own group.
+ * From the text of /proc/self/cgroup and what is mounted: the `cgroup.procs` of the root of each hierarchy that the process is not at the root of,
+ * by the first view that has it; and the hierarchies whose root none has, as in a container that sees no more than its own group.
  */
-export function rootGroups(cgroup: string, mountinfo: string): { files: string[]; refusals: string[] } {
-  const mounts = lines(mountinfo)
-    .map(parseMount)
-    .filter(mount => mount !== undefined)
+export function rootGroups(cgroup: string, views: MountView[]): { files: string[]; refusals: string[] } {
+  const mounts = views.flatMap(({ mountinfo, root }) => lines(mountinfo).flatMap(line => parseMount(line, root)))
   const files: string[] = []
   const refusals: string[] = []
   for (const { controllers, path } of lines(cgroup).map(parseGroup)) {
     if (path === '/') continue
-    const mount = mounts.find(mount => mount.root === '/' && isHierarchy(mount, controllers))
+    const mount = mounts.find(mount => mount.group === '/' && isHierarchy(mount, controllers))
     if (mount !== undefined) files.push(`${mount.point}/cgroup.procs`)
     else refusals.push(`the root of the cgroup hierarchy ${JSON.stringify(controllers || 'cgroup2')} is not mounted`)
   }
@@ -46,21 +76,21 @@ function parseGroup(line: string): { controllers: string; path: string } {
 }
 
 interface Mount {
-  /** The group that is seen at the mount point. */
-  root: string
+  /** That is seen at the mount point. */
+  group: string
   point: string
   type: string
   /** Of the hierarchy: version 1 names its controllers here. */
   options: string[]
 }
 
-/** `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS FIELD... - TYPE SOURCE OPTIONS`; undefined for what is no cgroup. */
-function parseMount(line: string): Mount | undefined {
+/** `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS FIELD... - TYPE SOURCE OPTIONS`; nothing for what is no cgroup. */
+function parseMount(line: string, root: string): Mount[] {
   const [left = '', right = ''] = line.split(' - ')
-  const [, , , root, point] = left.split(' ')
+  const [, , , group, point] = left.split(' ')
   const [type, , options] = right.split(' ')
-  if ((type !== 'cgroup' && type !== 'cgroup2') || root === undefined || point === undefined) return undefined
-  return { root: unescapeOctal(root), point: unescapeOctal(point), type, options: (options ?? '').split(',') }
+  if ((type !== 'cgroup' && type !== 'cgroup2') || group === undefined || point === undefined) return []
+  return [{ group: unescapeOctal(group), point: root + unescapeOctal(point), type, options: (options ?? '').split(',') }]
 }
 
 const isHierarchy = ({ type, options }: Mount, controllers: string) =>

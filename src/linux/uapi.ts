@@ -25,6 +25,8 @@ export const NETLINK_GET_STRICT_CHK = 12
 export const nlmsghdr = struct({ len: u32, type: u16, flags: u16, seq: u32, pid: u32 })
 export const nlattr = struct({ len: u16, type: u16 })
 
+export const NFNLGRP_NFTABLES = 7 // <linux/netfilter/nfnetlink.h>
+
 // <linux/rtnetlink.h>
 export const RTM_NEWLINK = 16
 export const RTM_DELLINK = 17

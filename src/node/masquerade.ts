@@ -1,7 +1,7 @@
 /** Which networks pods meet with their own address, and the nftables table that translates the rest. */
 import { hostCidr } from '../address.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
-import { deleteClusterTable, hasClusterTable, setClusterTable } from '../linux/nftables-cluster.ts'
+import { deleteClusterTable, hasClusterTable, setClusterTable } from './cluster-table.ts'
 import type { NodeInfo } from './node-info.ts'
 import type { Backend } from './routes.ts'
 

@@ -3,13 +3,13 @@ import { closeSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { endAgent } from '../agent/end.ts'
+import { deleteFirewall } from '../link/firewall.ts'
 import { recordList } from '../link/record.ts'
 import { remove } from '../link/remove.ts'
 import { tryLock } from '../linux/lock.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
-import { deleteTable } from '../linux/nftables.ts'
-import { deleteClusterTable } from '../linux/nftables-cluster.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
+import { deleteClusterTable } from './cluster-table.ts'
 import { parseConfig } from './config.ts'
 import { CONFLIST, dataDirOf } from './conflist.ts'
 import { collectGarbage } from './garbage.ts'
@@ -75,7 +75,7 @@ function removeNetwork(links: number): number {
     const routes = removeRoutes(netlink)
     removeVxlan(netlink)
     deleteClusterTable(netfilter)
-    if (links === 0) deleteTable(netfilter)
+    if (links === 0) deleteFirewall(netfilter)
     return routes
   } finally {
     netlink[Symbol.dispose]()

@@ -17,8 +17,11 @@ export async function runHere(environment: Environment, stdin: string): Promise<
     case 'ADD':
       return addHere(context)
     case 'CHECK':
-      await reviveAgent(context.conf, 'wait')
-      return checkVerb(context)
+      try {
+        return await checkVerb(context)
+      } finally {
+        await reviveAgent(context.conf) // afterwards: an agent repairs what CHECK is to find
+      }
     case 'GC':
       await gc(context, attachment => delAttachment(context, attachment))
       return reviveAgent(context.conf)

@@ -3,9 +3,9 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { decodeNeighbour, fdbReplace, neighbourReplace } from '../../src/linux/neighbour.ts'
 import { message, type NetlinkSocket, type Request } from '../../src/linux/netlink.ts'
-import { clusterTransaction, intervals } from '../../src/linux/nftables-cluster.ts'
 import { decodeNodeRoute, nodeRouteAdd, nodeRouteDelete } from '../../src/linux/node-route.ts'
 import { decodeVxlan, vxlanAdd } from '../../src/linux/vxlan.ts'
+import { clusterTransaction, intervals } from '../../src/node/cluster-table.ts'
 
 const test = suite('network between nodes')
 const hex = (text: string) => Buffer.from(text.replace(/\s+/g, ''), 'hex')

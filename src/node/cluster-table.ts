@@ -8,17 +8,16 @@
  * Replaced whole, in one transaction, whenever the cluster's networks change; connections keep the translation they began with.
  */
 import { bits, maskOf, networkSize, parseCidr, toBytes, toNumber } from '../address.ts'
-import { attribute, type NetlinkSocket, nested, type Request } from './netlink.ts'
-import * as nft from './nfnetlink.ts'
-import { NLM_F_CREATE } from './uapi.ts'
+import { attribute, type NetlinkSocket, nested, type Request, text } from '../linux/netlink.ts'
+import * as nft from '../linux/nfnetlink.ts'
+import { NLM_F_CREATE } from '../linux/uapi.ts'
 
 const TABLE = 'tunlink-cluster'
 const OURS = Buffer.from('tl') // the prefix of the node's ends of links
-const name = attribute(1, nft.text(TABLE))
+const name = attribute(nft.NFTA_TABLE_NAME, text(TABLE))
 
 const NFT_SET_INTERVAL = 0x4
 const NFT_SET_ELEM_INTERVAL_END = 0x1
-const NFTA_SET_ELEM_FLAGS = 3
 
 /** True when the table is there. */
 export function hasClusterTable(netfilter: NetlinkSocket): boolean {
@@ -73,17 +72,19 @@ const IPV4 = { protocol: nft.NFPROTO_IPV4, source: 12, destination: 16 }
 const IPV6 = { protocol: nft.NFPROTO_IPV6, source: 8, destination: 24 }
 
 const intervalSet = (set: string, family: 4 | 6) =>
-  nft.newSet(TABLE, set, family === 4 ? 7 : 8, family === 4 ? 4 : 16, family, NFT_SET_INTERVAL)
+  nft.newSet(TABLE, set, family === 4 ? nft.IPV4_ADDR : nft.IPV6_ADDR, family, NFT_SET_INTERVAL)
 
 /** One message for all: each interval is its first address, and the first address behind it, if any, flagged as an end. */
 function elements(set: string, ranges: { first: Buffer; end?: Buffer }[]): Request[] {
   if (ranges.length === 0) return []
-  const key = (bytes: Buffer) => nested(1, attribute(1, bytes)) // NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
+  const key = (bytes: Buffer) => nested(nft.NFTA_SET_ELEM_KEY, attribute(nft.NFTA_DATA_VALUE, bytes))
   const items = ranges.flatMap(({ first, end }) => [
-    nested(1, key(first)),
-    ...(end === undefined ? [] : [nested(1, attribute(NFTA_SET_ELEM_FLAGS, nft.be32(NFT_SET_ELEM_INTERVAL_END)), key(end))]),
+    nested(nft.NFTA_LIST_ELEM, key(first)),
+    ...(end === undefined
+      ? []
+      : [nested(nft.NFTA_LIST_ELEM, attribute(nft.NFTA_SET_ELEM_FLAGS, nft.be32(NFT_SET_ELEM_INTERVAL_END)), key(end))]),
   ])
-  return [nft.nftRequest(nft.NFT_MSG_NEWSETELEM, NLM_F_CREATE, name, attribute(2, nft.text(set)), nested(3, ...items))]
+  return [nft.elementsRequest(nft.NFT_MSG_NEWSETELEM, TABLE, set, items)]
 }
 
 /** The networks of one family as disjoint intervals in ascending order, which is all that the kernel takes. `end` is exclusive. */

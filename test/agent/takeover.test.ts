@@ -1,0 +1,209 @@
+/** One agent at a time, and always one that answers: whatever state the one before is in. */
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { endAgent } from '../../src/agent/end.ts'
+import { lockPath, socketPath } from '../../src/agent/protocol.ts'
+import { EXECUTABLES, eventually, Lab, pings } from '../support.ts'
+import { alive, holder, runAgent, startAgent, status } from './agents.ts'
+
+const test = suite('takeover')
+
+/** A test with a lab of its own. */
+const testWithLab = (name: string, body: (lab: Lab) => Promise<void>, executable?: string) =>
+  test(name, async () => {
+    const lab = new Lab(executable)
+    try {
+      await body(lab)
+    } finally {
+      lab.close()
+    }
+  })
+
+for (const [name, executable] of EXECUTABLES) {
+  testWithLab(
+    `${name}: an agent that hangs is killed by the next one, which has its links`,
+    async lab => {
+      const pod = lab.netns()
+      lab.must('ADD', pod)
+      const hung = holder(lab)!
+      process.kill(hung, 'SIGSTOP')
+      const pid = await startAgent(lab)
+      assert.is.not(pid, hung)
+      await eventually('the one that hung has ended', () => !alive(hung))
+      assert.is(readFileSync(lockPath(lab.dataDir), 'utf8'), `${pid}\n`)
+      assert.is((await status(lab)).links, 1)
+      assert.ok(pings(pod, '10.66.0.1'))
+    },
+    executable,
+  )
+
+  testWithLab(
+    `${name}: an agent that is killed and started at once has all its links again`,
+    async lab => {
+      const pods = Array.from({ length: 4 }, () => lab.netns())
+      for (const pod of pods) lab.must('ADD', pod)
+      for (let round = 0; round < 3; round++) {
+        process.kill(holder(lab)!, 'SIGKILL')
+        await startAgent(lab)
+        assert.is((await status(lab)).links, 4)
+        for (const pod of pods) assert.ok(pings(pod, '10.66.0.1'))
+      }
+    },
+    executable,
+  )
+}
+
+testWithLab('verbs do not wait for an agent that hangs: ADD replaces it, DEL goes on', async lab => {
+  const [one, two] = [lab.netns(), lab.netns()]
+  lab.must('ADD', one)
+  const hung = holder(lab)!
+  process.kill(hung, 'SIGSTOP')
+  lab.must('ADD', two)
+  assert.not.ok(alive(hung))
+  assert.ok(pings(one, '10.66.0.1') && pings(two, '10.66.0.1'))
+  const second = holder(lab)!
+  process.kill(second, 'SIGSTOP')
+  const del = lab.cni('DEL', two)
+  assert.equal([del.status, del.json.code], [1, 11])
+  assert.match(del.json.msg, /did not answer within 10 s/)
+  process.kill(second, 'SIGCONT')
+  lab.must('DEL', two)
+})
+
+testWithLab('an ADD whose caller is gone is not carried out', async lab => {
+  const [one, two] = [lab.netns(), lab.netns()]
+  lab.must('ADD', one)
+  const agent = holder(lab)!
+  process.kill(agent, 'SIGSTOP')
+  const child = spawn('ip', ['netns', 'exec', lab.node, lab.executable], {
+    env: {
+      PATH: process.env.PATH,
+      CNI_COMMAND: 'ADD',
+      CNI_CONTAINERID: two,
+      CNI_NETNS: `/run/netns/${two}`,
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: '/x',
+    },
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  child.stdin.end(JSON.stringify(lab.conf))
+  const ended = new Promise(done => child.on('close', done))
+  await new Promise(done => setTimeout(done, 1_000)) // it has asked
+  child.kill('SIGKILL')
+  await ended
+  process.kill(agent, 'SIGCONT')
+  assert.is((await status(lab)).links, 1)
+  lab.must('DEL', one) // is answered after whatever came before it
+  assert.equal(lab.links(two), [])
+})
+
+testWithLab('of many agents started at once one serves, and the others say so', async lab => {
+  const agents = Array.from({ length: 6 }, () => runAgent(lab))
+  await eventually('one serves', () => existsSync(socketPath(lab.dataDir)))
+  const { pid } = await status(lab)
+  const others = await Promise.all(agents.filter(({ child }) => child.pid !== pid).map(({ ended }) => ended))
+  assert.is(others.length, 5)
+  for (const { status, stderr } of others) {
+    assert.is(status, 0)
+    assert.match(stderr, /Another agent serves/)
+  }
+  assert.is((await status(lab)).pid, pid)
+})
+
+testWithLab('a process that does not have the lock is never killed, whatever the lock file says', async lab => {
+  const hung = await startAgent(lab)
+  const bystander = spawn('sleep', ['60'])
+  try {
+    writeFileSync(lockPath(lab.dataDir), `${bystander.pid}\n`)
+    process.kill(hung, 'SIGSTOP')
+    await startAgent(lab)
+    assert.not.ok(alive(hung))
+    assert.ok(alive(bystander.pid!))
+  } finally {
+    bystander.kill()
+  }
+})
+
+testWithLab('an agent of 0.1.0, which answers anything with ok, is ended and replaced', async lab => {
+  const old = spawn(process.execPath, [join(import.meta.dirname, 'old-agent.ts'), lab.dataDir], { stdio: 'inherit' })
+  await eventually('it serves', () => existsSync(socketPath(lab.dataDir)))
+  const pod = lab.netns()
+  lab.must('ADD', pod)
+  assert.ok(pings(pod, '10.66.0.1'))
+  await eventually('it has ended', () => !alive(old.pid!))
+})
+
+testWithLab('one idle connection does not keep an agent that ends', async lab => {
+  const pid = await startAgent(lab)
+  const idle = connect(socketPath(lab.dataDir))
+  await new Promise(done => idle.on('connect', done))
+  const closed = new Promise(done => idle.on('close', done))
+  process.kill(pid, 'SIGTERM')
+  await eventually('it has ended', () => !alive(pid))
+  await closed
+  assert.not.ok(existsSync(socketPath(lab.dataDir)), 'its socket has gone with it')
+})
+
+testWithLab('endAgent() ends one that serves, one that hangs, and says when there is none', async lab => {
+  assert.is(await endAgent(lab.dataDir), false)
+  for (const hangs of [false, true]) {
+    const pid = await startAgent(lab)
+    if (hangs) process.kill(pid, 'SIGSTOP')
+    assert.is(await endAgent(lab.dataDir), true)
+    await eventually('it has ended', () => !alive(pid))
+    assert.is(holder(lab), undefined)
+  }
+  assert.is(await endAgent(lab.dataDir), false)
+})
+
+/** Where cgroups of version 2 are mounted, alone or beside version 1. */
+const cgroups = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'].find(path => existsSync(join(path, 'cgroup.procs')))
+
+testWithLab('an agent does not end with the cgroup of the container that came first', async lab => {
+  if (cgroups === undefined) throw new Error('no cgroup2 file system is mounted')
+  const group = join(cgroups, `tunlink-test-${process.pid}`)
+  mkdirSync(group)
+  try {
+    const pod = lab.netns()
+    const call = `echo $$ >${group}/cgroup.procs && exec ip netns exec ${lab.node} ${lab.executable}`
+    const child = spawn('sh', ['-c', call], {
+      stdio: ['pipe', 'ignore', 'inherit'],
+      env: {
+        PATH: process.env.PATH,
+        CNI_COMMAND: 'ADD',
+        CNI_CONTAINERID: pod,
+        CNI_NETNS: `/run/netns/${pod}`,
+        CNI_IFNAME: 'eth0',
+        CNI_PATH: '/x',
+      },
+    })
+    child.stdin.end(JSON.stringify({ ...lab.conf, agent: { idleSeconds: 60 } }))
+    assert.is(await new Promise(done => child.on('close', done)), 0)
+    const pid = holder(lab)!
+    assert.match(readFileSync(`/proc/${pid}/cgroup`, 'utf8'), /^0::\/$/m)
+    writeFileSync(join(group, 'cgroup.kill'), '1')
+    await new Promise(done => setTimeout(done, 500))
+    assert.is((await status(lab)).pid, pid)
+    assert.ok(pings(pod, '10.66.0.1'))
+  } finally {
+    rmdirSync(group)
+  }
+})
+
+testWithLab(
+  'an agent that the plugin started has a session, a log and a directory of its own, and nothing of what the plugin was given',
+  async lab => {
+    lab.must('ADD', lab.netns())
+    const pid = holder(lab)!
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    assert.is(Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[3]), pid, 'it leads its session')
+    assert.match(readFileSync(`/proc/${pid}/status`, 'utf8'), /^Umask:\s+0077$/m)
+    assert.not.match(readFileSync(`/proc/${pid}/environ`, 'utf8'), /CNI_/)
+  },
+)
+
+test.run()
