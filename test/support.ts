@@ -30,8 +30,18 @@ export const ip = (netns: string, ...args: string[]): any =>
 export const inside = (netns: string, ...command: string[]) =>
   execFileSync('ip', ['netns', 'exec', netns, ...command], { encoding: 'utf8' })
 
+/** TUNLINK_SLOW=1: the machine is an emulated one, ten to twenty times slower. Less is sent, and more time is given. */
+const isSlow = process.env.TUNLINK_SLOW === '1'
+
+/** So many of whatever costs time: a sixteenth of them on a slow machine. */
+export const many = (count: number): number => (isSlow ? Math.ceil(count / 16) : count)
+
+/** Bytes of so many MiB, see many(). */
+export const mebibytes = (count: number): number => many(count) << 20
+
 /** True when `to` answers from `from`. */
-export const pings = (from: string, to: string) => spawnSync('ip', ['netns', 'exec', from, 'ping', '-c', '1', '-W', '2', to]).status === 0
+export const pings = (from: string, to: string) =>
+  spawnSync('ip', ['netns', 'exec', from, 'ping', '-c', '1', '-W', isSlow ? '10' : '2', to]).status === 0
 
 /** One node and its pods, each a namespace, and a state directory, all gone after close(). */
 export class Lab {
@@ -56,10 +66,14 @@ export class Lab {
     return name
   }
 
+  /** Options of prlimit(1) for what runs on the node, such as `--nofile=256:256`. */
+  limits: string[] = []
+
   /** Runs the executable on the node. `env` entries that are undefined are unset. */
   run(env: Record<string, string | undefined>, stdin: string): Output {
     const path = `${dirname(process.execPath)}:${process.env.PATH}`
-    const { status, stdout, stderr } = spawnSync('ip', ['netns', 'exec', this.node, this.executable], {
+    const limited = this.limits.length === 0 ? [] : ['prlimit', ...this.limits]
+    const { status, stdout, stderr } = spawnSync('ip', ['netns', 'exec', this.node, ...limited, this.executable], {
       input: stdin,
       encoding: 'utf8',
       env: { PATH: path, ...env },
@@ -170,9 +184,9 @@ function parse(text: string): unknown {
   }
 }
 
-/** Resolves when `condition` holds; throws after `seconds`. */
+/** Resolves when `condition` holds; throws after `seconds`, ten times as many on a slow machine. */
 export async function eventually(what: string, condition: () => boolean, seconds = 10): Promise<void> {
-  const deadline = Date.now() + seconds * 1000
+  const deadline = Date.now() + seconds * 1000 * (isSlow ? 10 : 1)
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`did not happen within ${seconds} s: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 50))

@@ -166,7 +166,7 @@ export class IoUring implements Disposable {
     const sparse = Buffer.alloc(32) // struct io_uring_rsrc_register
     sparse.writeUInt32LE(count, 0)
     sparse.writeUInt32LE(IORING_RSRC_REGISTER_SPARSE, 4)
-    this.#register(IORING_REGISTER_FILES2, sparse, sparse.length)
+    this.#register(`${count} files`, IORING_REGISTER_FILES2, sparse, sparse.length)
   }
 
   /** Fixed file `index` is `fd` from now on; -1 for none. */
@@ -176,7 +176,7 @@ export class IoUring implements Disposable {
     const update = Buffer.alloc(16) // struct io_uring_files_update
     update.writeUInt32LE(index, 0)
     update.writeBigUInt64LE(BigInt(addressOf(fds)), 8)
-    this.#register(IORING_REGISTER_FILES_UPDATE, update, 1)
+    this.#register('a file', IORING_REGISTER_FILES_UPDATE, update, 1)
   }
 
   /** A ring of `entries` (a power of two) buffers for IOSQE_BUFFER_SELECT at `address`, page-aligned, under the number `group`. */
@@ -185,24 +185,24 @@ export class IoUring implements Disposable {
     buffers.writeBigUInt64LE(BigInt(address), 0)
     buffers.writeUInt32LE(entries, 8)
     buffers.writeUInt16LE(group, 12)
-    this.#register(IORING_REGISTER_PBUF_RING, buffers, 1)
+    this.#register('a buffer ring', IORING_REGISTER_PBUF_RING, buffers, 1)
   }
 
   unregisterBuffers(group: number): void {
     const buffers = Buffer.alloc(40)
     buffers.writeUInt16LE(group, 12)
-    this.#register(IORING_UNREGISTER_PBUF_RING, buffers, 1)
+    this.#register('no buffer ring', IORING_UNREGISTER_PBUF_RING, buffers, 1)
   }
 
   /** True when this kernel knows the operation. */
   supports(operation: number): boolean {
     const probe = Buffer.alloc(16 + 8 * 256) // struct io_uring_probe, then a struct io_uring_probe_op each
-    this.#register(IORING_REGISTER_PROBE, probe, 256)
+    this.#register('a probe', IORING_REGISTER_PROBE, probe, 256)
     return operation <= probe[0]! && (probe.readUInt16LE(16 + 8 * operation + 2) & IO_URING_OP_SUPPORTED) !== 0
   }
 
-  #register(operation: number, argument: Buffer, count: number): void {
-    checked(`io_uring_register ${operation}`, register(SYS_IO_URING_REGISTER, this.fd, operation, addressOf(argument), count))
+  #register(what: string, operation: number, argument: Buffer, count: number): void {
+    checked(`io_uring_register of ${what}`, register(SYS_IO_URING_REGISTER, this.fd, operation, addressOf(argument), count))
   }
 
   /** Cancels every request and gives up every file; the thread that made the ring must not use it again. */
@@ -218,14 +218,4 @@ const EBUSY = 16
 function checked(syscall: string, result: number): number {
   if (result < 0) throw new SyscallError(syscall, errno())
   return result
-}
-
-/** Why a wire cannot use io_uring here: forbidden, or too old; undefined when it can. */
-export function ioUringRefusal(): string | undefined {
-  try {
-    using ring = new IoUring(2, 4)
-    return ring.supports(IORING_OP_READ_MULTISHOT) ? undefined : 'this kernel lacks IORING_OP_READ_MULTISHOT (Linux 6.7)'
-  } catch (error) {
-    return (error as Error).message
-  }
 }

@@ -80,6 +80,9 @@ export function mmap(address: number, length: number, protection: number, flags:
   return mapped
 }
 
+/** munmap(2). */
+export const munmap: (address: number, length: number) => number = checked('munmap', ['uint64_t', 'size_t'])
+
 /** madvise(2). */
 export const madvise: (address: number, length: number, advice: number) => number = checked('madvise', ['uint64_t', 'uint64_t', 'int'])
 

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ask } from '../../src/agent/client.ts'
-import { eventually, inside, ip, Lab, pings } from '../support.ts'
+import { eventually, inside, ip, Lab, mebibytes, pings } from '../support.ts'
 
 const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
 const start = (netns: string, ...command: string[]) =>
@@ -33,7 +33,7 @@ const addressesOf = (json: { ips: { address: string }[] }) => json.ips.map(({ ad
 
 const test = suite('kernel wire')
 
-test('with no process at all: ping, 1 GiB by TCP, a new connection, both families; DEL leaves nothing', async () => {
+test('with no process at all: ping, much by TCP, a new connection, both families; DEL leaves nothing', async () => {
   const lab = new Lab()
   try {
     const [one, two] = [lab.netns(), lab.netns()]
@@ -41,8 +41,8 @@ test('with no process at all: ping, 1 GiB by TCP, a new connection, both familie
     const [v4, v6] = addressesOf(lab.must('ADD', two, alone).json)
     assert.is(lab.agentPid(), undefined)
     for (const far of ['10.66.0.1', 'fd66::1', v4, v6]) assert.ok(pings(one, far), `${far} answers the pod`)
-    await transfer(one, two, v4, 5001, 1 << 30)
-    await transfer(two, lab.node, 'fd66::1', 5002, 64 << 20)
+    await transfer(one, two, v4, 5001, mebibytes(1024))
+    await transfer(two, lab.node, 'fd66::1', 5002, mebibytes(64))
     for (const pod of [one, two]) lab.must('DEL', pod, alone)
     assert.equal([...lab.links(one), ...lab.links(two), ...lab.links(lab.node), ...lab.files()], [])
     assert.is(lab.agentPid(), undefined)

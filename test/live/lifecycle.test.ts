@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, eventually, inside, ip, Lab, pings } from '../support.ts'
+import { EXECUTABLES, eventually, inside, ip, Lab, many, mebibytes, pings } from '../support.ts'
 
 const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
 const start = (netns: string, ...command: string[]) =>
@@ -36,7 +36,7 @@ for (const [name, executable] of EXECUTABLES) {
       const [one, two] = [lab.netns(), lab.netns()]
       lab.must('ADD', one, { wire: 'thread' })
       const address = lab.must('ADD', two, { wire: 'thread' }).json.ips[0].address.replace('/32', '')
-      await transfer(lab, one, two, address, 256 << 20, async () => {
+      await transfer(lab, one, two, address, mebibytes(256), async () => {
         await new Promise(done => setTimeout(done, 300))
         const killed = lab.agentPid()!
         process.kill(killed, 'SIGKILL')
@@ -58,7 +58,8 @@ for (const [name, executable] of EXECUTABLES) {
   })
 }
 
-test('200 ADDs, 16 at a time, then 200 DELs: no address twice, nothing left', async () => {
+const COUNT = many(200)
+test(`${COUNT} ADDs, 16 at a time, then ${COUNT} DELs: no address twice, nothing left`, async () => {
   const lab = new Lab()
   const conf = { ipMasq: true, ipam: { type: 'tunlink', subnet: '10.66.0.0/24' } }
   const atATime = async (count: number, items: string[], body: (item: string) => Promise<unknown>) => {
@@ -70,12 +71,12 @@ test('200 ADDs, 16 at a time, then 200 DELs: no address twice, nothing left', as
     )
   }
   try {
-    const pods = Array.from({ length: 200 }, () => lab.netns())
+    const pods = Array.from({ length: COUNT }, () => lab.netns())
     const addresses = new Set<string>()
     await atATime(16, pods, async pod => addresses.add(JSON.parse(await lab.mustBeside('ADD', pod, conf)).ips[0].address))
-    assert.is(addresses.size, 200)
+    assert.is(addresses.size, COUNT)
     assert.ok(pings(pods[0]!, '10.66.0.1'))
-    assert.is(JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem.length, 200)
+    assert.is(JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem.length, COUNT)
     await atATime(16, pods, pod => lab.mustBeside('DEL', pod, conf))
     assert.equal([...lab.links(lab.node), ...pods.flatMap(pod => lab.links(pod)), ...lab.files()], [])
     assert.is(JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem, undefined)

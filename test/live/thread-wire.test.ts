@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import { inNetns } from '../../src/linux/netns.ts'
 import { createTun, setOffloads } from '../../src/linux/tun.ts'
 import { Wires } from '../../src/wire/threads/wires.ts'
-import { eventually, inside, Lab } from '../support.ts'
+import { eventually, inside, Lab, mebibytes } from '../support.ts'
 
 const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
 const start = (netns: string, ...command: string[]) =>
@@ -62,8 +62,8 @@ for (const mode of ['io_uring', 'epoll']) {
       const address = (pod: string): string[] =>
         lab.must('ADD', pod, dual).json.ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
       const [[one4], [two4, two6]] = [address(one), address(two)]
-      await Promise.all([transfer(one, two, two4!, 5001, 256 << 20), transfer(two, one, one4!, 5002, 256 << 20)])
-      await transfer(one, two, two6!, 5003, 64 << 20)
+      await Promise.all([transfer(one, two, two4!, 5001, mebibytes(256)), transfer(two, one, one4!, 5002, mebibytes(256))])
+      await transfer(one, two, two6!, 5003, mebibytes(64))
     } finally {
       lab.close()
     }

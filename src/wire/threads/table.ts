@@ -7,9 +7,6 @@
 /** The first argument of a wire's thread. */
 export const WIRE_THREAD = 'wire-thread'
 
-/** Wires of one thread. */
-export const MAX_WIRES = 4096
-
 /** Ends of a wire. A packet belongs to the direction named by the end it was read from: direction = 2 * wire + end. */
 export const POD = 0
 export const HOST = 1
@@ -37,6 +34,8 @@ export type Mode = 'io_uring' | 'epoll'
 
 export interface Shared {
   mode: Mode
+  /** Wires that the thread has room for. */
+  room: number
   /** Microseconds that the thread looks for more packets after the last one before it sleeps. */
   spin: number
   wakeFd: number
@@ -50,18 +49,19 @@ export interface Shared {
 /** What a wire's thread says to the main thread: the wire is as of `generation`; a device of the wire is gone. */
 export type Report = { wire: number; generation: number } | { wire: number; gone: true }
 
-export function createShared(mode: Mode, spin: number, wakeFd: number): Shared {
+export function createShared({ mode, room, spin, wakeFd }: Pick<Shared, 'mode' | 'room' | 'spin' | 'wakeFd'>): Shared {
   const words = (count: number) => new Int32Array(new SharedArrayBuffer(4 * count))
   const doubles = (count: number) => new Float64Array(new SharedArrayBuffer(8 * count))
   const control = words(4)
   control[RING_FD] = -1
   return {
     mode,
+    room,
     spin,
     wakeFd,
     control,
-    wanted: words(MAX_WIRES * WANTED_WORDS),
-    counters: doubles(MAX_WIRES * 2 * COUNTER_FIELDS),
-    memory: doubles(MAX_WIRES),
+    wanted: words(room * WANTED_WORDS),
+    counters: doubles(room * 2 * COUNTER_FIELDS),
+    memory: doubles(room),
   }
 }

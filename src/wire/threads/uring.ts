@@ -25,7 +25,8 @@ import { BYTES, COUNTER_FIELDS, DROPS, PACKETS } from './table.ts'
 export const BUFFERS = 16
 const BUFFER_BYTES = 65536 + 256 // the largest GSO packet and its virtio_net_hdr
 const BUFFER_STRIDE = 17 * 4096
-const RING_BYTES = 4096 // a buffer ring is page-aligned
+/** Of a buffer ring, which is page-aligned. */
+export const RING_BYTES = 4096
 
 /** Memory of a wire: the buffer rings of its two directions, then their buffers. */
 export const WIRE_MEMORY = 2 * RING_BYTES + 2 * BUFFERS * BUFFER_STRIDE
@@ -105,7 +106,7 @@ export class UringWires {
       const direction = 2 * wire + end
       const buffers = address + BUFFERS_AT + end * BUFFERS * BUFFER_STRIDE
       const firstWord = (end * RING_BYTES) / 4
-      for (let id = 0; id < BUFFERS; id++) setBuffer(rings, firstWord + 4 * id, buffers + id * BUFFER_STRIDE, id)
+      for (let id = 0; id < BUFFERS; id++) setBuffer(rings, firstWord + 4 * id, buffers + id * BUFFER_STRIDE, BUFFER_BYTES, id)
       this.#ring.setFile(direction, fd)
       this.#ring.registerBuffers(direction, address + end * RING_BYTES, BUFFERS)
       const state = { rings, tailWord: firstWord + 3, tail: 0, address: buffers, armed: false, dead: false }
@@ -263,9 +264,9 @@ export class UringWires {
 }
 
 /** A struct io_uring_buf at `word`: address, length, buffer ID. The upper half of its last word is, in the first one, the ring's tail. */
-function setBuffer(rings: Int32Array, word: number, address: number, id: number): void {
+export function setBuffer(rings: Int32Array, word: number, address: number, length: number, id: number): void {
   rings[word] = address | 0
   rings[word + 1] = address / 0x1_0000_0000
-  rings[word + 2] = BUFFER_BYTES
+  rings[word + 2] = length
   rings[word + 3] = id
 }

@@ -1,14 +1,12 @@
 /** The wires of this process: pairs of TUN descriptors joined by threads. See uring.ts for what a thread does with them. */
-import { closeSync, writeSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { Worker } from 'node:worker_threads'
-import { ioUringRefusal } from '../../linux/io-uring.ts'
-import { eventfd } from '../../linux/libc.ts'
-import { EFD_CLOEXEC } from '../../linux/uapi.ts'
+import { raiseOpenFiles } from '../../linux/rlimit.ts'
+import type { Counters } from '../wire.ts'
+import { ioUringRefusal, wiresPerThread } from './ring.ts'
 import * as table from './table.ts'
+import { WireThread } from './thread.ts'
 
-/** A thread that dies at once must not be started in a busy loop. */
-const RESTART_MS = 50
 const MAX_THREADS = 4
 
 export interface WiresOptions {
@@ -20,15 +18,10 @@ export interface WiresOptions {
   mode?: table.Mode | undefined
   /** Microseconds to look for more packets before a thread sleeps; default 0. */
   spin?: number
-  /** Default: one less than there are CPUs, at least one, at most MAX_THREADS. */
+  /** Default: one less than there are CPUs, at least one, at most MAX_THREADS. There are more only where these have no room left. */
   threads?: number
-}
-
-/** Packets and bytes (each with its virtio_net_hdr) taken from one end; how many of those packets the other end refused. */
-export interface Counters {
-  packets: number
-  bytes: number
-  drops: number
+  /** Wires of one thread. Default: as many as the limit of open files allows, see wiresPerThread(). */
+  room?: number
 }
 
 /** Both ends of a wire. */
@@ -43,27 +36,31 @@ interface Wire extends Ends {
 }
 
 export class Wires {
-  readonly mode: table.Mode
+  /** How wires do it; those of a thread that io_uring has failed do it by epoll from then on, and so does every new one. */
+  mode: table.Mode
   /** Why it is not io_uring. */
-  readonly refusal: string | undefined
+  refusal: string | undefined
   readonly #options: WiresOptions
   readonly #wires = new Map<string, Wire>()
   readonly #threads: WireThread[] = []
   readonly #maxThreads: number
+  readonly #room: number
 
   constructor(options: WiresOptions) {
     this.#options = options
-    this.refusal = options.mode === 'epoll' ? undefined : ioUringRefusal()
+    this.#room = options.room ?? wiresPerThread(raiseOpenFiles())
+    this.refusal = options.mode === 'epoll' ? undefined : ioUringRefusal(this.#room)
     this.mode = options.mode ?? (this.refusal === undefined ? 'io_uring' : 'epoll')
     this.#maxThreads = options.threads ?? Math.min(Math.max(availableParallelism() - 1, 1), MAX_THREADS)
   }
 
   /** Threads running; those under SCHED_RR, which they are while the machine is starved of CPU. */
   get threads(): { running: number; realtime: number } {
-    return { running: this.#threads.length, realtime: this.#threads.filter(({ realtime }) => realtime).length }
+    const running = this.#threads.filter(({ isRunning }) => isRunning)
+    return { running: running.length, realtime: running.filter(({ realtime }) => realtime).length }
   }
 
-  /** Joins two non-blocking TUN descriptors, which belong to this object from now on. Throws RangeError when there is no room. */
+  /** Joins two non-blocking TUN descriptors, which belong to this object from now on. */
   add(id: string, { podFd, hostFd }: Ends): void {
     const thread = this.#leastLoaded()
     this.#wires.set(id, { podFd, hostFd, thread, slot: thread.join(podFd, hostFd) })
@@ -107,128 +104,27 @@ export class Wires {
     this.#wires.clear()
   }
 
+  /** A thread with room. One more than the CPUs ask for is better than a pod without a network. */
   #leastLoaded(): WireThread {
-    const least = this.#threads.reduce<WireThread | undefined>(
-      (best, thread) => (best && best.load <= thread.load ? best : thread),
-      undefined,
+    const [least] = this.#threads.filter(({ load }) => load < this.#room).sort((one, other) => one.load - other.load)
+    if (least !== undefined && (least.load === 0 || this.#threads.length >= this.#maxThreads)) return least
+    const { entry, spin = 0 } = this.#options
+    const thread = new WireThread(
+      { entry, spin, room: this.#room, mode: this.mode },
+      slot => this.#gone(thread, slot),
+      this.#withoutIoUring,
     )
-    if (least !== undefined && (least.load === 0 || this.#threads.length === this.#maxThreads)) return least
-    const thread = new WireThread(this.#options, this.mode, slot => this.#gone(thread, slot))
     this.#threads.push(thread)
     return thread
+  }
+
+  readonly #withoutIoUring = (reason: string): void => {
+    this.mode = 'epoll'
+    this.refusal ??= reason
   }
 
   #gone(thread: WireThread, slot: number): void {
     const found = [...this.#wires].find(([, wire]) => wire.thread === thread && wire.slot === slot)
     if (found !== undefined) this.#options.onGone(found[0])
-  }
-}
-
-/** One thread and the table that it shares with this one. A thread that dies is replaced by one that finds everything in the table. */
-class WireThread {
-  load = 0
-  readonly #entry: string | URL
-  readonly #onGone: (slot: number) => void
-  readonly #shared: table.Shared
-  readonly #free = Array.from({ length: table.MAX_WIRES }, (_, index) => table.MAX_WIRES - 1 - index)
-  readonly #parted = new Map<number, () => void>()
-  #packetsAtTrim = 0
-  #worker: Worker
-
-  constructor({ entry, spin = 0 }: WiresOptions, mode: table.Mode, onGone: (slot: number) => void) {
-    this.#entry = entry
-    this.#onGone = onGone
-    this.#shared = table.createShared(mode, spin, eventfd(0, EFD_CLOEXEC))
-    this.#worker = this.#start()
-  }
-
-  get realtime(): boolean {
-    return this.#shared.control[table.REALTIME] === 1
-  }
-
-  /** The slot that the wire got. */
-  join(podFd: number, hostFd: number): number {
-    const slot = this.#free.pop()
-    if (slot === undefined) throw new RangeError(`Cannot join more than ${table.MAX_WIRES} wires in one thread`)
-    const { wanted, counters } = this.#shared
-    const at = slot * table.WANTED_WORDS
-    wanted[at + table.POD] = podFd
-    wanted[at + table.HOST] = hostFd
-    counters.fill(0, slot * 2 * table.COUNTER_FIELDS, (slot + 1) * 2 * table.COUNTER_FIELDS)
-    Atomics.add(wanted, at + table.GENERATION, 1)
-    this.load++
-    setImmediate(() => this.#wake()) // after the answer to the ADD: packets wait in the devices, the runtime waits for the process
-    return slot
-  }
-
-  /** Resolves when the thread has let go of both descriptors. */
-  part(slot: number): Promise<void> {
-    const parted = new Promise<void>(resolve => this.#parted.set(slot, resolve))
-    Atomics.add(this.#shared.wanted, slot * table.WANTED_WORDS + table.GENERATION, 1)
-    this.#wake()
-    return parted
-  }
-
-  counters(slot: number, end: number): Counters {
-    const { counters } = this.#shared
-    const at = (2 * slot + end) * table.COUNTER_FIELDS
-    return { packets: counters[at + table.PACKETS]!, bytes: counters[at + table.BYTES]!, drops: counters[at + table.DROPS]! }
-  }
-
-  /** Wakes the thread only if packets have passed since the last time, and none does now. */
-  trim(): void {
-    const { counters, control } = this.#shared
-    const packets = counters.reduce((sum, value, index) => (index % table.COUNTER_FIELDS === table.PACKETS ? sum + value : sum), 0)
-    if (packets === this.#packetsAtTrim) return
-    this.#packetsAtTrim = packets
-    Atomics.store(control, table.TRIM, 1)
-    this.#wake()
-  }
-
-  async stop(): Promise<void> {
-    const ended = new Promise(resolve => this.#worker.once('exit', resolve))
-    Atomics.store(this.#shared.control, table.STOP, 1)
-    this.#wake()
-    await ended
-    closeSync(this.#shared.wakeFd)
-  }
-
-  #start(): Worker {
-    const worker = new Worker(this.#entry, {
-      argv: [table.WIRE_THREAD],
-      workerData: this.#shared,
-      trackUnmanagedFds: false, // Node would warn of descriptors that the thread has from system calls
-    })
-    worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
-    worker.on('error', error => process.stderr.write(`A wire's thread failed and is started again: ${error.message}\n`))
-    worker.on('exit', () => {
-      if (Atomics.load(this.#shared.control, table.STOP) === 1) return
-      this.#closeRing()
-      setTimeout(() => {
-        if (Atomics.load(this.#shared.control, table.STOP) === 0) this.#worker = this.#start()
-      }, RESTART_MS)
-    })
-    return worker
-  }
-
-  #settled({ wire, generation }: { wire: number; generation: number }): void {
-    const isLast = generation === this.#shared.wanted[wire * table.WANTED_WORDS + table.GENERATION]
-    if ((generation & 1) === 1 || !isLast) return
-    this.load--
-    this.#free.push(wire)
-    this.#parted.get(wire)?.()
-    this.#parted.delete(wire)
-  }
-
-  /** What a thread leaves that died: a ring that holds on to every device. */
-  #closeRing(): void {
-    const fd = Atomics.exchange(this.#shared.control, table.RING_FD, -1)
-    if (fd >= 0) closeSync(fd)
-  }
-
-  #wake(): void {
-    const one = Buffer.alloc(8)
-    one[0] = 1
-    writeSync(this.#shared.wakeFd, one)
   }
 }

@@ -1,16 +1,12 @@
 /** A thread of wires: does what the shared table asks for, and between that passes packets. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { IoUring } from '../../linux/io-uring.ts'
 import { addressOf, madvise, mmap, view } from '../../linux/libc.ts'
 import { MADV_DONTNEED, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../linux/uapi.ts'
 import { EpollWires } from './epoll.ts'
+import { openRing, wakeFile } from './ring.ts'
 import { Starvation } from './starvation.ts'
 import * as table from './table.ts'
 import { BUFFERS_AT, UringWires, WIRE_MEMORY } from './uring.ts'
-
-const SUBMISSIONS = 1024
-const COMPLETIONS = 4096
-const WAKE_FILE = 2 * table.MAX_WIRES
 
 /** Runs until [STOP] is set. */
 export function workerMain(): void {
@@ -21,13 +17,14 @@ class WireWorker {
   readonly #shared: table.Shared
   readonly #wires: UringWires | EpollWires
   /** Generation of each wire as the kernel has it; a wire that is being parted keeps its old one. */
-  readonly #done = new Int32Array(table.MAX_WIRES)
+  readonly #done: Int32Array
   readonly #parting = new Set<number>()
   readonly #wakeBuffer = Buffer.alloc(8)
   readonly #rings = new Map<number, Int32Array>()
 
   constructor(shared: table.Shared) {
     this.#shared = shared
+    this.#done = new Int32Array(shared.room)
     this.#wires = shared.mode === 'io_uring' ? this.#openRing() : new EpollWires({ ...this.#callbacks, wakeFd: shared.wakeFd })
   }
 
@@ -48,13 +45,11 @@ class WireWorker {
   }
 
   #openRing(): UringWires {
-    const { control, counters, wakeFd } = this.#shared
-    const ring = new IoUring(SUBMISSIONS, COMPLETIONS)
+    const { control, counters, room, wakeFd } = this.#shared
+    const ring = openRing(room, wakeFd)
     control[table.RING_FD] = ring.fd
-    ring.registerFiles(WAKE_FILE + 1)
-    ring.setFile(WAKE_FILE, wakeFd)
     const options = { ...this.#callbacks, ring, counters, memory: (wire: number) => this.#memory(wire) }
-    return new UringWires(options, WAKE_FILE, addressOf(this.#wakeBuffer))
+    return new UringWires(options, wakeFile(room), addressOf(this.#wakeBuffer))
   }
 
   get #callbacks() {
@@ -72,8 +67,8 @@ class WireWorker {
 
   /** Makes what is what is wanted. */
   #reconcile(): void {
-    const { wanted } = this.#shared
-    for (let wire = 0; wire < table.MAX_WIRES; wire++) {
+    const { room, wanted } = this.#shared
+    for (let wire = 0; wire < room; wire++) {
       const generation = Atomics.load(wanted, wire * table.WANTED_WORDS + table.GENERATION)
       if (generation === this.#done[wire] || this.#parting.has(wire)) continue
       if ((this.#done[wire]! & 1) === 1) {

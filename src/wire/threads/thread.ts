@@ -1,0 +1,169 @@
+/** One thread of wires, as the main thread has it. One that fails is replaced by another that finds everything in the table they share. */
+import { closeSync, writeSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import { eventfd } from '../../linux/libc.ts'
+import { EFD_CLOEXEC } from '../../linux/uapi.ts'
+import type { Counters } from '../wire.ts'
+import { FAILURES_OF_IO_URING, Restarts } from './restarts.ts'
+import * as table from './table.ts'
+
+export interface ThreadOptions {
+  /** See WiresOptions. */
+  entry: string | URL
+  mode: table.Mode
+  /** Microseconds. */
+  spin: number
+  /** Wires. */
+  room: number
+}
+
+export class WireThread {
+  /** Wires joined. */
+  load = 0
+  readonly #entry: string | URL
+  readonly #onGone: (slot: number) => void
+  readonly #onWithoutIoUring: (reason: string) => void
+  readonly #shared: table.Shared
+  readonly #free: number[]
+  readonly #parted = new Map<number, () => void>()
+  readonly #restarts = new Restarts()
+  #packetsAtTrim = 0
+  /** Undefined while it waits to be started again. */
+  #worker: Worker | undefined
+  #restart: NodeJS.Timeout | undefined
+
+  /** `onGone`: a device of this wire is gone. `onWithoutIoUring`: the thread goes on by epoll, as io_uring has failed it. */
+  constructor({ entry, ...options }: ThreadOptions, onGone: (slot: number) => void, onWithoutIoUring: (reason: string) => void) {
+    this.#entry = entry
+    this.#onGone = onGone
+    this.#onWithoutIoUring = onWithoutIoUring
+    this.#shared = table.createShared({ ...options, wakeFd: eventfd(0, EFD_CLOEXEC) })
+    this.#free = Array.from({ length: options.room }, (_, index) => options.room - 1 - index)
+    this.#start()
+  }
+
+  get isRunning(): boolean {
+    return this.#worker !== undefined
+  }
+
+  get realtime(): boolean {
+    return this.#shared.control[table.REALTIME] === 1
+  }
+
+  /** The slot that the wire got. Throws RangeError when `load` wires are all that there is room for. */
+  join(podFd: number, hostFd: number): number {
+    const slot = this.#free.pop()
+    if (slot === undefined) throw new RangeError(`Cannot join more than ${this.#shared.room} wires in one thread`)
+    const { wanted, counters } = this.#shared
+    const at = slot * table.WANTED_WORDS
+    wanted[at + table.POD] = podFd
+    wanted[at + table.HOST] = hostFd
+    counters.fill(0, slot * 2 * table.COUNTER_FIELDS, (slot + 1) * 2 * table.COUNTER_FIELDS)
+    Atomics.add(wanted, at + table.GENERATION, 1)
+    this.load++
+    setImmediate(() => this.#wake()) // after the answer to the ADD: packets wait in the devices, the runtime waits for the process
+    return slot
+  }
+
+  /** Resolves when no thread has a hold on either descriptor. */
+  part(slot: number): Promise<void> {
+    const parted = new Promise<void>(resolve => this.#parted.set(slot, resolve))
+    Atomics.add(this.#shared.wanted, slot * table.WANTED_WORDS + table.GENERATION, 1)
+    if (this.#worker === undefined) this.#settle(slot)
+    else this.#wake()
+    return parted
+  }
+
+  /** Of packets read from this end; bytes are with the virtio_net_hdr of each; drops are those that the other end refused. */
+  counters(slot: number, end: number): Counters {
+    const { counters } = this.#shared
+    const at = (2 * slot + end) * table.COUNTER_FIELDS
+    return { packets: counters[at + table.PACKETS]!, bytes: counters[at + table.BYTES]!, drops: counters[at + table.DROPS]! }
+  }
+
+  /** Wakes the thread only if packets have passed since the last time, and none does now. */
+  trim(): void {
+    const { counters, control } = this.#shared
+    const packets = counters.reduce((sum, value, index) => (index % table.COUNTER_FIELDS === table.PACKETS ? sum + value : sum), 0)
+    if (packets === this.#packetsAtTrim) return
+    this.#packetsAtTrim = packets
+    Atomics.store(control, table.TRIM, 1)
+    this.#wake()
+  }
+
+  async stop(): Promise<void> {
+    Atomics.store(this.#shared.control, table.STOP, 1)
+    clearTimeout(this.#restart)
+    const worker = this.#worker
+    if (worker !== undefined) {
+      const ended = new Promise(resolve => worker.once('exit', resolve))
+      this.#wake()
+      await ended
+    }
+    closeSync(this.#shared.wakeFd)
+  }
+
+  #start(): void {
+    const startedMs = Date.now()
+    let reason = 'it ended by itself'
+    try {
+      const worker = new Worker(this.#entry, {
+        argv: [table.WIRE_THREAD],
+        workerData: this.#shared,
+        trackUnmanagedFds: false, // Node would warn of descriptors that the thread has from system calls
+      })
+      worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
+      worker.on('error', error => {
+        reason = error.message
+      })
+      worker.on('exit', () => this.#ended(reason, startedMs))
+      this.#worker = worker
+    } catch (error) {
+      this.#ended((error as Error).message, startedMs) // no thread can be had: kernel.threads-max, or pids.max of the cgroup
+    }
+  }
+
+  /** The thread is no more: what it had a hold on is free, and another one is started after a while. */
+  #ended(reason: string, startedMs: number): void {
+    this.#worker = undefined
+    this.#closeRing()
+    const { control } = this.#shared
+    if (Atomics.load(control, table.STOP) === 1) return
+    for (const slot of this.#parted.keys()) this.#settle(slot)
+    Atomics.store(control, table.REALTIME, 0)
+    const { afterMs, mode } = this.#restarts.failed(this.#shared.mode, Date.now() - startedMs)
+    if (mode !== this.#shared.mode) {
+      this.#shared.mode = mode
+      this.#onWithoutIoUring(`its thread failed ${FAILURES_OF_IO_URING} times: ${reason}`)
+    }
+    process.stderr.write(`A wire's thread failed and is started again in ${afterMs} ms, by ${mode}: ${reason}\n`)
+    this.#restart = setTimeout(() => this.#start(), afterMs)
+  }
+
+  /** A thread that replaces another one tells of every wire that there ever was: only one that somebody waits for is news. */
+  #settled({ wire, generation }: { wire: number; generation: number }): void {
+    const isLast = generation === this.#shared.wanted[wire * table.WANTED_WORDS + table.GENERATION]
+    if ((generation & 1) === 0 && isLast) this.#settle(wire)
+  }
+
+  #settle(slot: number): void {
+    const parted = this.#parted.get(slot)
+    if (parted === undefined) return
+    this.#parted.delete(slot)
+    this.load--
+    this.#free.push(slot)
+    parted()
+  }
+
+  /** What a thread leaves that died: a ring that holds on to every device. */
+  #closeRing(): void {
+    const fd = Atomics.exchange(this.#shared.control, table.RING_FD, -1)
+    if (fd >= 0) closeSync(fd)
+  }
+
+  #wake(): void {
+    const one = Buffer.alloc(8)
+    one[0] = 1
+    writeSync(this.#shared.wakeFd, one)
+  }
+}
