@@ -68,7 +68,7 @@ for (const [name, executable] of EXECUTABLES) {
       let links = 2
       for (let looks = 0; looks < 60 && links === 2; looks++) {
         await sleep(50)
-        links = (await status(lab)).links
+        links = (await status(lab)).held
       }
       assert.is(links, 1, 'seen within three seconds: the sweep by time comes after thirty')
       lab.must('DEL', one)
