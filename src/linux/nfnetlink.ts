@@ -7,20 +7,25 @@ import { NLM_F_CREATE, NLM_F_DUMP, nlattr } from './uapi.ts'
 const NFNL_SUBSYS_NFTABLES = 10
 const NFNL_MSG_BATCH_BEGIN = 0x10
 const NFNL_MSG_BATCH_END = 0x11
-const nfgenmsg = struct({ family: u8, version: u8, res_id: u16 })
+export const nfgenmsg = struct({ family: u8, version: u8, res_id: u16 })
 
 // <linux/netfilter.h>
-const NFPROTO_INET = 1
+export const NFPROTO_UNSPEC = 0
+export const NFPROTO_INET = 1
 export const NFPROTO_IPV4 = 2
 export const NFPROTO_IPV6 = 10
 export const NF_INET_PRE_ROUTING = 0
+export const NF_INET_FORWARD = 2
 export const NF_INET_POST_ROUTING = 4
+export const NF_DROP = 0
+const NF_ACCEPT = 1
 
 // <linux/netfilter/nf_tables.h>, enum nf_tables_msg_types
 export const NFT_MSG_NEWTABLE = 0
 export const NFT_MSG_GETTABLE = 1
 export const NFT_MSG_DELTABLE = 2
 export const NFT_MSG_NEWCHAIN = 3
+export const NFT_MSG_GETCHAIN = 4
 export const NFT_MSG_DELCHAIN = 5
 export const NFT_MSG_NEWRULE = 6
 export const NFT_MSG_GETRULE = 7
@@ -101,8 +106,6 @@ const NFT_FIB_RESULT_OIF = 1
 const NFTA_FIB_F_SADDR = 1
 const NFTA_FIB_F_IIF = 8
 const NFTA_FIB_F_PRESENT = 32
-const NF_DROP = 0
-const NF_ACCEPT = 1
 const NF_NAT_RANGE_PROTO_RANDOM_FULLY = 16 // <linux/netfilter/nf_nat.h>
 
 export const be32 = (value: number): Buffer => {
@@ -117,8 +120,8 @@ export const nftType = (message: number) => (NFNL_SUBSYS_NFTABLES << 8) | messag
 /** The NFT_MSG_ number in a message's type; undefined when it is of another subsystem. */
 export const nftMessage = (type: number) => (type >> 8 === NFNL_SUBSYS_NFTABLES ? type & 0xff : undefined)
 
-/** The header of an nf_tables message of the inet family. */
-export const nftHeader = () => nfgenmsg.encode({ family: NFPROTO_INET })
+/** The header of an nf_tables message, of the inet family unless given. */
+export const nftHeader = (family = NFPROTO_INET) => nfgenmsg.encode({ family })
 
 /** The attributes of an nf_tables message. Throws RangeError when it is cut short. */
 export const nftAttributes = (payload: Buffer) => attributes(payload.subarray(nfgenmsg.size))
@@ -181,12 +184,16 @@ export const fibSaddrIif = () =>
     attribute(NFTA_FIB_DREG, REGISTER),
   )
 /** immediate reg 0 drop */
-export const drop = () =>
+const verdict = (code: number) =>
   expression(
     'immediate',
     attribute(NFTA_IMMEDIATE_DREG, be32(NFT_REG_VERDICT)),
-    nested(NFTA_IMMEDIATE_DATA, nested(NFTA_DATA_VERDICT, attribute(NFTA_VERDICT_CODE, be32(NF_DROP)))),
+    nested(NFTA_IMMEDIATE_DATA, nested(NFTA_DATA_VERDICT, attribute(NFTA_VERDICT_CODE, be32(code)))),
   )
+/** immediate reg 0 drop */
+export const drop = () => verdict(NF_DROP)
+/** immediate reg 0 accept */
+export const accept = () => verdict(NF_ACCEPT)
 /** masq */
 export const masq = () => expression('masq')
 /** masq random-fully: two connections that begin at once do not take the same port. */

@@ -87,34 +87,65 @@ export function decodeRoute(payload: Buffer): Route[] {
 function gateways(found: Map<number, Buffer>): (string | undefined)[] {
   const multipath = found.get(uapi.RTA_MULTIPATH)
   if (multipath === undefined) return [found.has(uapi.RTA_GATEWAY) ? formatAddress(found.get(uapi.RTA_GATEWAY)!) : undefined]
-  const hops: (string | undefined)[] = []
+  return nextHops(multipath).map(({ gw }) => gw)
+}
+
+/** The payload of RTA_MULTIPATH. Throws RangeError when cut short. */
+function nextHops(multipath: Buffer): { index: number; gw?: string }[] {
+  const hops: { index: number; gw?: string }[] = []
   for (let at = 0; at < multipath.length; ) {
-    const { len } = uapi.rtnexthop.decode(multipath.subarray(at))
+    const { len, ifindex } = uapi.rtnexthop.decode(multipath.subarray(at))
     if (len < uapi.rtnexthop.size || at + len > multipath.length)
       throw new RangeError(`Cannot decode next hop: length ${len} of ${multipath.length - at} bytes`)
     const gateway = attributes(multipath.subarray(at + uapi.rtnexthop.size, at + len)).get(uapi.RTA_GATEWAY)
-    hops.push(gateway && formatAddress(gateway))
+    hops.push(gateway === undefined ? { index: ifindex } : { index: ifindex, gw: formatAddress(gateway) })
     at += (len + 3) & ~3
   }
   return hops
 }
 
-/** ip route get 1.1.1.1, else 2000:: (any address that only a default route leads to): the device index, undefined when there is none. */
-export function defaultRouteIndex(netlink: NetlinkSocket): { index: number } | undefined {
-  for (const destination of ['1.1.1.1', '2000::']) {
-    const { family, bytes } = inet(destination)
-    try {
-      const [reply] = netlink.get(
-        uapi.RTM_GETROUTE,
-        0,
-        uapi.rtmsg.encode({ family, dst_len: bytes.length * 8 }),
-        attribute(uapi.RTA_DST, bytes),
-      )
-      const index = attributes(reply!.subarray(uapi.rtmsg.size)).get(uapi.RTA_OIF)
-      if (index !== undefined) return { index: index.readUInt32LE() }
-    } catch (error) {
-      if (!['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
-    }
+/** Indexes of the devices that the default routes leave by: of IPv4, where there are none of IPv6. Several where a route has several next hops. */
+export function defaultRouteIndexes(netlink: NetlinkSocket): number[] {
+  for (const probe of ['1.1.1.1', '2000::']) {
+    const found = defaultRouteMatch(netlink, probe) ?? defaultRoutesOf(netlink, probe)
+    if (found.length > 0) return found
   }
-  return undefined
+  return []
+}
+
+/** ip route get fibmatch PROBE: undefined when what it matches is no default route, as somebody has another one for this very address. */
+function defaultRouteMatch(netlink: NetlinkSocket, probe: string): number[] | undefined {
+  const { family, bytes } = inet(probe)
+  const header = uapi.rtmsg.encode({ family, dst_len: bytes.length * 8, flags: uapi.RTM_F_FIB_MATCH })
+  try {
+    const [reply] = netlink.get(uapi.RTM_GETROUTE, 0, header, attribute(uapi.RTA_DST, bytes))
+    const { dst_len, type } = uapi.rtmsg.decode(reply!)
+    return dst_len === 0 && type === uapi.RTN_UNICAST ? devicesOf(reply!) : undefined
+  } catch (error) {
+    if (!['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    return undefined
+  }
+}
+
+/** ip route show default: those of the least metric in the table main. */
+function defaultRoutesOf(netlink: NetlinkSocket, probe: string): number[] {
+  const header = uapi.rtmsg.encode({ family: inet(probe).family, table: uapi.RT_TABLE_MAIN })
+  const routes = netlink
+    .get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, header)
+    .filter(payload => {
+      const { dst_len, type, table } = uapi.rtmsg.decode(payload)
+      return dst_len === 0 && type === uapi.RTN_UNICAST && table === uapi.RT_TABLE_MAIN
+    })
+    .map(payload => ({ payload, metric: attributes(payload.subarray(uapi.rtmsg.size)).get(uapi.RTA_PRIORITY)?.readUInt32LE() ?? 0 }))
+  const least = Math.min(...routes.map(({ metric }) => metric))
+  return routes.filter(({ metric }) => metric === least).flatMap(({ payload }) => devicesOf(payload))
+}
+
+/** The device of an RTM_NEWROUTE message, or those of all its next hops. */
+export function devicesOf(payload: Buffer): number[] {
+  const found = attributes(payload.subarray(uapi.rtmsg.size))
+  const multipath = found.get(uapi.RTA_MULTIPATH)
+  if (multipath !== undefined) return nextHops(multipath).map(({ index }) => index)
+  const index = found.get(uapi.RTA_OIF)
+  return index === undefined ? [] : [index.readUInt32LE()]
 }

@@ -52,6 +52,7 @@ export const RTPROT_STATIC = 4
 export const RT_SCOPE_UNIVERSE = 0
 export const RT_SCOPE_LINK = 253
 export const RTN_UNICAST = 1
+export const RTM_F_FIB_MATCH = 0x2000 // answer with the entry of the table, not with what follows from it
 export const rtmsg = struct({ family: u8, dst_len: u8, src_len: u8, tos: u8, table: u8, protocol: u8, scope: u8, type: u8, flags: u32 })
 export const ifinfomsg = struct({ family: u8, pad: u8, type: u16, index: s32, flags: u32, change: u32 })
 export const rtnexthop = struct({ len: u16, flags: u8, hops: u8, ifindex: s32 })

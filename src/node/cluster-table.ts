@@ -3,7 +3,7 @@
  *
  *   set inside4 { type ipv4_addr; flags interval }   set inside6 { type ipv6_addr; flags interval }   where pods are met unchanged
  *   chain postrouting { type nat hook postrouting priority srcnat;
- *     ip saddr POD_CIDR ip daddr != @inside4 oifname != "tl*" masquerade fully-random }               and the same for ip6
+ *     ip saddr POD_CIDR ip daddr != @inside4 masquerade fully-random }               and the same for ip6
  *
  * Replaced whole, in one transaction, whenever the cluster's networks change; connections keep the translation they began with.
  */
@@ -13,7 +13,6 @@ import * as nft from '../linux/nfnetlink.ts'
 import { NLM_F_CREATE } from '../linux/uapi.ts'
 
 const TABLE = 'tunlink-cluster'
-const OURS = Buffer.from('tl') // the prefix of the node's ends of links
 const name = attribute(nft.NFTA_TABLE_NAME, text(TABLE))
 
 const NFT_SET_INTERVAL = 0x4
@@ -62,8 +61,6 @@ function masqueradeRule({ family, bytes, prefix }: ReturnType<typeof parse>): Re
     nft.cmp(nft.NFT_CMP_EQ, bytes),
     nft.payload(destination, bytes.length),
     nft.lookup(`inside${family}`, nft.NFT_LOOKUP_F_INV),
-    nft.meta(nft.NFT_META_OIFNAME),
-    nft.cmp(nft.NFT_CMP_NEQ, OURS),
     nft.masqFullyRandom(),
   )
 }

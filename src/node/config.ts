@@ -1,11 +1,15 @@
 /** The ConfigMap's `config.json`: what an operator may set for all nodes. */
-import { optionalBoolean, optionalInteger, optionalString } from '../cni/must-be.ts'
+import { optionalBoolean, optionalChoice, optionalInteger, optionalString } from '../cni/must-be.ts'
+
+export const WIRES = ['auto', 'kernel', 'thread'] as const
 
 export interface NodeConfig {
   /** Bytes; absent: what the backend can carry. */
   mtu?: number
   /** As in the plugin's configuration. */
   peer?: string | string[]
+  /** How packets travel, as in the plugin's configuration; absent: the plugin's default, auto. */
+  wire?: (typeof WIRES)[number]
   /** Masquerade what leaves the cluster. */
   ipMasq: boolean
   dataDir: string
@@ -13,7 +17,7 @@ export interface NodeConfig {
   plugins: Record<string, unknown>[]
 }
 
-const KEYS = ['mtu', 'peer', 'ipMasq', 'dataDir', 'plugins']
+const KEYS = ['mtu', 'peer', 'wire', 'ipMasq', 'dataDir', 'plugins']
 
 /** Throws an Error that names key, value and what would be right. An empty text is an empty object. The conflist's own check sees to `peer`. */
 export function parseConfig(text: string): NodeConfig {
@@ -26,7 +30,9 @@ export function parseConfig(text: string): NodeConfig {
     dataDir: optionalString(raw, 'dataDir') ?? '/run/tunlink',
     plugins: plugins(raw.plugins),
   }
+  const wire = optionalChoice(raw, 'wire', WIRES)
   if (mtu !== undefined) config.mtu = mtu
+  if (wire !== undefined) config.wire = wire
   if (raw.peer !== undefined && raw.peer !== null) config.peer = raw.peer as string | string[]
   return config
 }

@@ -3,14 +3,11 @@ import type { Environment } from '../cni/environment.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { parseNetConf } from '../cni/netconf.ts'
 import { parseIpam } from '../ipam/pool.ts'
+import { plainVersion } from './chained.ts'
 import type { NodeConfig } from './config.ts'
 
 export const NETWORK = 'tunlink'
 export const CONFLIST = '10-tunlink.conflist'
-
-/** containerd 1.6 runs 1.0.0 and no later; who knows `cniVersions` takes the best it speaks. */
-const VERSION = '1.0.0'
-const VERSIONS = ['0.3.1', '0.4.0', '1.0.0', '1.1.0']
 
 export interface ConflistInput {
   config: NodeConfig
@@ -19,26 +16,37 @@ export interface ConflistInput {
   mtu: number
   /** The executable `portmap` is in the runtime's directory. */
   portmap: boolean
+  /** Of CNI, ascending: those that every plugin of the chain speaks, see ChainedPlugins. */
+  versions: string[]
 }
 
 /** The conflist's text. Throws CniError when the plugin would refuse it. */
-export function conflist({ config, podCIDRs, mtu, portmap }: ConflistInput): string {
+export function conflist({ config, podCIDRs, mtu, portmap, versions }: ConflistInput): string {
   const ours = {
     type: 'tunlink',
     mtu,
     ...(config.peer === undefined ? {} : { peer: config.peer }),
+    ...(config.wire === undefined ? {} : { wire: config.wire }),
     ...(config.dataDir === '/run/tunlink' ? {} : { dataDir: config.dataDir }),
     agent: { idleSeconds: 0 }, // as long as the node is the cluster's, an agent is of use
     ipMasq: false, // tunlinkd masquerades for all pods by one rule that knows the cluster
     capabilities: { ips: true, dns: true, 'io.kubernetes.cri.pod-annotations': true },
     ipam: poolOf(podCIDRs),
   }
-  verify(ours)
-  const hasOwnPortmap = config.plugins.some(({ type }) => type === 'portmap')
-  const chained = portmap && !hasOwnPortmap ? [{ type: 'portmap', capabilities: { portMappings: true } }] : []
-  const list = { cniVersion: VERSION, cniVersions: VERSIONS, name: NETWORK, plugins: [ours, ...chained, ...config.plugins] }
+  const cniVersion = plainVersion(versions)
+  verify(ours, cniVersion)
+  const chained = hasOwnPortmap(config) || !portmap ? [] : [{ type: 'portmap', capabilities: { portMappings: true } }]
+  const list = { cniVersion, cniVersions: versions, name: NETWORK, plugins: [ours, ...chained, ...config.plugins] }
   return `${JSON.stringify(list, null, 2)}\n`
 }
+
+const hasOwnPortmap = ({ plugins }: NodeConfig) => plugins.some(({ type }) => type === 'portmap')
+
+/** Types of the plugins behind ours. */
+export const chainedTypes = (config: NodeConfig, portmap: boolean): string[] => [
+  ...(portmap && !hasOwnPortmap(config) ? ['portmap'] : []),
+  ...config.plugins.map(({ type }) => type as string),
+]
 
 /** The pool of the node's pod CIDRs, one address from each. */
 export const poolOf = (podCIDRs: string[]) => ({ type: 'tunlink', ranges: podCIDRs.map(subnet => [{ subnet }]) })
@@ -54,10 +62,10 @@ const AS_IF_ADDED: Environment = {
 }
 
 /** The plugin's own judgement, before any pod meets it. */
-function verify(plugin: { mtu: number; ipam: ReturnType<typeof poolOf> }): void {
+function verify(plugin: { mtu: number; ipam: ReturnType<typeof poolOf> }, cniVersion: string): void {
   if (plugin.mtu < 1280 && plugin.ipam.ranges.flat().some(({ subnet }) => subnet.includes(':')))
     throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 pod CIDRs, not ${plugin.mtu}`)
-  parseNetConf(JSON.stringify({ cniVersion: VERSION, name: NETWORK, ...plugin }), AS_IF_ADDED)
+  parseNetConf(JSON.stringify({ cniVersion, name: NETWORK, ...plugin }), AS_IF_ADDED)
   parseIpam(plugin.ipam)
 }
 

@@ -1,12 +1,21 @@
 /** The Kubernetes API. The only door to @kubernetes/client-node, which needs Node 22 or Bun. */
-import { CoreV1Api, KubeConfig, ListWatch, PatchStrategy, setHeaderOptions, type V1Node, Watch } from '@kubernetes/client-node'
+import {
+  CoreV1Api,
+  KubeConfig,
+  Observable,
+  PatchStrategy,
+  type RequestContext,
+  ResponseContext,
+  setHeaderOptions,
+  Watch,
+} from '@kubernetes/client-node'
 import { Backoff } from './backoff.ts'
-import { describe, log } from './log.ts'
-import { type NodeInfo, nodeInfo } from './node-info.ts'
+import { followNodes, type NodeApi, type NodePage, type NodeWatchEvent } from './node-watch.ts'
+import type { Nodes } from './nodes.ts'
 
 const REQUEST_MS = 15_000
-/** Changes that come together are told together. */
-const DEBOUNCE_MS = 100
+/** Nodes in one page of a list: some 10 KB each. */
+const PAGE_NODES = 250
 
 export interface Condition {
   type: string
@@ -21,14 +30,9 @@ export interface NodeEvent {
   message: string
 }
 
-export class Kube {
+export class Kube implements NodeApi {
   readonly #config = new KubeConfig()
   readonly #core: CoreV1Api
-  readonly #backoff = new Backoff(1_000, 30_000)
-  #informer: ListWatch<V1Node> | undefined
-  #restart: NodeJS.Timeout | undefined
-  #debounce: NodeJS.Timeout | undefined
-  #stopping = false
   /** Requests that failed, for the metrics. */
   errors = 0
 
@@ -47,50 +51,69 @@ export class Kube {
     return this.#config.getCurrentCluster()?.server ?? ''
   }
 
-  /**
-   * Calls `changed` with all nodes, after each change, for as long as this object lives. The informer dies of whatever goes wrong: it is
-   * started again here, later each time. While the API is away `changed` is not called: what is known stays.
-   */
-  watchNodes(changed: (nodes: NodeInfo[]) => void): void {
-    const list = async () => {
-      const nodes = await within(this.#core.listNode(), 'list nodes')
-      for (const node of nodes.items) trim(node)
-      this.#backoff.reset()
-      this.#later(changed)
-      return nodes
+  /** Keeps `nodes` up, and calls `changed` after each change that tunlinkd acts on, until `signal` aborts. */
+  followNodes(nodes: Nodes, changed: () => void, signal: AbortSignal): void {
+    const failed = () => void this.errors++
+    void followNodes(this, nodes, { backoff: new Backoff(1_000, 30_000), changed, failed, signal })
+  }
+
+  async listNodes(next?: string): Promise<NodePage> {
+    let page: string | undefined
+    // The client would make an object of a class of each part of each Node: the text is taken from it before.
+    const taken = async (response: ResponseContext) => {
+      if (response.httpStatusCode !== 200) return response
+      page = await response.body.text()
+      return new ResponseContext(200, response.headers, { ...response.body, text: async () => '{"items":[]}' })
     }
-    const informer = new ListWatch<V1Node>('/api/v1/nodes', new Watch(this.#config), list, false)
-    this.#informer = informer
-    const observe = (node: V1Node) => {
-      trim(node)
-      this.#backoff.reset()
-      this.#later(changed)
+    const take = {
+      pre: (request: RequestContext) => new Observable(Promise.resolve(request)),
+      post: (response: ResponseContext) => new Observable(taken(response)),
     }
-    for (const verb of ['add', 'update', 'delete'] as const) informer.on(verb, observe)
-    informer.on('error', error => {
-      if (this.#stopping || this.#restart !== undefined) return
-      this.errors++
-      const delayMs = this.#backoff.next()
-      log.warn('Kubernetes API lost, trying again', { server: this.server, error: describe(error), delayMs })
-      this.#restart = setTimeout(() => {
-        this.#restart = undefined
-        void informer.start()
-      }, delayMs)
+    const from = next === undefined ? {} : { _continue: next }
+    const options = { middleware: [take], middlewareMergeStrategy: 'append' as const }
+    await within(this.#core.listNode({ limit: PAGE_NODES, ...from }, options), 'list nodes')
+    const { items, metadata } = JSON.parse(page!)
+    return { items, resourceVersion: metadata.resourceVersion, ...(metadata.continue ? { next: metadata.continue } : {}) }
+  }
+
+  watchNodes(resourceVersion: string, told: (event: NodeWatchEvent) => void, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let controller: AbortController | undefined
+      const done = (error?: Error | null) => {
+        signal.removeEventListener('abort', abort)
+        controller?.abort()
+        if (!error || error.name === 'TimeoutError')
+          resolve() // nothing came for half a minute: the client takes that for lost
+        else reject(Object.assign(new Error(`Cannot watch nodes: ${error.message}`, { cause: error }), { code: statusOf(error) }))
+      }
+      const abort = () => done()
+      signal.addEventListener('abort', abort)
+      const pass = (type: string, object: NodeWatchEvent['object']) => {
+        try {
+          told({ type, object })
+        } catch (error) {
+          done(error as Error) // the client would ignore it
+        }
+      }
+      new Watch(this.#config).watch('/api/v1/nodes', { resourceVersion, allowWatchBookmarks: true }, pass, done).then(
+        started => {
+          controller = started
+          if (signal.aborted) started.abort()
+        },
+        error => done(error),
+      )
     })
-    void informer.start()
   }
 
-  stop(): void {
-    this.#stopping = true // first: stopping an informer makes it report an error
-    clearTimeout(this.#restart)
-    clearTimeout(this.#debounce)
-    void this.#informer?.stop()
-  }
-
-  /** Sets conditions of a node's status. */
-  async setConditions(node: string, conditions: Condition[]): Promise<void> {
+  /** Sets conditions of a node's status. `present` is their status by type: only with that may lastTransitionTime change. */
+  async setConditions(node: string, conditions: Condition[], present: Record<string, string> = {}): Promise<void> {
     const now = new Date().toISOString()
-    const body = { status: { conditions: conditions.map(one => ({ ...one, lastHeartbeatTime: now, lastTransitionTime: now })) } }
+    const timed = conditions.map(condition => ({
+      ...condition,
+      lastHeartbeatTime: now,
+      ...(present[condition.type] === condition.status ? {} : { lastTransitionTime: now }), // the patch keeps what it does not name
+    }))
+    const body = { status: { conditions: timed } }
     const strategy = setHeaderOptions('Content-Type', PatchStrategy.StrategicMergePatch)
     await this.#counted(this.#core.patchNodeStatus({ name: node, body }, strategy), `set conditions of node ${node}`)
   }
@@ -120,13 +143,6 @@ export class Kube {
       throw error
     }
   }
-
-  #later(changed: (nodes: NodeInfo[]) => void): void {
-    this.#debounce ??= setTimeout(() => {
-      this.#debounce = undefined
-      changed(this.#informer!.list().map(nodeInfo))
-    }, DEBOUNCE_MS)
-  }
 }
 
 /** The client waits for ever by itself. */
@@ -138,14 +154,15 @@ async function within<T>(request: Promise<T>, doing: string): Promise<T> {
   try {
     return await Promise.race([request, timeout])
   } catch (cause) {
-    throw new Error(`Cannot ${doing}: ${(cause as Error).message.split('\n', 3).join(' ')}`, { cause })
+    const message = `Cannot ${doing}: ${(cause as Error).message.split('\n', 3).join(' ')}`
+    throw Object.assign(new Error(message, { cause }), { code: statusOf(cause) })
   } finally {
     clearTimeout(timer)
   }
 }
 
-/** The informer keeps whole objects: leave the large parts out. */
-function trim(node: V1Node): void {
-  if (node.metadata !== undefined) delete node.metadata.managedFields
-  if (node.status !== undefined) delete node.status.images
+/** The HTTP status, or the `code` of a Status: the client's errors have either. */
+function statusOf(error: unknown): number | undefined {
+  const { code, statusCode } = error as { code?: unknown; statusCode?: number }
+  return typeof code === 'number' ? code : statusCode
 }

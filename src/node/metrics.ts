@@ -37,28 +37,26 @@ export interface Counters {
 
 /** The agent's answer to `list`. */
 export interface LinkCounters {
+  /** Name of the node's end. */
   link: string
-  netns: string
+  network: string
+  wire: string
   podToHost?: Counters
   hostToPod?: Counters
 }
 
 export function linkMetrics(links: LinkCounters[]): string {
   const samples = (key: keyof Counters): Sample[] =>
-    links.flatMap(({ link, netns, podToHost, hostToPod }) =>
+    links.flatMap(({ link, network, wire, podToHost, hostToPod }) =>
       Object.entries({ pod_to_host: podToHost, host_to_pod: hostToPod }).flatMap(([direction, counters]) =>
-        counters === undefined ? [] : [{ labels: { link, netns, direction }, value: Number(counters[key]) }],
+        counters === undefined ? [] : [{ labels: { link, network, wire, direction }, value: Number(counters[key]) }],
       ),
     )
+  const packets = 'Packets passed by a link, those of a segmented one counted as one.'
   return [
-    family('tunlink_links', 'gauge', 'Links whose wire is open.', [{ value: links.length }]),
+    family('tunlink_links', 'gauge', 'Links whose far end is the node.', [{ value: links.length }]),
     family('tunlink_link_bytes_total', 'counter', 'Bytes passed by a link.', samples('bytes')),
-    family(
-      'tunlink_link_packets_total',
-      'counter',
-      'Packets passed by a link, those of a segmented one counted as one.',
-      samples('packets'),
-    ),
+    family('tunlink_link_packets_total', 'counter', packets, samples('packets')),
     family('tunlink_link_drops_total', 'counter', 'Packets dropped by a link.', samples('drops')),
   ].join('')
 }
@@ -87,19 +85,22 @@ export function verbMetrics(verbs: Verbs): string {
   )
 }
 
-/** `leased` are the names in the network's lease directory. */
-export function leaseMetrics(podCIDRs: string[], leased: string[]): string {
-  if (podCIDRs.length === 0) return ''
+/** How many addresses of each family are in use. `leased` are the names in the network's lease directory. */
+export function poolUse(podCIDRs: string[], leased: string[]): { family: string; used: number; free: number }[] {
+  if (podCIDRs.length === 0) return []
   const pool = parseIpam(poolOf(podCIDRs))
-  const samples = pool.sets.flatMap(set => {
+  return pool.sets.map(set => {
     const ipFamily = set[0]!.family
     const used = leased.filter(name => parseAddress(name)?.family === ipFamily).length
-    const free = Number(capacity(pool, set)) - used
-    return [
-      { labels: { family: `ipv${ipFamily}`, state: 'used' }, value: used },
-      { labels: { family: `ipv${ipFamily}`, state: 'free' }, value: free },
-    ]
+    return { family: `IPv${ipFamily}`, used, free: Number(capacity(pool, set)) - used }
   })
+}
+
+export function leaseMetrics(podCIDRs: string[], leased: string[]): string {
+  const samples = poolUse(podCIDRs, leased).flatMap(({ family, used, free }) => [
+    { labels: { family: family.toLowerCase(), state: 'used' }, value: used },
+    { labels: { family: family.toLowerCase(), state: 'free' }, value: free },
+  ])
   return family('tunlink_leases', 'gauge', 'Addresses of the pod CIDRs.', samples)
 }
 
@@ -111,7 +112,7 @@ export interface MetricsInput {
   verbs: Verbs | undefined
   podCIDRs: string[]
   leased: string[]
-  agentRestarts: number
+  agentStarts: number
   apiErrors: number
   routes: { wanted: number; installed: number }
   /** How many of what. */
@@ -127,7 +128,7 @@ export function metricsPage(input: MetricsInput): string {
     input.links === undefined ? '' : linkMetrics(input.links),
     input.verbs === undefined ? '' : verbMetrics(input.verbs),
     leaseMetrics(input.podCIDRs, input.leased),
-    one('tunlink_agent_restarts_total', 'counter', 'How often the agent was started again.', input.agentRestarts),
+    one('tunlink_agent_starts_total', 'counter', 'How often tunlinkd has started an agent, as none answered.', input.agentStarts),
     one('tunlink_api_errors_total', 'counter', 'Requests to the Kubernetes API that failed.', input.apiErrors),
     one('tunlink_routes_wanted', 'gauge', "Routes that this node should have, its own pod CIDRs' among them.", input.routes.wanted),
     one('tunlink_routes_installed', 'gauge', 'Those that the kernel has.', input.routes.installed),

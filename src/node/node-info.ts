@@ -1,19 +1,22 @@
 /** What tunlinkd wants to know of a Kubernetes Node. */
 import { canonicalCidr, type Family, familyOf, formatAddress, parseAddress } from '../address.ts'
 
+/** Conditions of a Node that tunlinkd sets. */
+const OURS = ['NetworkUnavailable', 'TunlinkRoutesReady']
+
 export interface NodeInfo {
   name: string
   /** Canonical, of either family. */
   podCIDRs: string[]
   /** Canonical addresses of type InternalIP, in the API's order: the first is the primary one. */
   internalIPs: string[]
-  /** Status of the condition NetworkUnavailable; undefined when it has none. */
-  networkUnavailable?: string
+  /** Status by type of those conditions that tunlinkd sets, as the API has them. */
+  conditions?: Record<string, string>
 }
 
 /** As much of a v1 Node as is read here. */
 export interface V1NodeLike {
-  metadata?: { name?: string }
+  metadata?: { name?: string; resourceVersion?: string }
   spec?: { podCIDR?: string; podCIDRs?: string[] }
   status?: { addresses?: { type: string; address: string }[]; conditions?: { type: string; status: string }[] }
 }
@@ -22,12 +25,12 @@ export interface V1NodeLike {
 export function nodeInfo({ metadata, spec, status }: V1NodeLike): NodeInfo {
   const podCIDRs = spec?.podCIDRs ?? (spec?.podCIDR === undefined ? [] : [spec.podCIDR])
   const addresses = (status?.addresses ?? []).filter(({ type }) => type === 'InternalIP')
-  const condition = status?.conditions?.find(({ type }) => type === 'NetworkUnavailable')?.status
+  const conditions = (status?.conditions ?? []).filter(({ type }) => OURS.includes(type)).map(({ type, status }) => [type, status])
   return {
     name: metadata?.name ?? '',
     podCIDRs: podCIDRs.map(canonicalCidr).filter(cidr => cidr !== undefined),
     internalIPs: addresses.map(({ address }) => canonicalAddress(address)).filter(address => address !== undefined),
-    ...(condition === undefined ? {} : { networkUnavailable: condition }),
+    ...(conditions.length === 0 ? {} : { conditions: Object.fromEntries(conditions) }),
   }
 }
 

@@ -10,6 +10,7 @@ export interface Options {
   backend: Backend
   masquerade: boolean
   conflist: boolean
+  openForward: boolean
   config: string
   executable: string
   cniBinDir: string
@@ -40,7 +41,12 @@ const FLAGS: Record<string, Flag> = {
     help: 'translate what pods send outside the cluster; false wins over "ipMasq"',
   },
   conflist: { placeholder: 'true|false', default: 'true', help: 'install the conflist; false: only the executable, for Multus' },
-  config: { placeholder: 'FILE', default: '/etc/tunlink/config.json', help: 'mtu, peer, ipMasq, dataDir, plugins; watched' },
+  'open-forward': {
+    placeholder: 'true|false',
+    default: 'false',
+    help: "let pods' packets through firewalls whose forward policy is drop",
+  },
+  config: { placeholder: 'FILE', default: '/etc/tunlink/config.json', help: 'mtu, peer, wire, ipMasq, dataDir, plugins; watched' },
   executable: { placeholder: 'FILE', help: 'the plugin to install and to run as agent; default: tunlink beside this program' },
   'cni-bin-dir': { placeholder: 'DIR', default: '/opt/cni/bin', help: 'where the runtime looks for plugins' },
   'cni-conf-dir': { placeholder: 'DIR', default: '/etc/cni/net.d', help: 'where the runtime looks for configurations' },
@@ -90,6 +96,7 @@ export function parseOptions(argv: string[], env: Record<string, string | undefi
     backend: choice('backend', text('backend'), ['host-gw', 'vxlan', 'none']),
     masquerade: flag('masquerade', text('masquerade')),
     conflist: flag('conflist', text('conflist')),
+    openForward: flag('open-forward', text('open-forward')),
     config: text('config'),
     executable: optional('executable') ?? join(dirname(program), 'tunlink'),
     cniBinDir: text('cni-bin-dir'),

@@ -4,11 +4,12 @@ import { addressAddition, addressList } from '../linux/address-messages.ts'
 import { linkChange, linkDelete, linkMtu } from '../linux/link.ts'
 import * as neighbour from '../linux/neighbour.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
-import { indexOfAddress, nextHop, nodeRouteAdd, nodeRouteDelete, nodeRouteList } from '../linux/node-route.ts'
-import { defaultRouteIndex } from '../linux/route.ts'
+import { indexOfAddress, type NodeRoute, nextHop, nodeRouteAdd, nodeRouteDelete, nodeRouteList } from '../linux/node-route.ts'
+import { defaultRouteIndexes } from '../linux/route.ts'
 import { disableTxChecksum, type Vxlan, vxlanAdd, vxlanGet, vxlanOverhead } from '../linux/vxlan.ts'
 import { describe } from './log.ts'
 import type { NodeInfo } from './node-info.ts'
+import type { Nodes } from './nodes.ts'
 import { type Backend, difference, neighbourKey, routeKey, vtepMac, type Wanted, wantedByHostGw, wantedByVxlan } from './routes.ts'
 
 export const VXLAN_DEVICE = 'tunlink-vxlan'
@@ -28,25 +29,61 @@ export interface Programmed {
   refused: Wanted['refused']
 }
 
-/** MTU in bytes that the pods' packets to other nodes may have. */
+/**
+ * MTU in bytes that the pods' packets to other nodes may have: that of the device with the InternalIP. Where that is on `lo`, as with routers that
+ * announce it, or nowhere, the least of the devices that the default routes leave by; 1500 when there is none.
+ */
 export function podMtu(netlink: NetlinkSocket, own: NodeInfo, backend: Backend): number {
   const address = own.internalIPs[0]
-  const index = (address === undefined ? undefined : indexOfAddress(netlink, address)) ?? defaultRouteIndex(netlink)?.index
-  const uplink = index === undefined ? 1500 : Math.min(linkMtu(netlink, index), 65535)
+  const index = address === undefined ? undefined : indexOfAddress(netlink, address)
+  const indexes = index === undefined || index === LOOPBACK_INDEX ? defaultRouteIndexes(netlink) : [index]
+  const uplink = Math.min(...(indexes.length === 0 ? [1500] : indexes.map(index => linkMtu(netlink, index))), 65535)
   return backend === 'vxlan' ? uplink - vxlanOverhead(familyOf(address!)) : uplink
 }
 
-/** Throws what the kernel refused of the VXLAN device; a refused route is told in `refused`. */
-export function programNetwork(netlink: NetlinkSocket, nodes: NodeInfo[], own: NodeInfo, options: NetworkOptions): Programmed {
-  if (options.backend !== 'vxlan') removeVxlan(netlink)
-  if (options.backend === 'none') return { wanted: 0, installed: 0, refused: [], changed: removeRoutes(netlink) }
-  if (options.backend === 'host-gw')
-    return apply(
-      netlink,
-      wantedByHostGw(nodes, own, address => nextHop(netlink, address)),
-    )
-  const index = ensureVxlan(netlink, own, options)
-  return apply(netlink, wantedByVxlan(nodes, own, index), index)
+/** The index of `lo` in every network namespace: see loopback_net_init() in the kernel. */
+const LOOPBACK_INDEX = 1
+/** After so long every next hop is looked up again. */
+const LOOK_AGAIN_MS = 60_000
+
+/**
+ * The routes of one node. What should be is worked out when Nodes have changed, when the kernel lacks something, and once a minute; what is, is
+ * asked each time. So a cluster at rest costs one dump of our routes.
+ */
+export class Network {
+  readonly #hops = new Map<string, ReturnType<typeof nextHop>>()
+  #lookedMs = 0
+  #wanted: { key: string; routes: Wanted } | undefined
+
+  /** Throws what the kernel refused of the VXLAN device; a refused route is told in `refused`. */
+  program(netlink: NetlinkSocket, nodes: Nodes, own: NodeInfo, options: NetworkOptions): Programmed {
+    if (options.backend !== 'vxlan') removeVxlan(netlink)
+    if (options.backend === 'none') return { wanted: 0, installed: 0, refused: [], changed: removeRoutes(netlink) }
+    const vxlan = options.backend === 'vxlan' ? ensureVxlan(netlink, own, options) : undefined
+    const present = nodeRouteList(netlink)
+    if (this.#isDoubtful(present)) {
+      this.#hops.clear()
+      this.#wanted = undefined
+      this.#lookedMs = Date.now()
+    }
+    const key = `${nodes.version} ${own.name} ${vxlan ?? ''}`
+    if (this.#wanted?.key !== key) this.#wanted = { key, routes: this.#work(netlink, nodes.all, own, vxlan) }
+    return apply(netlink, this.#wanted.routes, present, vxlan)
+  }
+
+  /** True when what has been looked up of the kernel may be wrong by now: something that is missing went for a reason. */
+  #isDoubtful(present: NodeRoute[]): boolean {
+    const { routes, refused } = this.#wanted?.routes ?? { routes: [], refused: [] }
+    return Date.now() - this.#lookedMs > LOOK_AGAIN_MS || refused.length > 0 || difference(routes, present, routeKey).add.length > 0
+  }
+
+  #work(netlink: NetlinkSocket, nodes: NodeInfo[], own: NodeInfo, vxlan: number | undefined): Wanted {
+    if (vxlan !== undefined) return wantedByVxlan(nodes, own, vxlan)
+    return wantedByHostGw(nodes, own, address => {
+      if (!this.#hops.has(address)) this.#hops.set(address, nextHop(netlink, address))
+      return this.#hops.get(address)
+    })
+  }
 }
 
 /** Removes every route of our protocol; how many there were. */
@@ -106,7 +143,7 @@ function ensureAddresses(netlink: NetlinkSocket, index: number, own: NodeInfo): 
   if (missing.length > 0) netlink.requestBatch(missing.map(local => addressAddition(index, { local, prefix: bits(familyOf(local)) })))
 }
 
-function apply(netlink: NetlinkSocket, wanted: Wanted, vxlan?: number): Programmed {
+function apply(netlink: NetlinkSocket, wanted: Wanted, present: NodeRoute[], vxlan?: number): Programmed {
   const refused = [...wanted.refused]
   let changed = 0
   const attempt = (what: string, body: () => void) => {
@@ -126,10 +163,11 @@ function apply(netlink: NetlinkSocket, wanted: Wanted, vxlan?: number): Programm
     for (const entry of neighbours.remove) attempt(entry.address, () => neighbour.neighbourDelete(netlink, vxlan, entry))
     for (const entry of neighbours.add) attempt(entry.address, () => neighbour.neighbourReplace(netlink, vxlan, entry))
   }
-  const routes = difference(wanted.routes, nodeRouteList(netlink), routeKey)
+  const routes = difference(wanted.routes, present, routeKey)
   for (const route of routes.remove) attempt(`route ${route.dst}`, () => nodeRouteDelete(netlink, route))
   for (const route of routes.add) attempt(`route ${route.dst}`, () => nodeRouteAdd(netlink, route))
-  const present = new Set(nodeRouteList(netlink).map(routeKey))
-  const installed = wanted.routes.filter(route => present.has(routeKey(route))).length
+  const isChanged = routes.remove.length + routes.add.length > 0
+  const keys = new Set((isChanged ? nodeRouteList(netlink) : present).map(routeKey))
+  const installed = wanted.routes.filter(route => keys.has(routeKey(route))).length
   return { wanted: wanted.routes.length + wanted.refused.length, installed, changed, refused }
 }

@@ -50,13 +50,15 @@ export function wantedByHostGw(nodes: NodeInfo[], own: NodeInfo, nextHop: NextHo
 export function wantedByVxlan(nodes: NodeInfo[], own: NodeInfo, index: number): Wanted {
   const wanted: Wanted = { routes: ownRoutes(own), neighbours: [], fdb: [], refused: [] }
   const underlay = familyOf(own.internalIPs[0]!)
+  const addressOfMac = new Map<string, string>()
   forEachCidr(nodes, own, wanted, (node, cidr) => {
     const address = firstOf(underlay, node.internalIPs)
     if (address === undefined) return `it has no IPv${underlay} InternalIP, which this node's VXLAN packets need`
     const mac = vtepMac(address)
-    const clash = wanted.fdb.find(entry => entry.mac === mac && entry.address !== address)
-    if (clash !== undefined) return `its VTEP address ${mac} is that of ${clash.address} too`
-    if (!wanted.fdb.some(entry => entry.mac === mac)) wanted.fdb.push({ mac, address })
+    const other = addressOfMac.get(mac)
+    if (other !== undefined && other !== address) return `its VTEP address ${mac} is that of ${other} too`
+    if (other === undefined) wanted.fdb.push({ mac, address })
+    addressOfMac.set(mac, address)
     wanted.neighbours.push({ mac, address: addressPart(cidr) })
     wanted.routes.push({ dst: cidr, gw: addressPart(cidr), index, onlink: true })
     return undefined

@@ -2,19 +2,25 @@
 import { closeSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ask, noAgent } from '../agent/client.ts'
 import { endAgent } from '../agent/end.ts'
+import { release } from '../ipam/lease.ts'
 import { deleteFirewall } from '../link/firewall.ts'
+import type { Keeper } from '../link/keeper.ts'
+import type { Attachment } from '../link/plan.ts'
 import { recordList } from '../link/record.ts'
-import { remove } from '../link/remove.ts'
+import { deleteAndWait } from '../linux/link-deleter.ts'
 import { tryLock } from '../linux/lock.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
+import { removeAttachment } from '../verbs/link.ts'
 import { deleteClusterTable } from './cluster-table.ts'
 import { parseConfig } from './config.ts'
 import { CONFLIST, dataDirOf } from './conflist.ts'
-import { collectGarbage } from './garbage.ts'
+import { droppingChains, openChain } from './forward-policy.ts'
+import { collectGarbage, StrayDevices } from './garbage.ts'
 import { openTunlinkdLock, readText, removeInstalled } from './install.ts'
-import { log } from './log.ts'
+import { describe, log } from './log.ts'
 import type { Options } from './options.ts'
 import { removeRoutes, removeVxlan } from './program.ts'
 
@@ -27,8 +33,8 @@ export async function uninstall(options: Options): Promise<number> {
   const lock = await takeLock(dataDir)
   try {
     const conflist = removeInstalled(conflistPath)
-    if (recordList(dataDir).every(plan => plan.host === undefined)) await endAgent(dataDir)
     const links = await removeLinks(dataDir)
+    if (links === 0) await endAgent(dataDir).catch(error => log.warn('agent not ended', { error: describe(error) }))
     const routes = removeNetwork(links)
     const executable = links === 0 && removeInstalled(join(options.cniBinDir, 'tunlink'))
     log.info('uninstalled', { conflist, executable, routes, linksLeft: links })
@@ -54,18 +60,25 @@ async function takeLock(dataDir: string): Promise<number> {
 async function removeLinks(dataDir: string): Promise<number> {
   const netlink = new NetlinkSocket()
   try {
-    await collectGarbage(dataDir, netlink, async request => {
-      const plan = request.op === 'remove' && recordList(dataDir, request.attachment.network).find(sameAs(request.attachment))
-      if (plan) await remove(dataDir, plan)
-    })
+    await collectGarbage(dataDir, netlink, new StrayDevices(), attachment => removeLink(dataDir, attachment))
   } finally {
     netlink[Symbol.dispose]()
   }
-  return recordList(dataDir).length
+  return recordList(dataDir).plans.length
 }
 
-const sameAs = (one: { containerID: string; ifname: string }) => (other: { containerID: string; ifname: string }) =>
-  one.containerID === other.containerID && one.ifname === other.ifname
+/** By the agent, which may hold a device of the link; in this process where none answers. */
+async function removeLink(dataDir: string, attachment: Attachment): Promise<void> {
+  try {
+    await ask(dataDir, { op: 'del', attachment, lease: true, started: Date.now() })
+    return
+  } catch (error) {
+    if (!noAgent(error)) throw error
+  }
+  await removeAttachment(attachment, dataDir, NO_AGENT, () => release(dataDir, attachment.network, attachment))
+}
+
+const NO_AGENT: Pick<Keeper, 'letGo' | 'deleteLink'> = { letGo: async () => {}, deleteLink: deleteAndWait }
 
 /** How many routes there were. */
 function removeNetwork(links: number): number {
@@ -75,6 +88,7 @@ function removeNetwork(links: number): number {
     const routes = removeRoutes(netlink)
     removeVxlan(netlink)
     deleteClusterTable(netfilter)
+    for (const chain of droppingChains(netfilter)) openChain(netfilter, chain, [])
     if (links === 0) deleteFirewall(netfilter)
     return routes
   } finally {

@@ -12,6 +12,8 @@ import { recordList } from '../link/record.ts'
 import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
 
 const START_MS = 10_000
+/** An agent that comes later takes the link up by its record. */
+const TAKE_UP_MS = 3_000
 const LOOK_AGAIN_MS = 10
 
 type Conf = Pick<NetConf, 'dataDir' | 'agent'>
@@ -47,12 +49,18 @@ export class LoneKeeper implements Keeper {
   }
 }
 
-/** Has an agent take up a link that this process made: one that answers, or one that is started and finds the link on record. */
+/**
+ * Has an agent take up a link that this process made, so that the pod finds its TUN running. One is started where none answers. A link with a kernel
+ * wire carries packets without it, so its absence fails nothing.
+ */
 export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): Promise<void> {
+  const open = () => ask(dataDir, { op: 'open', attachment })
   try {
-    await ask(dataDir, { op: 'open', attachment })
+    await open()
   } catch (error) {
-    if (agent.spawn && noAgent(error)) await startAgent(dataDir, agent.idleSeconds)
+    if (!agent.spawn || !noAgent(error)) return
+    await startAgent(dataDir, agent.idleSeconds)
+    await untilAnswered(dataDir, open, TAKE_UP_MS).catch(() => {})
   }
 }
 
@@ -68,8 +76,8 @@ export async function reviveAgent({ dataDir, agent }: Conf, wait?: 'wait'): Prom
   }
 }
 
-async function untilAnswered<T>(dataDir: string, question: () => Promise<T>): Promise<T> {
-  const deadline = Date.now() + START_MS
+async function untilAnswered<T>(dataDir: string, question: () => Promise<T>, withinMs = START_MS): Promise<T> {
+  const deadline = Date.now() + withinMs
   for (;;) {
     try {
       return await question()

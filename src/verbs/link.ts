@@ -10,7 +10,12 @@ import type { Netns } from '../linux/netns.ts'
  * Takes the link out of the kernel, by its record or, where that is missing or broken, by the names that follow from the attachment. The record
  * stays: it goes when the addresses are given back too. `netns` is the pod's namespace where it is known.
  */
-export async function removeLink(attachment: Attachment, dataDir: string, keeper: Keeper, netns?: Netns): Promise<void> {
+export async function removeLink(
+  attachment: Attachment,
+  dataDir: string,
+  keeper: Pick<Keeper, 'letGo' | 'deleteLink'>,
+  netns?: Netns,
+): Promise<void> {
   await keeper.letGo(hostIfname(attachment))
   await remove(remainsOf(attachment, dataDir), dataDir, link => keeper.deleteLink(link), netns)
 }
@@ -25,7 +30,7 @@ function remainsOf(attachment: Attachment, dataDir: string): Remains {
 export async function removeAttachment(
   attachment: Attachment,
   dataDir: string,
-  keeper: Keeper,
+  keeper: Pick<Keeper, 'letGo' | 'deleteLink'>,
   release: () => void,
   netns?: Netns,
 ): Promise<void> {

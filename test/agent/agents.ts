@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ask, noAgent } from '../../src/agent/client.ts'
-import { lockPath, type Status } from '../../src/agent/protocol.ts'
+import { type AgentStatus, lockPath } from '../../src/agent/protocol.ts'
 import { lockHolder } from '../../src/linux/lock.ts'
 import { eventually, type Lab } from '../support.ts'
 
@@ -37,7 +37,7 @@ export async function startAgent(lab: Lab, ...options: string[]): Promise<number
   }
 }
 
-export const status = (lab: Lab): Promise<Status> => ask(lab.dataDir, { op: 'status' }, 5_000)
+export const status = (lab: Lab): Promise<AgentStatus> => ask(lab.dataDir, { op: 'status' }, 5_000)
 
 /** The process that has the lock. */
 export const holder = (lab: Lab): number | undefined => lockHolder(lockPath(lab.dataDir))

@@ -32,7 +32,9 @@ for (const [name, executable] of EXECUTABLES) {
     const lab = new Lab(executable)
     try {
       const [pod, other, third] = [lab.netns(), lab.netns(), lab.netns()]
-      const conf = { agent: { idleSeconds: 60 } }
+      // The devices' queues hold what comes while the program starts. The default, 500 packets, is half a second of this: less than Node takes
+      // on a busy machine.
+      const conf = { agent: { idleSeconds: 60 }, txQLen: 2000 }
       lab.must('ADD', pod, conf)
       lab.must('ADD', third, conf)
       const pid = holder(lab)!

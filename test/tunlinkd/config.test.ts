@@ -8,7 +8,8 @@ import { conflist, dataDirOf } from '../../src/node/conflist.ts'
 import { help, parseOptions } from '../../src/node/options.ts'
 
 const test = suite('configuration of a node')
-const input = { config: parseConfig(''), podCIDRs: ['10.244.0.0/24', 'fd66::/64'], mtu: 1450, portmap: true }
+const VERSIONS = ['0.3.1', '0.4.0', '1.0.0', '1.1.0']
+const input = { config: parseConfig(''), podCIDRs: ['10.244.0.0/24', 'fd66::/64'], mtu: 1450, portmap: true, versions: VERSIONS }
 
 test('without anything, all has its default', () => {
   assert.equal(parseConfig(''), { ipMasq: true, dataDir: '/run/tunlink', plugins: [] })
@@ -19,6 +20,7 @@ for (const [text, message] of [
   ['{"mtu": "large"}', /"mtu" must be an integer from 576 to 65535, not "large"/],
   ['{"mtu": 100}', /"mtu" must be an integer from 576/],
   ['{"ipMasq": "yes"}', /"ipMasq" must be true or false, not "yes"/],
+  ['{"wire": "fast"}', /"wire" must be "auto" or "kernel" or "thread", not "fast"/],
   ['{"mtus": 1400}', /"mtus" is no key of config\.json: it has mtu, peer/],
   ['{"plugins": {}}', /"plugins" must be a list/],
   ['{"plugins": [{"name": "x"}]}', /each with a "type"/],
@@ -30,9 +32,21 @@ test('the conflist runs on CNI 1.0.0, offers 1.1.0, has a pool per pod CIDR, and
   assert.is(list.cniVersion, '1.0.0')
   assert.is(list.cniVersions.at(-1), '1.1.0')
   assert.is(list.plugins[0].mtu, 1450)
+  assert.is(list.plugins[0].wire, undefined)
   assert.is(list.plugins[0].dataDir, undefined)
   assert.equal(list.plugins[0].ipam.ranges, [[{ subnet: '10.244.0.0/24' }], [{ subnet: 'fd66::/64' }]])
   assert.equal(list.plugins[1], { type: 'portmap', capabilities: { portMappings: true } })
+})
+test('the wire is as configured', () => {
+  for (const wire of ['auto', 'kernel', 'thread'])
+    assert.is(JSON.parse(conflist({ ...input, config: parseConfig(`{"wire": "${wire}"}`) })).plugins[0].wire, wire)
+})
+test('versions are those that all know; the plain one is 1.0.0 or the highest below', () => {
+  const list = (...versions: string[]) => JSON.parse(conflist({ ...input, versions }))
+  assert.equal(list('0.3.1', '0.4.0').cniVersions, ['0.3.1', '0.4.0'])
+  assert.is(list('0.3.1', '0.4.0').cniVersion, '0.4.0')
+  assert.is(list('0.4.0', '1.0.0', '1.1.0').cniVersion, '1.0.0')
+  assert.throws(() => list('1.1.0'), /no version of CNI up to 1\.0\.0 in common/)
 })
 test('extra plugins come last, and one’s own portmap replaces ours', () => {
   const types = (plugins: { type: string }[], portmap = true) =>

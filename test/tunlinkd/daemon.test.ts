@@ -1,6 +1,6 @@
 /** tunlinkd in a namespace that stands for a node, against an API of its own: what it sets up, heals, and removes. Needs root. */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -101,8 +101,25 @@ class Node {
     return status
   }
 
+  /** A heartbeat of a node. */
+  touch(name: string): void {
+    this.#api!.stdin!.write(`${JSON.stringify({ touch: name })}\n`)
+  }
+
+  /** The Node with the conditions that tunlinkd has set, as the API keeps them when somebody changes something else of it. */
+  withConditions<T extends { status: object }>(one: T): [T] {
+    const conditions = this.heard.filter(({ method }) => method === 'PATCH').at(-1)!.body.status.conditions
+    return [{ ...one, status: { ...one.status, conditions } }]
+  }
+
+  /** A plugin in the runtime's directory. */
+  script(name: string, body: string): void {
+    writeFileSync(this.path(`bin/.${name}`), `#!/bin/sh\n${body}\n`, { mode: 0o755 })
+    renameSync(this.path(`bin/.${name}`), this.path(`bin/${name}`))
+  }
+
   /** What the agent says of itself; undefined when none answers. */
-  agent(): { pid: number; standIn: boolean; links: number } | undefined {
+  agent(): { pid: number; links: number } | undefined {
     const { status, stdout } = spawnSync(join(dist, 'tunlink'), ['status', '--data-dir', this.path('data')], { encoding: 'utf8' })
     return status === 0 ? JSON.parse(stdout) : undefined
   }
@@ -142,18 +159,22 @@ class Node {
 
   /** A CNI call with the conflist that tunlinkd has written. */
   cni(command: string) {
+    const { status, stdout } = this.tryCni(command, 'pod', this.pod)
+    assert.is(status, 0, stdout)
+    return stdout === '' ? undefined : JSON.parse(stdout)
+  }
+
+  tryCni(command: string, containerID: string, netns: string) {
     const { cniVersion, name, plugins } = this.conflist()
     const env = {
       CNI_COMMAND: command,
-      CNI_CONTAINERID: 'pod',
-      CNI_NETNS: `/run/netns/${this.pod}`,
+      CNI_CONTAINERID: containerID,
+      CNI_NETNS: `/run/netns/${netns}`,
       CNI_IFNAME: 'eth0',
       CNI_PATH: this.path('bin'),
     }
     const input = JSON.stringify({ cniVersion, name, ...plugins[0] })
-    const { status, stdout } = spawnSync('ip', ['netns', 'exec', this.netns, this.path('bin/tunlink')], { input, encoding: 'utf8', env })
-    assert.is(status, 0, stdout)
-    return stdout === '' ? undefined : JSON.parse(stdout)
+    return spawnSync('ip', ['netns', 'exec', this.netns, this.path('bin/tunlink')], { input, encoding: 'utf8', env })
   }
 
   async close(): Promise<void> {
@@ -272,15 +293,75 @@ scenario('the configuration is watched; of a bad value an event tells, and the l
   node.configure('{}')
   await eventually('the table is back', () => node.hasTable())
 })
+scenario('lastTransitionTime changes with the status alone', async () => {
+  const patches = () => node.heard.filter(({ method }) => method === 'PATCH').map(({ body }) => body.status.conditions)
+  // biome-ignore lint/suspicious/noExplicitAny: a condition
+  const ofRoutes = () => patches().map((conditions: any[]) => conditions.find(({ type }) => type === 'TunlinkRoutesReady'))
+  node.nodes(N1, N2, FAR)
+  await eventually('the condition is False', () => ofRoutes().at(-1).status === 'False', 15)
+  const before = patches().length
+  assert.ok('lastTransitionTime' in ofRoutes().at(-1))
+  node.nodes(...node.withConditions(N1), N2, FAR, k8sNode('n5', '198.51.100.15', '10.244.5.0/24'))
+  await eventually('the message names both nodes', () => /n5: /.test(ofRoutes().at(-1).message), 15)
+  assert.is(ofRoutes().at(-1).status, 'False')
+  assert.ok(
+    patches()
+      .slice(before)
+      .every(conditions => conditions.every((condition: object) => !('lastTransitionTime' in condition))),
+  )
+  node.nodes(N1, N2)
+})
+scenario('a heartbeat of a node is no work: no list, no patch, no change of routes', async () => {
+  const requests = node.heard.length
+  const lines = node.log.split('\n').length
+  for (let count = 0; count < 20; count++) node.touch('n2')
+  await new Promise(done => setTimeout(done, 1_500))
+  assert.equal(
+    node.heard.slice(requests).filter(({ method, watch }) => method !== 'GET' || !watch),
+    [],
+  )
+  assert.is(node.log.split('\n').length, lines)
+})
+scenario('versions of CNI are those that every chained plugin speaks; one that says nothing is told', async () => {
+  node.script('portmap', `echo '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0"]}'`)
+  await eventually('portmap is chained', () => node.conflist().plugins.length === 2)
+  assert.equal(node.conflist().cniVersions, ['0.3.1', '0.4.0', '1.0.0'])
+  node.script('portmap', 'exit 1')
+  await eventually('an event says so', () =>
+    node
+      .events()
+      .some(event => /^ChainedPluginFault: the plugin "portmap" .* does not tell its versions .*1\.1\.0 is not offered/.test(event)),
+  )
+  assert.equal(node.conflist().cniVersions, ['0.3.1', '0.4.0', '1.0.0'])
+  node.configure('{"plugins": [{"type": "nobody"}]}')
+  await eventually('an event says so', () => node.events().some(event => /^ChainedPluginFault: .*"nobody" .* is not in /.test(event)))
+  rmSync(node.path('bin/portmap'))
+  node.configure('{}')
+  await eventually('ours alone speaks 1.1.0', () => node.conflist().cniVersions.at(-1) === '1.1.0')
+})
+scenario('a firewall that drops what is forwarded is told, and opened only when asked', async () => {
+  inside(node.netns, 'nft', 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }')
+  await eventually('an event says so', () => node.events().some(event => /^ForwardingDropped: .*ip filter FORWARD is drop/.test(event)), 15)
+  const rules = () => inside(node.netns, 'nft', 'list', 'chain', 'ip', 'filter', 'FORWARD').match(/^.*accept.*$/gm) ?? []
+  assert.equal(rules(), [])
+  await node.stop()
+  node.start('--open-forward=true')
+  await eventually('rules for our devices are there', () => rules().length === 2, 15)
+  assert.match(rules().join('\n'), /iifname "tl\*" ip saddr 10\.244\.0\.0\/24 accept/)
+  assert.match(rules().join('\n'), /oifname "tl\*" ip daddr 10\.244\.0\.0\/24 accept/)
+  await node.stop()
+  node.start()
+  await eventually('they are gone', () => rules().length === 0, 15)
+  inside(node.netns, 'nft', 'delete', 'table', 'ip', 'filter')
+})
 let address: string
-scenario('the agent is a stand-in until the first ADD, then a process of the node, and not a packet is lost meanwhile', async () => {
-  const standIn = node.agent()!
-  assert.is(standIn.standIn, true)
+scenario('tunlinkd starts an agent where none answers, and leaves alone one that does', async () => {
+  await eventually('an agent answers', () => node.agent() !== undefined)
+  const { pid } = node.agent()!
+  assert.is(readlinkSync(`/proc/${pid}/exe`), node.path('bin/tunlink'))
   address = node.cni('ADD').ips[0].address.split('/')[0]
-  await node.whilePinging(address, async () => {
-    await eventually('an agent of the node serves', () => node.agent()?.standIn === false)
-    await eventually('the stand-in has ended', () => !existsSync(`/proc/${standIn.pid}`))
-  })
+  await eventually('the pod answers', () => pings(node.netns, address))
+  assert.is(node.agent()!.pid, pid)
   assert.is(node.agent()!.links, 1)
   assert.match(node.get('/metrics'), /^tunlink_links 1$/m)
 })
@@ -295,24 +376,29 @@ scenario('packets pass while tunlinkd is killed and there is none, and the next 
   assert.is(node.agent()!.pid, pid)
 })
 scenario('an agent whose executable was replaced renews itself, and not a packet is lost', async () => {
-  const { pid } = node.agent()!
   await node.whilePinging(address, async () => {
     rmSync(node.path('bin/tunlink')) // tunlinkd installs another
-    const another = () => {
+    await eventually('it is asked to', () => node.log.includes('agent renews itself'), 15)
+    await eventually('the agent runs from the new file', () => {
       const agent = node.agent()
-      return agent?.standIn === false && agent.pid !== pid
-    }
-    await eventually('another agent of the node serves', another, 15)
-    await eventually('the old one has ended', () => !existsSync(`/proc/${pid}`))
+      return agent !== undefined && readlinkSync(`/proc/${agent.pid}/exe`) === node.path('bin/tunlink')
+    })
   })
-  assert.is(readlinkSync(`/proc/${node.agent()!.pid}/exe`), node.path('bin/tunlink'))
+})
+scenario('an agent that hangs is ended, and another serves', async () => {
+  const { pid } = node.agent()!
+  process.kill(pid, 'SIGSTOP')
+  await eventually('it has ended', () => !existsSync(`/proc/${pid}`), 60)
+  await eventually('another answers', () => ![undefined, pid].includes(node.agent()?.pid), 15)
+  await eventually('the pod answers', () => pings(node.netns, address))
 })
 scenario('a pod has its network while the API is away and agent and tunlinkd are killed; then all is taken up again', async () => {
   node.stopApi()
-  process.kill(node.agent()!.pid, 'SIGKILL')
-  await eventually('a stand-in serves', () => node.agent()?.standIn === true)
+  const { pid } = node.agent()!
+  process.kill(pid, 'SIGKILL')
+  await eventually('another agent serves', () => ![undefined, pid].includes(node.agent()?.pid))
   await eventually('the pod answers', () => pings(node.netns, address))
-  await eventually('the restart is counted', () => /^tunlink_agent_restarts_total 1$/m.test(node.get('/metrics')))
+  await eventually('the start is counted', () => /^tunlink_agent_starts_total [1-9]/m.test(node.get('/metrics')))
   await node.stop('SIGKILL')
   node.start()
   await eventually('tunlinkd is ready without the API', () => ready(), 15)
@@ -327,19 +413,17 @@ scenario('an API that is away is not asked in a storm', async () => {
   assert.ok(tries() > 0)
   assert.ok(tries() < 12, `${tries()} tries`)
 })
-scenario('the next tunlinkd takes the wires over from the stand-in of one that still runs, and not a packet is lost', async () => {
-  const standIn = node.agent()!
-  assert.is(standIn.standIn, true)
-  await node.whilePinging(address, async () => {
-    const old = node.tunlinkd!
-    node.start()
-    await eventually('the next one has the wires', () => ![undefined, standIn.pid].includes(node.agent()?.pid))
-    await new Promise(done => setTimeout(done, 2_000)) // in which the old one could take them back
-    const oldEnded = ended(old)
-    old.kill('SIGTERM')
-    assert.is(await oldEnded, 0)
-    await eventually('it is ready', () => ready())
-  })
+scenario('pods that are refused because the pod CIDR is used up are told in an event', async () => {
+  node.nodes(k8sNode('n1', '192.0.2.11', '10.244.0.0/30'), N2)
+  await eventually('the conflist has the small pool', () => node.conflist().plugins[0].ipam.ranges[0][0].subnet === '10.244.0.0/30')
+  const second = `${node.pod}-2`
+  execFileSync('ip', ['netns', 'add', second])
+  for (const id of ['second', 'third']) node.tryCni('ADD', id, second)
+  await eventually('an event says so', () => node.events().some(event => /^PodCIDRExhausted: .*all \d+ IPv4 addresses/.test(event)), 25)
+  for (const id of ['second', 'third']) node.tryCni('DEL', id, second)
+  execFileSync('ip', ['netns', 'del', second])
+  node.nodes(N1, N2)
+  await eventually('the pool is the larger one', () => node.conflist().plugins[0].ipam.ranges[0][0].subnet === '10.244.0.0/24')
 })
 scenario('SIGTERM ends tunlinkd with status 0, and removes nothing', async () => {
   assert.is(await node.stop(), 0)

@@ -1,52 +1,99 @@
 /**
- * As much of the Kubernetes API as tunlinkd asks for, over HTTP on 127.0.0.1:PORT: nodes (list, watch), patches of their status, events.
- * Standard input: a JSON line replaces all nodes. Standard output: a JSON line per request.
+ * As much of the Kubernetes API as tunlinkd asks for, over HTTP on 127.0.0.1:PORT: nodes (list by pages, watch), patches of their status, events.
+ * Standard input, a JSON line each: a list replaces all nodes; `{ "touch": name }` is a heartbeat of one. Standard output: a JSON line per request.
  */
 import { createServer, type ServerResponse } from 'node:http'
 import { createInterface } from 'node:readline'
 
 interface Node {
   metadata: { name: string; resourceVersion?: string }
+  status?: object
 }
 
-let version = 1
-let nodes: Node[] = []
+/** Of a process started later no version of an earlier one is known, as of an API restored from a backup. */
+const FIRST_VERSION = Date.now()
+/** So many changes are remembered. */
+const MOST_REMEMBERED = 1_000
+
+let version = FIRST_VERSION
+const nodes = new Map<string, Node>()
+let remembered: { version: number; line: string }[] = []
 const watchers = new Set<ServerResponse>()
 
 const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`)
-const send = (type: string, object: Node) => {
-  for (const watcher of watchers) watcher.write(`${JSON.stringify({ type, object })}\n`)
+
+function change(type: 'ADDED' | 'MODIFIED' | 'DELETED', node: Node): Node {
+  const object = { apiVersion: 'v1', kind: 'Node', ...node, metadata: { ...node.metadata, resourceVersion: String(++version) } }
+  const line = `${JSON.stringify({ type, object })}\n`
+  remembered = [...remembered.slice(1 - MOST_REMEMBERED), { version, line }]
+  for (const watcher of watchers) watcher.write(line)
+  return object
 }
 
 function replace(next: Node[]): void {
-  const old = new Map(nodes.map(node => [node.metadata.name, node]))
-  nodes = next.map(node => ({
-    apiVersion: 'v1',
-    kind: 'Node',
-    ...node,
-    metadata: { ...node.metadata, resourceVersion: String(++version) },
-  }))
-  for (const node of nodes) send(old.delete(node.metadata.name) ? 'MODIFIED' : 'ADDED', node)
-  for (const node of old.values()) send('DELETED', { ...node, metadata: { ...node.metadata, resourceVersion: String(++version) } })
+  const gone = new Set(nodes.keys())
+  for (const node of next) {
+    const { name } = node.metadata
+    nodes.set(name, change(gone.delete(name) ? 'MODIFIED' : 'ADDED', node))
+  }
+  for (const name of gone) {
+    change('DELETED', nodes.get(name)!)
+    nodes.delete(name)
+  }
+}
+
+function touch(name: string): void {
+  const node = nodes.get(name)!
+  nodes.set(name, change('MODIFIED', { ...node, status: { ...node.status, heartbeat: new Date().toISOString() } }))
+}
+
+/** A strategic merge patch of conditions, as the API does it: by type, and what is not named stays. */
+function patchStatus(name: string, body: string): void {
+  const node = nodes.get(name) as { metadata: Node['metadata']; status?: { conditions?: { type: string }[] } } | undefined
+  if (node === undefined) return
+  const conditions = new Map((node.status?.conditions ?? []).map(condition => [condition.type, condition]))
+  for (const condition of JSON.parse(body).status.conditions as { type: string }[])
+    conditions.set(condition.type, { ...conditions.get(condition.type), ...condition })
+  nodes.set(name, change('MODIFIED', { ...node, status: { ...node.status, conditions: [...conditions.values()] } } as Node))
+}
+
+function watch(response: ServerResponse, from: number): void {
+  const oldest = remembered[0]?.version ?? version + 1
+  if (from < Math.min(FIRST_VERSION, oldest - 1) || from > version) {
+    response.end(`${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, message: 'too old resource version' } })}\n`)
+    return
+  }
+  response.flushHeaders()
+  for (const { version, line } of remembered) if (version > from) response.write(line)
+  watchers.add(response)
+  response.on('close', () => watchers.delete(response))
+}
+
+function list(response: ServerResponse, limit: number, from: number): void {
+  const items = [...nodes.values()].slice(from, from + limit)
+  const next = from + limit < nodes.size ? { continue: String(from + limit) } : {}
+  response.end(JSON.stringify({ apiVersion: 'v1', kind: 'NodeList', metadata: { resourceVersion: String(version), ...next }, items }))
 }
 
 createServer((request, response) => {
   const url = new URL(request.url!, 'http://localhost')
+  const { searchParams: query, pathname: path } = url
   const chunks: Buffer[] = []
   request.on('data', chunk => chunks.push(chunk))
   request.on('end', () => {
     const body = Buffer.concat(chunks).toString()
-    say({ method: request.method, path: url.pathname, watch: url.searchParams.has('watch'), type: request.headers['content-type'], body })
+    say({ method: request.method, path, watch: query.has('watch'), type: request.headers['content-type'], body })
     response.writeHead(request.method === 'POST' ? 201 : 200, { 'Content-Type': 'application/json' })
-    if (url.searchParams.has('watch')) {
-      response.flushHeaders()
-      watchers.add(response)
-      response.on('close', () => watchers.delete(response))
-    } else if (request.method === 'GET') {
-      response.end(JSON.stringify({ apiVersion: 'v1', kind: 'NodeList', metadata: { resourceVersion: String(version) }, items: nodes }))
-    } else response.end(body)
+    if (query.has('watch')) return watch(response, Number(query.get('resourceVersion')))
+    if (request.method === 'GET') return list(response, Number(query.get('limit') ?? Infinity), Number(query.get('continue') ?? 0))
+    if (request.method === 'PATCH') patchStatus(path.split('/')[4]!, body)
+    response.end(body)
   })
 }).listen(Number(process.argv[2]), '127.0.0.1', () => say({ ready: true }))
 
-createInterface(process.stdin).on('line', line => replace(JSON.parse(line)))
+createInterface(process.stdin).on('line', line => {
+  const told = JSON.parse(line)
+  if (Array.isArray(told)) replace(told)
+  else touch(told.touch)
+})
 process.stdin.on('end', () => process.exit(0))

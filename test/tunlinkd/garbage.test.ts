@@ -1,15 +1,18 @@
 /** What is garbage, and what only looks like it. */
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { LinkPlan } from '../../src/link/plan.ts'
 import { hostIfname } from '../../src/link/plan.ts'
-import { isAbandoned, strayDevices, strayLeases } from '../../src/node/garbage.ts'
+import { isAbandoned, isGone, StrayDevices, strayDevices, strayLeases } from '../../src/node/garbage.ts'
 
 const test = suite('garbage')
 const attachment = { network: 'tunlink', containerID: 'abc', ifname: 'eth0' }
 const name = hostIfname(attachment)
 const plan = (netns: string) => ({ ...attachment, netns, host: { ifname: name, addresses: [], routes: [] } }) as unknown as LinkPlan
-const device = { index: 5, name, alias: 'tunlink:tunlink/abc/eth0', kind: 'tun', running: false }
+const device = { index: 5, name, alias: 'tunlink:tunlink/abc/eth0', kind: 'tun' }
 
 test('isAbandoned() judges the paths of runtimes only: another process’s /proc is not seen from a container', () => {
   for (const [netns, exists, abandoned] of [
@@ -19,22 +22,47 @@ test('isAbandoned() judges the paths of runtimes only: another process’s /proc
     ['/proc/77/ns/net', false, false],
   ] as const)
     assert.is(
-      isAbandoned(plan(netns), () => exists),
+      isAbandoned(plan(netns), () => !exists),
       abandoned,
       netns,
     )
 })
-test('strayDevices() are ours, of our network, unserved, and on no record', () => {
-  assert.equal(strayDevices([device], []), [device])
-  assert.equal(strayDevices([device], [plan('/run/netns/x')]), [])
+test('isGone() takes another namespace at the same path for gone, and does not judge what is no namespace', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunlink-gone-'))
+  try {
+    const netns = join(directory, 'pod')
+    assert.is(isGone({ netns }), true)
+    writeFileSync(netns, '')
+    const { dev, ino } = statSync(netns)
+    assert.is(isGone({ netns }), false)
+    assert.is(isGone({ netns, netnsId: { dev, ino } }), false)
+    assert.is(isGone({ netns, netnsId: { dev, ino: ino + 1 } }), true)
+    assert.is(isGone({ netns, netnsId: { dev: dev + 1, ino: ino + 1 } }), false, 'a mount that has not come here')
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+})
+test('strayDevices() are of our network, of either wire, and on no record', () => {
+  for (const stray of [device, { ...device, kind: 'veth' }]) {
+    assert.equal(strayDevices([stray], []), [stray])
+    assert.equal(strayDevices([stray], [plan('/run/netns/x')]), [])
+  }
   for (const other of [
-    { ...device, running: true },
-    { ...device, kind: 'veth' },
+    { ...device, kind: 'dummy' },
     { ...device, name: 'tl0' },
     { ...device, alias: 'tunlink:vpn/abc/eth0' },
-    { index: 5, name, kind: 'tun', running: false },
+    { index: 5, name, kind: 'tun' },
   ])
     assert.equal(strayDevices([other], []), [])
+})
+test('StrayDevices.look() gives a device when it is stray in a second look, a minute later', () => {
+  const strays = new StrayDevices()
+  assert.equal(strays.look([device], 0), [])
+  assert.equal(strays.look([device], 5_000), [], 'its ADD or DEL may be under way')
+  assert.equal(strays.look([device], 60_000), [device])
+  assert.equal(strays.look([], 120_000), [])
+  assert.equal(strays.look([device], 180_000), [], 'between them it was on record')
+  assert.equal(strays.look([{ ...device, index: 6 }], 240_000), [], 'another device of that name')
 })
 test('strayLeases() are old and on no record', () => {
   const owner = { containerID: 'abc', ifname: 'eth0', sinceMs: 0 }

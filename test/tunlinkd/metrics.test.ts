@@ -29,9 +29,9 @@ test('verbMetrics() makes counts cumulative, up to +Inf', () => {
 })
 test('linkMetrics() has both directions of each link', () => {
   const counters = { packets: 1, bytes: 2, drops: 3 }
-  const text = linkMetrics([{ link: 'tl1', netns: '/run/netns/a', podToHost: counters, hostToPod: { ...counters, bytes: 4 } }])
+  const text = linkMetrics([{ link: 'tl1', network: 'tunlink', wire: 'kernel', podToHost: counters, hostToPod: { ...counters, bytes: 4 } }])
   assert.match(text, /^tunlink_links 1$/m)
-  assert.match(text, /^tunlink_link_bytes_total\{link="tl1",netns="\/run\/netns\/a",direction="pod_to_host"\} 2$/m)
+  assert.match(text, /^tunlink_link_bytes_total\{link="tl1",network="tunlink",wire="kernel",direction="pod_to_host"\} 2$/m)
   assert.match(text, /^tunlink_link_bytes_total\{.*direction="host_to_pod"\} 4$/m)
   assert.match(text, /^tunlink_link_drops_total\{.*\} 3$/m)
 })
@@ -48,13 +48,13 @@ test('metricsPage() leaves out what an absent agent would say', () => {
     verbs: undefined,
     podCIDRs: [],
     leased: [],
-    agentRestarts: 2,
+    agentStarts: 2,
     apiErrors: 0,
     routes: { wanted: 3, installed: 2 },
     collected: { links: 1 },
   })
   assert.not.match(page, /tunlink_links|tunlink_verb/)
-  for (const line of ['tunlink_ready 0', 'tunlink_agent_restarts_total 2', 'tunlink_routes_wanted 3', 'tunlink_routes_installed 2'])
+  for (const line of ['tunlink_ready 0', 'tunlink_agent_starts_total 2', 'tunlink_routes_wanted 3', 'tunlink_routes_installed 2'])
     assert.ok(page.split('\n').includes(line), line)
 })
 test('checklist() is 503 when one check fails, and says which', () => {

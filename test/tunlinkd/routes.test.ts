@@ -103,10 +103,18 @@ test('nodeInfo() reads pod CIDRs and InternalIPs in canonical text, and leaves o
           { type: 'InternalIP', address: '2001:DB8:0::1' },
           { type: 'InternalIP', address: '192.0.2.11' },
         ],
-        conditions: [{ type: 'NetworkUnavailable', status: 'True' }],
+        conditions: [
+          { type: 'NetworkUnavailable', status: 'True' },
+          { type: 'Ready', status: 'True' },
+        ],
       },
     }),
-    { name: 'n1', podCIDRs: ['10.244.0.0/24', 'fd66::/64'], internalIPs: ['2001:db8::1', '192.0.2.11'], networkUnavailable: 'True' },
+    {
+      name: 'n1',
+      podCIDRs: ['10.244.0.0/24', 'fd66::/64'],
+      internalIPs: ['2001:db8::1', '192.0.2.11'],
+      conditions: { NetworkUnavailable: 'True' },
+    },
   )
   assert.equal(nodeInfo({ metadata: { name: 'old' }, spec: { podCIDR: '10.1.0.0/24' } }).podCIDRs, ['10.1.0.0/24'])
   assert.equal(nodeInfo({}), { name: '', podCIDRs: [], internalIPs: [] })

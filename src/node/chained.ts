@@ -1,0 +1,100 @@
+/**
+ * The plugins behind ours in the conflist: which versions of CNI they speak. containerd 2 takes the highest of `cniVersions` that it knows itself, and
+ * gives that to every plugin of the chain; one that does not know it fails each pod.
+ */
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { compareVersions, SUPPORTED } from '../cni/version.ts'
+import { signature } from './install.ts'
+
+/** The oldest that is offered. */
+const OLDEST = '0.3.1'
+/** What a runtime runs that does not know `cniVersions`; containerd 1.6 knows none above. */
+const PLAIN = '1.0.0'
+const ANSWER_MS = 5_000
+
+/** Offered where a plugin does not say what it speaks: every maintained one knows these. */
+const ASSUMED = ['0.3.1', '0.4.0', '1.0.0']
+
+export interface Spoken {
+  /** For `cniVersions`, ascending. */
+  versions: string[]
+  /** What an operator must know, a sentence for each plugin that is missing or does not answer. */
+  faults: string[]
+}
+
+/** Asks executables for their versions, each once as long as its file stays the same. */
+export class ChainedPlugins {
+  readonly #directory: string
+  readonly #answers = new Map<string, { file: string; answer: string[] | Error }>()
+
+  /** `directory`: where the runtime looks for plugins. */
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  /** What ours and all of `types` speak. */
+  async spoken(types: string[]): Promise<Spoken> {
+    const faults: string[] = []
+    let versions = SUPPORTED.filter(version => compareVersions(version, OLDEST) >= 0)
+    for (const type of types) {
+      const answer = await this.#ask(type)
+      if (answer instanceof Error) faults.push(`the plugin "${type}" that is chained behind tunlink ${answer.message}`)
+      const known = answer instanceof Error ? ASSUMED : answer
+      versions = versions.filter(version => known.includes(version))
+    }
+    return { versions, faults }
+  }
+
+  async #ask(type: string): Promise<string[] | Error> {
+    const path = join(this.#directory, type)
+    const file = signature(path)
+    if (file === undefined) return new Error(`is not in ${this.#directory}: no pod can start; install it there or take it out of "plugins"`)
+    const known = this.#answers.get(type)
+    if (known?.file === file) return known.answer
+    const answer = await askVersion(path).catch(error => error as Error)
+    this.#answers.set(type, { file, answer })
+    return answer
+  }
+}
+
+/** CNI_COMMAND=VERSION PATH: see "VERSION" in the CNI specification. Rejects with the end of a sentence that begins with the plugin. */
+export function askVersion(path: string): Promise<string[]> {
+  return new Promise((resolve, reject) => {
+    const env = { PATH: process.env.PATH, CNI_COMMAND: 'VERSION' }
+    const child = execFile(path, { env, timeout: ANSWER_MS, killSignal: 'SIGKILL' }, (error, stdout) => {
+      const versions = parseVersions(stdout)
+      if (versions !== undefined) resolve(versions)
+      else
+        reject(
+          new Error(
+            `does not tell its versions (${error?.message.split('\n')[0] ?? `it printed ${JSON.stringify(stdout.slice(0, 100))}`})`,
+          ),
+        )
+    })
+    child.stdin?.on('error', () => {}) // one that reads nothing
+    child.stdin?.end(JSON.stringify({ cniVersion: PLAIN }))
+  })
+}
+
+/** `supportedVersions` of an answer; undefined when it has none. */
+function parseVersions(stdout: string): string[] | undefined {
+  try {
+    const { supportedVersions } = JSON.parse(stdout)
+    return Array.isArray(supportedVersions) ? supportedVersions.filter(version => typeof version === 'string') : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** `cniVersion` for these: 1.0.0, or the highest below that all know. Throws an Error when there is none. */
+export function plainVersion(versions: string[]): string {
+  const found = versions.filter(version => compareVersions(version, PLAIN) <= 0).at(-1)
+  if (found === undefined)
+    throw new Error(`tunlink and the plugins chained behind it have no version of CNI up to ${PLAIN} in common: take other "plugins"`)
+  return found
+}
+
+/** True when `portmap` is there to be chained. */
+export const hasPortmap = (directory: string) => existsSync(join(directory, 'portmap'))

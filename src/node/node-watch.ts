@@ -1,0 +1,104 @@
+/** Follows the Nodes of the API: lists them once, then watches from there, with one list more where the API has forgotten that place. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Backoff } from './backoff.ts'
+import { describe, log } from './log.ts'
+import { nodeInfo, type V1NodeLike } from './node-info.ts'
+import type { Nodes } from './nodes.ts'
+
+/** The API has forgotten what came after a resourceVersion, or a page of a list. */
+const GONE = 410
+/** A watch that lasted for so long was no failure. */
+const LASTING_MS = 5_000
+/** Watches that fail one after another before everything is listed again: an API restored from a backup knows other versions. */
+const MOST_FAILED = 3
+
+export interface NodePage {
+  items: V1NodeLike[]
+  resourceVersion: string
+  /** Where the next page begins; undefined behind the last. */
+  next?: string
+}
+
+/** `type` is ADDED, MODIFIED, DELETED, BOOKMARK, or ERROR with a Status as the object. */
+export interface NodeWatchEvent {
+  type: string
+  object: V1NodeLike & { code?: number; message?: string }
+}
+
+/** What is asked of the API: see kube.ts. Errors have `code` where the API gave an HTTP status. */
+export interface NodeApi {
+  server: string
+  listNodes(next?: string): Promise<NodePage>
+  /** Resolves when the API ends the watch, as it does every few minutes. */
+  watchNodes(resourceVersion: string, told: (event: NodeWatchEvent) => void, signal: AbortSignal): Promise<void>
+}
+
+export interface Following {
+  backoff: Backoff
+  /** Something that tunlinkd acts on is new. */
+  changed(): void
+  /** A request has failed. */
+  failed(): void
+  signal: AbortSignal
+}
+
+/** Keeps `nodes` up until `signal` aborts. While the API is away they stay as they are, and it is asked again, later each time. */
+export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed, failed, signal }: Following): Promise<void> {
+  let version: string | undefined
+  let failures = 0
+  while (!signal.aborted) {
+    const sinceMs = Date.now()
+    let reason: string | undefined
+    let isHealthy = false
+    try {
+      if (version === undefined) {
+        const list = await listAll(api)
+        version = list.resourceVersion
+        if (nodes.replace(list.nodes)) changed()
+      }
+      await api.watchNodes(
+        version,
+        event => {
+          isHealthy = true
+          if (event.type === 'ERROR') throw Object.assign(new Error(event.object.message ?? 'watch failed'), { code: event.object.code })
+          version = event.object.metadata?.resourceVersion ?? version
+          if (apply(nodes, event)) changed()
+        },
+        signal,
+      )
+      failures = 0
+    } catch (error) {
+      if (signal.aborted) return
+      const isGone = (error as { code?: unknown }).code === GONE
+      if (isGone || ++failures >= MOST_FAILED) version = undefined
+      if (!isGone) {
+        failed()
+        reason = describe(error)
+      }
+    }
+    if (isHealthy || Date.now() - sinceMs > LASTING_MS) {
+      backoff.reset()
+      if (reason === undefined) continue
+    }
+    const delayMs = backoff.next()
+    if (reason !== undefined) log.warn('Kubernetes API lost, trying again', { server: api.server, error: reason, delayMs })
+    await sleep(delayMs, undefined, { signal }).catch(() => {})
+  }
+}
+
+/** Page by page, so that the Nodes of a large cluster are never in memory at once. */
+async function listAll(api: NodeApi): Promise<{ nodes: ReturnType<typeof nodeInfo>[]; resourceVersion: string }> {
+  const nodes: ReturnType<typeof nodeInfo>[] = []
+  let next: string | undefined
+  for (;;) {
+    const page: NodePage = await api.listNodes(next)
+    for (const item of page.items) nodes.push(nodeInfo(item))
+    if (page.next === undefined) return { nodes, resourceVersion: page.resourceVersion }
+    next = page.next
+  }
+}
+
+function apply(nodes: Nodes, { type, object }: NodeWatchEvent): boolean {
+  if (type === 'BOOKMARK') return false
+  return type === 'DELETED' ? nodes.delete(object.metadata?.name ?? '') : nodes.set(nodeInfo(object))
+}

@@ -1,0 +1,94 @@
+/**
+ * Sees to it that an agent serves: started where none answers, renewed where its executable has been replaced, ended where it hangs. Packets do not need
+ * it where the kernel carries them: it may end with tunlinkd's container, and the plugin starts one too.
+ */
+import { spawn } from 'node:child_process'
+import { ask } from '../../agent/client.ts'
+import { endAgent } from '../../agent/end.ts'
+import { AGENT_ENV } from '../../agent/spawn.ts'
+import { CniError, CODE } from '../../cni/error.ts'
+import { Backoff } from '../backoff.ts'
+import { describe, log } from '../log.ts'
+import type { State } from '../state.ts'
+import type { Part } from './part.ts'
+
+/** How often an agent that serves is asked: each question wakes it. */
+const ASK_MS = 5_000
+/** Unanswered questions, each for as long as ask() waits, after which it is taken to hang. */
+const MOST_UNANSWERED = 2
+const FIRST_START_MS = 200
+const MOST_START_MS = 10_000
+
+export function agentPart(state: State): Part {
+  const { dataDir } = state
+  const backoff = new Backoff(FIRST_START_MS, MOST_START_MS)
+  let askMs = 0
+  let startMs = 0
+  let unanswered = 0
+
+  function start(executable: string): void {
+    if (Date.now() < startMs) return
+    startMs = Date.now() + backoff.next()
+    state.agentStarts++
+    log.info('no agent answers, started', { executable, starts: state.agentStarts })
+    const child = spawnAgent(executable, dataDir)
+    child.on('error', error => log.warn('agent not started', { error: error.message }))
+    child.on('exit', (status, signal) => {
+      log.info('agent ended', { status, signal })
+      askMs = 0
+      state.wake('agent')
+    })
+    child.unref()
+  }
+
+  async function askStatus(): Promise<void> {
+    const { pid, outdated } = await ask(dataDir, { op: 'status' })
+    unanswered = 0
+    if (!state.agentReady) {
+      log.info('agent answers', { pid })
+      state.wake('conflist', 'garbage')
+    }
+    state.agentReady = true
+    askMs = Date.now() + ASK_MS
+    if (outdated !== true) {
+      backoff.reset()
+      return
+    }
+    log.info('agent renews itself', { pid })
+    await ask(dataDir, { op: 'renew' })
+  }
+
+  return {
+    name: 'agent',
+    everyMs: 1_000,
+    async run() {
+      if (Date.now() < askMs) return
+      try {
+        await askStatus()
+      } catch (error) {
+        state.agentReady = false
+        if (error instanceof CniError && error.code === CODE.tryAgainLater) {
+          if (++unanswered < MOST_UNANSWERED) return
+          log.warn('agent hangs, ended', { error: describe(error) })
+          unanswered = 0
+          await endAgent(dataDir)
+        }
+        if (state.executable !== undefined) start(state.executable)
+      }
+    },
+  }
+}
+
+/**
+ * An agent from the installed executable, so that it sees when that is replaced. In a session of its own: it outlives tunlinkd where no container ends
+ * with it. Its log goes where ours goes.
+ */
+function spawnAgent(executable: string, dataDir: string) {
+  const { BUN_BE_BUN, ...env } = process.env // with it, the executable would be Bun and not tunlink
+  return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', '0'], {
+    cwd: '/',
+    detached: true,
+    env: { ...env, ...AGENT_ENV },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
+}
