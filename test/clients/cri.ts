@@ -42,20 +42,24 @@ export function fieldsOf(message: Buffer, wanted: number): (Buffer | number)[] {
 const nested = (message: Buffer, field: number) => fieldsOf(message, field) as Buffer[]
 const text = (message: Buffer, field: number) => String(fieldsOf(message, field)[0] ?? '')
 
-/** One RPC of runtime.v1.RuntimeService; rejects with gRPC's message, or after a minute. */
-function call(session: ClientHttp2Session, method: string, request: Fields): Promise<Buffer> {
+/** One RPC of runtime.v1.RuntimeService; rejects with gRPC's message, or after a minute. The server gives up after `seconds`. */
+function call(session: ClientHttp2Session, method: string, request: Fields, seconds?: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const path = `/runtime.v1.RuntimeService/${method}`
-    const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' })
+    const deadline = seconds === undefined ? {} : { 'grpc-timeout': `${seconds}S` }
+    const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers', ...deadline })
     const chunks: Buffer[] = []
+    // A server whose deadline has passed may end the stream without saying so.
+    let [status, message] = ['none', seconds === undefined ? 'the stream ended without a status' : 'deadline exceeded']
     const finish = (headers: Record<string, unknown>) => {
-      if (headers['grpc-status'] === undefined || headers['grpc-status'] === '0') return
-      reject(new Error(`${method}: ${decodeURIComponent(String(headers['grpc-message']))}`))
+      if (headers['grpc-status'] === undefined) return
+      status = String(headers['grpc-status'])
+      message = decodeURIComponent(String(headers['grpc-message'] ?? ''))
     }
     stream.on('response', finish).on('trailers', finish).on('error', reject)
     stream.setTimeout(60_000, () => stream.destroy(new Error(`${method}: no answer within 60 s`)))
     stream.on('data', (chunk: Buffer) => chunks.push(chunk))
-    stream.on('end', () => resolve(Buffer.concat(chunks).subarray(5)))
+    stream.on('close', () => (status === '0' ? resolve(Buffer.concat(chunks).subarray(5)) : reject(new Error(`${method}: ${message}`))))
     const body = encode(request)
     const header = Buffer.alloc(5) // not compressed, length
     header.writeUInt32BE(body.length, 1)
@@ -70,6 +74,31 @@ export interface Sandbox {
   netns: string
 }
 
+export interface Container {
+  image: string
+  command: string[]
+  /** A device of the node, such as /dev/net/tun. */
+  device: string
+}
+
+const CONTAINER_EXITED = 2
+
+/** A PodSandboxConfig. */
+function sandboxConfig(name: string, logDirectory: string): Fields {
+  const metadata: Fields = [
+    [1, name],
+    [2, `uid-${name}`],
+    [3, 'default'],
+  ]
+  const pidOfContainer: Fields = [[2, 1]]
+  return [
+    [1, metadata],
+    [2, name],
+    [3, logDirectory],
+    [8, [[2, [[1, pidOfContainer]]]]],
+  ]
+}
+
 /** A client of the runtime at `socket`. Field numbers: k8s.io/cri-api, pkg/apis/runtime/v1/api.proto. */
 export class Cri {
   readonly #session: ClientHttp2Session
@@ -80,27 +109,43 @@ export class Cri {
     this.#session.on('error', () => {}) // each call that it breaks is rejected
   }
 
-  async networkReady(): Promise<boolean> {
+  async networkReady(): Promise<{ isReady: boolean; message: string }> {
     const conditions = nested(nested(await call(this.#session, 'Status', []), 1)[0]!, 1)
-    return conditions.some(condition => text(condition, 1) === 'NetworkReady' && fieldsOf(condition, 2)[0] === 1)
+    const condition = conditions.find(condition => text(condition, 1) === 'NetworkReady')!
+    return { isReady: fieldsOf(condition, 2)[0] === 1, message: text(condition, 4) }
   }
 
-  /** Returns the sandbox's ID. */
-  async runPodSandbox(name: string, logDirectory: string): Promise<string> {
-    const metadata: Fields = [
-      [1, name],
-      [2, `uid-${name}`],
-      [3, 'default'],
+  /** Returns the sandbox's ID. Rejects when it is not up within `seconds`. */
+  async runPodSandbox(name: string, logDirectory: string, seconds?: number): Promise<string> {
+    return text(await call(this.#session, 'RunPodSandbox', [[1, sandboxConfig(name, logDirectory)]], seconds), 1)
+  }
+
+  /** Runs a container with NET_ADMIN and one device in a sandbox until it ends: its exit status. */
+  async runContainer(sandbox: string, name: string, { image, command, device }: Container): Promise<number> {
+    const mount: Fields = [
+      [1, device],
+      [2, device],
     ]
-    const pidOfContainer: Fields = [[2, 1]]
-    const linux: Fields = [[2, [[1, pidOfContainer]]]]
+    const capabilities: Fields = [[1, 'NET_ADMIN']]
     const config: Fields = [
-      [1, metadata],
-      [2, name],
-      [3, logDirectory],
-      [8, linux],
+      [1, [[1, name]]],
+      [2, [[1, image]]],
+      ...command.map(word => [3, word] as Fields[number]),
+      [7, mount],
+      [15, [[2, [[1, capabilities]]]]],
     ]
-    return text(await call(this.#session, 'RunPodSandbox', [[1, config]]), 1)
+    const request: Fields = [
+      [1, sandbox],
+      [2, config],
+      [3, sandboxConfig(name, '')],
+    ]
+    const container = text(await call(this.#session, 'CreateContainer', request), 1)
+    await call(this.#session, 'StartContainer', [[1, container]])
+    for (;;) {
+      const status = nested(await call(this.#session, 'ContainerStatus', [[1, container]]), 1)[0]!
+      if (fieldsOf(status, 3)[0] === CONTAINER_EXITED) return Number(fieldsOf(status, 7)[0] ?? 0)
+      await new Promise(done => setTimeout(done, 50))
+    }
   }
 
   async podSandboxStatus(id: string): Promise<Sandbox> {

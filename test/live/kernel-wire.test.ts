@@ -1,6 +1,7 @@
 /** The kernel wire: packets pass with no process left, and whatever is damaged is named. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { resolve } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ask } from '../../src/agent/client.ts'
@@ -159,6 +160,7 @@ test('counters are those of the node’s end, from the pod and to the pod', asyn
       const pod = lab.netns()
       lab.must('ADD', pod, { ...dual, wire })
       inside(pod, 'ping', '-c', '10', '-i', '0.01', '-s', '100', '10.66.0.1')
+      await eventually('an agent answers', () => existsSync(join(lab.dataDir, 'agent.sock')))
       const { links } = await ask(lab.dataDir, { op: 'list' })
       const link = links.find(({ containerID }) => containerID === pod)!
       assert.is(link.wire, wire)
