@@ -10,7 +10,11 @@ import { createTun, setOffloads } from '../linux/tun.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
 
 /** What `ip link` shows of a device of ours, and how a clean-up knows that a device is ours. */
-export const linkAlias = ({ network, containerID, ifname }: Attachment) => `tunlink:${network}/${containerID}/${ifname}`.slice(0, 255)
+export const linkAlias = ({ network, containerID, ifname }: Attachment) =>
+  Buffer.from(`tunlink:${network}/${containerID}/${ifname}`).toString('utf8', 0, LONGEST_ALIAS)
+
+/** Bytes: IFALIASZ of <linux/if.h> is 256, and the kernel wants two less. */
+const LONGEST_ALIAS = 254
 
 export interface Device {
   fd: number

@@ -65,7 +65,7 @@ export function planLink(conf: NetConf, attachment: Attachment, netns: string, l
   const ends = lease.ips.map(ip => addressEnds(conf, ip))
   const mtu = conf.mtu ?? (conf.farEnd === 'attach' ? 1500 : undefined)
   if (mtu !== undefined && mtu < 1280 && ends.some(end => end.family === 6)) {
-    throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 addresses, not ${mtu}`)
+    throw new CniError(CODE.invalidConfig, `${conf.mtuSource ?? '"mtu"'} must be at least 1280 with IPv6 addresses, not ${mtu}`)
   }
   const plan: LinkPlan = {
     ...attachment,

@@ -67,7 +67,7 @@ function openTun(name: string, flags: number): number {
   const fd = openSync('/dev/net/tun', constants.O_RDWR | constants.O_NONBLOCK | O_CLOEXEC)
   try {
     ioctl(fd, uapi.TUNSETIFF, ifreq)
-    const given = ifreq.toString('latin1', 0, ifreq.indexOf(0))
+    const given = ifreq.toString('utf8', 0, ifreq.indexOf(0))
     if (given !== name) throw new RangeError(`The kernel named the interface "${given}", not "${name}"`)
     return fd
   } catch (error) {

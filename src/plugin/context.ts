@@ -1,10 +1,10 @@
 /** What every verb is given, and the steps that several of them share. */
 import { readFileSync, statSync } from 'node:fs'
-import { delegate } from '../cni/delegate.ts'
+import { delegate, parseLease } from '../cni/delegate.ts'
 import type { Environment } from '../cni/environment.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
-import { parseResult, type Result } from '../cni/result.ts'
+import type { Result } from '../cni/result.ts'
 import type { Attachment } from '../link/plan.ts'
 
 export interface Context {
@@ -29,7 +29,7 @@ export const isDelegated = (conf: NetConf) => conf.ipam !== undefined && conf.ip
 /** Runs the configured IPAM plugin with the whole configuration; its result for ADD, undefined otherwise. */
 export function delegateIpam({ conf, stdin, environment }: Context, command: string): Result | undefined {
   const stdout = delegate(command, conf.ipam!.type, stdin, environment.path)
-  return command === 'ADD' ? parseResult(JSON.parse(stdout), conf.cniVersion) : undefined
+  return command === 'ADD' ? parseLease(conf.ipam!.type, stdout, conf.cniVersion) : undefined
 }
 
 /**

@@ -23,6 +23,7 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     stdin = readStdin()
     if (isIpamCall(stdin)) return print(runIpam(environment, stdin))
     const conf = parseNetConf(stdin, environment)
+    for (const warning of conf.warnings) process.stderr.write(`tunlink: ${warning}\n`)
     return print(await dispatch({ environment, conf, stdin }))
   } catch (error) {
     print(toErrorJson(kernelError(error), versionOf(stdin)))

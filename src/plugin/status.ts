@@ -2,7 +2,6 @@
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { ask, noAgent } from '../agent/client.ts'
 import { CniError, CODE } from '../cni/error.ts'
-import { exhausted } from '../ipam/lease.ts'
 import { parseIpam } from '../ipam/pool.ts'
 import { type Context, delegateIpam, isDelegated } from './context.ts'
 
@@ -17,9 +16,7 @@ export async function status(context: Context): Promise<void> {
   })
   if (conf.farEnd === 'host' && !conf.agent.spawn) await agentAnswers(conf.dataDir)
   if (isDelegated(conf)) delegateStatus(context)
-  else if (conf.ipam !== undefined && exhausted(conf.dataDir, conf.name, parseIpam(conf.ipam))) {
-    throw unavailable(`no addresses available for network "${conf.name}"`)
-  }
+  else if (conf.ipam !== undefined) parseIpam(conf.ipam)
 }
 
 function usable(what: string, body: () => void): void {
