@@ -46,7 +46,7 @@ function k8sNode(index: number) {
 const KUBECONFIG = `
 apiVersion: v1
 kind: Config
-clusters: [{ name: c, cluster: { server: "http://127.0.0.1:${PORT}" } }]
+clusters: [{ name: c, cluster: { server: "http://127.0.0.1:${PORT}", insecure-skip-tls-verify: true } }]
 users: [{ name: u, user: {} }]
 contexts: [{ name: x, context: { cluster: c, user: u } }]
 current-context: x
