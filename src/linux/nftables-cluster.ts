@@ -83,10 +83,12 @@ function elements(set: string, ranges: { first: Buffer; end?: Buffer }[]): Reque
   const key = (bytes: Buffer) => nested(1, attribute(1, bytes)) // NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
   const requests: Request[] = []
   for (let at = 0; at < ranges.length; at += MOST_INTERVALS) {
-    const items = ranges.slice(at, at + MOST_INTERVALS).flatMap(({ first, end }) => [
-      nested(1, key(first)),
-      ...(end === undefined ? [] : [nested(1, attribute(NFTA_SET_ELEM_FLAGS, nft.be32(NFT_SET_ELEM_INTERVAL_END)), key(end))]),
-    ])
+    const items = ranges
+      .slice(at, at + MOST_INTERVALS)
+      .flatMap(({ first, end }) => [
+        nested(1, key(first)),
+        ...(end === undefined ? [] : [nested(1, attribute(NFTA_SET_ELEM_FLAGS, nft.be32(NFT_SET_ELEM_INTERVAL_END)), key(end))]),
+      ])
     requests.push(nft.nftRequest(nft.NFT_MSG_NEWSETELEM, NLM_F_CREATE, name, attribute(2, nft.text(set)), nested(3, ...items)))
   }
   return requests
