@@ -118,6 +118,9 @@ const EINTR = 4
 /** One for all sockets: a reply is taken apart, and what is kept of it copied, before the next one is received. */
 const REPLY = Buffer.alloc(65536)
 
+/** Bytes that every socket takes at once. */
+const ROOMY = 128 << 10
+
 function during(doing: string | undefined, cause: NetlinkError): Error {
   if (doing === undefined || doing === '') return cause
   return Object.assign(new Error(`${doing}: ${cause.message}`, { cause }), { code: cause.code, doing })
@@ -203,7 +206,9 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
+  /** A datagram is taken whole or not at all, so that a large one needs a larger buffer than sockets have: net.core.wmem_default, 208 KiB. */
   #send(bytes: Buffer): void {
+    if (bytes.length > ROOMY) setsockopt(this.fd, uapi.SOL_SOCKET, uapi.SO_SNDBUFFORCE, u32(2 * bytes.length), 4)
     send(this.fd, bytes, bytes.length, 0)
   }
 

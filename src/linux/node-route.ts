@@ -54,15 +54,17 @@ function routeBody({ dst, gw, index, onlink }: NodeRoute): Buffer[] {
 }
 
 /** ip route show table main proto 77, of both families. */
-export function nodeRouteList(netlink: NetlinkSocket): NodeRoute[] {
+export const nodeRouteList = (netlink: NetlinkSocket): NodeRoute[] => decodeNodeRoutes(nodeRouteDump(netlink))
+
+/** The payloads of RTM_NEWROUTE messages that nodeRouteList() decodes: the same bytes are the same routes. */
+export function nodeRouteDump(netlink: NetlinkSocket): Buffer[] {
   const header = { table: uapi.RT_TABLE_MAIN, protocol: RTPROT_TUNLINK }
   return [uapi.AF_INET, uapi.AF_INET6].flatMap(family =>
-    netlink
-      .get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode({ ...header, family }))
-      .map(decodeNodeRoute)
-      .filter(route => route !== undefined),
+    netlink.get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode({ ...header, family })),
   )
 }
+
+export const decodeNodeRoutes = (dump: Buffer[]): NodeRoute[] => dump.map(decodeNodeRoute).filter(route => route !== undefined)
 
 /** The payload of an RTM_NEWROUTE message; undefined when the route is not of our protocol. */
 export function decodeNodeRoute(payload: Buffer): NodeRoute | undefined {

@@ -139,6 +139,8 @@ export const SOCK_RAW = 3
 export const SOCK_NONBLOCK = 0o4000
 export const SOCK_CLOEXEC = 0o2000000
 export const SOL_NETLINK = 270
+export const SOL_SOCKET = 1
+export const SO_SNDBUFFORCE = 32
 export const LOCK_EX = 2
 export const LOCK_NB = 4
 

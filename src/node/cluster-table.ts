@@ -71,17 +71,22 @@ const IPV6 = { protocol: nft.NFPROTO_IPV6, source: 8, destination: 24 }
 const intervalSet = (set: string, family: 4 | 6) =>
   nft.newSet(TABLE, set, family === 4 ? nft.IPV4_ADDR : nft.IPV6_ADDR, family, NFT_SET_INTERVAL)
 
-/** One message for all: each interval is its first address, and the first address behind it, if any, flagged as an end. */
+/** In one message: the length of an attribute has 16 bits, and an interval of IPv6 takes 68 bytes. */
+const MOST_INTERVALS = 500
+
+/** Each interval is its first address, and the first address behind it, if any, flagged as an end. */
 function elements(set: string, ranges: { first: Buffer; end?: Buffer }[]): Request[] {
-  if (ranges.length === 0) return []
   const key = (bytes: Buffer) => nested(nft.NFTA_SET_ELEM_KEY, attribute(nft.NFTA_DATA_VALUE, bytes))
-  const items = ranges.flatMap(({ first, end }) => [
-    nested(nft.NFTA_LIST_ELEM, key(first)),
-    ...(end === undefined
-      ? []
-      : [nested(nft.NFTA_LIST_ELEM, attribute(nft.NFTA_SET_ELEM_FLAGS, nft.be32(NFT_SET_ELEM_INTERVAL_END)), key(end))]),
-  ])
-  return [nft.elementsRequest(nft.NFT_MSG_NEWSETELEM, TABLE, set, items)]
+  const endOf = (end: Buffer) =>
+    nested(nft.NFTA_LIST_ELEM, attribute(nft.NFTA_SET_ELEM_FLAGS, nft.be32(NFT_SET_ELEM_INTERVAL_END)), key(end))
+  const requests: Request[] = []
+  for (let at = 0; at < ranges.length; at += MOST_INTERVALS) {
+    const items = ranges
+      .slice(at, at + MOST_INTERVALS)
+      .flatMap(({ first, end }) => [nested(nft.NFTA_LIST_ELEM, key(first)), ...(end === undefined ? [] : [endOf(end)])])
+    requests.push(nft.elementsRequest(nft.NFT_MSG_NEWSETELEM, TABLE, set, items))
+  }
+  return requests
 }
 
 /** The networks of one family as disjoint intervals in ascending order, which is all that the kernel takes. `end` is exclusive. */

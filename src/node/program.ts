@@ -4,7 +4,16 @@ import { addressAddition, addressList } from '../linux/address-messages.ts'
 import { linkChange, linkDelete, linkMtu } from '../linux/link.ts'
 import * as neighbour from '../linux/neighbour.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
-import { indexOfAddress, type NodeRoute, nextHop, nodeRouteAdd, nodeRouteDelete, nodeRouteList } from '../linux/node-route.ts'
+import {
+  decodeNodeRoutes,
+  indexOfAddress,
+  type NodeRoute,
+  nextHop,
+  nodeRouteAdd,
+  nodeRouteDelete,
+  nodeRouteDump,
+  nodeRouteList,
+} from '../linux/node-route.ts'
 import { defaultRouteIndexes } from '../linux/route.ts'
 import { disableTxChecksum, type Vxlan, vxlanAdd, vxlanGet, vxlanOverhead } from '../linux/vxlan.ts'
 import { describe } from './log.ts'
@@ -47,34 +56,42 @@ const LOOPBACK_INDEX = 1
 const LOOK_AGAIN_MS = 60_000
 
 /**
- * The routes of one node. What should be is worked out when Nodes have changed, when the kernel lacks something, and once a minute; what is, is
- * asked each time. So a cluster at rest costs one dump of our routes.
+ * The routes of one node. What should be is worked out when Nodes have changed, when the kernel lacks something, and once a minute. What is, is asked
+ * each time, and looked at only where the answer is another one. So a cluster at rest costs one dump of our routes.
  */
 export class Network {
   readonly #hops = new Map<string, ReturnType<typeof nextHop>>()
   #lookedMs = 0
   #wanted: { key: string; routes: Wanted } | undefined
+  /** What the kernel had when all was as wanted. */
+  #settled: { key: string; dump: Buffer[]; programmed: Programmed } | undefined
 
   /** Throws what the kernel refused of the VXLAN device; a refused route is told in `refused`. */
   program(netlink: NetlinkSocket, nodes: Nodes, own: NodeInfo, options: NetworkOptions): Programmed {
     if (options.backend !== 'vxlan') removeVxlan(netlink)
     if (options.backend === 'none') return { wanted: 0, installed: 0, refused: [], changed: removeRoutes(netlink) }
     const vxlan = options.backend === 'vxlan' ? ensureVxlan(netlink, own, options) : undefined
-    const present = nodeRouteList(netlink)
-    if (this.#isDoubtful(present)) {
+    const key = `${nodes.version} ${own.name} ${vxlan ?? ''}`
+    const dump = nodeRouteDump(netlink)
+    const isOld = Date.now() - this.#lookedMs > LOOK_AGAIN_MS
+    const settled = this.#settled
+    if (vxlan === undefined && !isOld && settled?.key === key && isSame(settled.dump, dump)) return settled.programmed
+    const present = decodeNodeRoutes(dump)
+    if (isOld || this.#isDoubtful(present)) {
       this.#hops.clear()
       this.#wanted = undefined
       this.#lookedMs = Date.now()
     }
-    const key = `${nodes.version} ${own.name} ${vxlan ?? ''}`
     if (this.#wanted?.key !== key) this.#wanted = { key, routes: this.#work(netlink, nodes.all, own, vxlan) }
-    return apply(netlink, this.#wanted.routes, present, vxlan)
+    const programmed = apply(netlink, this.#wanted.routes, present, vxlan)
+    this.#settled = programmed.changed + programmed.refused.length === 0 ? { key, dump, programmed } : undefined
+    return programmed
   }
 
   /** True when what has been looked up of the kernel may be wrong by now: something that is missing went for a reason. */
   #isDoubtful(present: NodeRoute[]): boolean {
     const { routes, refused } = this.#wanted?.routes ?? { routes: [], refused: [] }
-    return Date.now() - this.#lookedMs > LOOK_AGAIN_MS || refused.length > 0 || difference(routes, present, routeKey).add.length > 0
+    return refused.length > 0 || difference(routes, present, routeKey).add.length > 0
   }
 
   #work(netlink: NetlinkSocket, nodes: NodeInfo[], own: NodeInfo, vxlan: number | undefined): Wanted {
@@ -85,6 +102,8 @@ export class Network {
     })
   }
 }
+
+const isSame = (one: Buffer[], other: Buffer[]) => one.length === other.length && one.every((bytes, index) => bytes.equals(other[index]!))
 
 /** Removes every route of our protocol; how many there were. */
 export function removeRoutes(netlink: NetlinkSocket): number {

@@ -220,7 +220,7 @@ const scenario = (name: string, body: () => Promise<void>) =>
     try {
       await body()
     } catch (error) {
-      console.log(node.log)
+      console.log(node.log.split('\n').slice(-30).join('\n'))
       throw error
     }
   })
@@ -309,9 +309,12 @@ scenario('lastTransitionTime changes with the status alone', async () => {
       .slice(before)
       .every(conditions => conditions.every((condition: object) => !('lastTransitionTime' in condition))),
   )
-  node.nodes(N1, N2)
+  node.nodes(...node.withConditions(N1), N2)
+  await eventually('the condition is True', () => ofRoutes().at(-1).status === 'True', 15)
+  assert.ok('lastTransitionTime' in ofRoutes().at(-1))
 })
 scenario('a heartbeat of a node is no work: no list, no patch, no change of routes', async () => {
+  await new Promise(done => setTimeout(done, 1_000)) // in which what the test before began comes to an end
   const requests = node.heard.length
   const lines = node.log.split('\n').length
   for (let count = 0; count < 20; count++) node.touch('n2')

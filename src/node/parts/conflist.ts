@@ -2,29 +2,32 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { ChainedPlugins, hasPortmap } from '../chained.ts'
+import type { NodeConfig } from '../config.ts'
 import { CONFLIST, chainedTypes, conflist, shadowedBy } from '../conflist.ts'
-import { configurationsBefore, installText } from '../install.ts'
+import { configurationsBefore, installText, signature } from '../install.ts'
 import { log } from '../log.ts'
 import type { NodeInfo } from '../node-info.ts'
 import { podMtu } from '../program.ts'
 import type { State } from '../state.ts'
 import type { Part } from './part.ts'
 
-/** How often the devices are asked what they carry. */
-const MTU_MS = 5_000
+/** How often plugins and devices are looked at; what is configured, the Node and the file itself are each second. */
+const LOOK_MS = 5_000
 
 export function conflistPart(state: State): Part {
   const { options, notifier } = state
   const { backend, cniBinDir, cniConfDir, nodeName } = options
   const path = join(cniConfDir, CONFLIST)
   const plugins = new ChainedPlugins(cniBinDir)
-  let measured: { own: NodeInfo; atMs: number; mtu: number } | undefined
+  /** What the conflist was last made from, and the file that it is in. */
+  let last: { config: NodeConfig; own: NodeInfo; file: string | undefined; atMs: number } | undefined
 
-  function mostMtu(own: NodeInfo): number {
-    if (measured?.own !== own || Date.now() - measured.atMs >= MTU_MS)
-      measured = { own, atMs: Date.now(), mtu: podMtu(state.route, own, backend) }
-    return measured.mtu
-  }
+  const isAsMade = (config: NodeConfig, own: NodeInfo) =>
+    last?.config === config &&
+    last.own === own &&
+    Date.now() - last.atMs < LOOK_MS &&
+    last.file !== undefined &&
+    signature(path) === last.file
 
   /** This node with pod CIDRs; undefined, and told, where there are none. */
   function ownWithPodCIDRs(): NodeInfo | undefined {
@@ -47,16 +50,19 @@ export function conflistPart(state: State): Part {
       if (!options.conflist || state.config === undefined || state.executable === undefined) return
       const own = ownWithPodCIDRs()
       if (own === undefined || !(state.agentReady || state.conflistInstalled)) return
-      const most = mostMtu(own)
-      const { mtu = most } = state.config
+      const configured = state.config
+      if (isAsMade(configured, own)) return
+      const most = podMtu(state.route, own, backend)
+      const { mtu = most } = configured
       if (mtu > most && backend !== 'none')
         throw new Error(`"mtu" must be at most ${most}, which --backend ${backend} can carry here, not ${mtu}`)
-      const config = { ...state.config, dataDir: state.dataDir }
+      const config = { ...configured, dataDir: state.dataDir }
       const portmap = hasPortmap(cniBinDir)
       const { versions, faults } = await plugins.spoken(chainedTypes(config, portmap))
       notifier.warnWhile('ChainedPluginFault', faults.length > 0 ? `${faults.join('; ')}; CNI 1.1.0 is not offered` : undefined)
       const text = conflist({ config, podCIDRs: own.podCIDRs, mtu, portmap, versions })
       if (installText(text, path)) log.info('conflist installed', { path, podCIDRs: own.podCIDRs, mtu, versions })
+      last = { config: configured, own, file: signature(path), atMs: Date.now() }
       if (!state.conflistInstalled) state.wake('conditions')
       state.conflistInstalled = true
       notifier.warnWhile('ConflistShadowed', shadowedBy(configurationsBefore(cniConfDir, CONFLIST), cniConfDir))
