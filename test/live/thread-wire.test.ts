@@ -24,7 +24,7 @@ function output(child: ChildProcess): { text: () => string; ended: Promise<strin
 /** An agent with options of its own; an ADD would start one without. */
 async function startAgent(lab: Lab, ...options: string[]): Promise<void> {
   const before = lab.agentPid()
-  spawn('ip', ['netns', 'exec', lab.node, lab.executable, 'agent', '--data-dir', lab.dataDir, '--idle-exit', '1', ...options], {
+  spawn('ip', ['netns', 'exec', lab.node, lab.executable, 'agent', '--data-dir', lab.dataDir, '--idle-exit', '30', ...options], {
     stdio: 'ignore',
     env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}` },
   })
