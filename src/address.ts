@@ -54,8 +54,7 @@ export function parseCidr(text: string): { family: Family; address: string; byte
   const slash = text.indexOf('/')
   const address = parseAddress(text.slice(0, slash))
   const length = text.slice(slash + 1)
-  if (slash < 0 || address === undefined || !/^(0|[1-9]\d{0,2})$/.test(length) || Number(length) > (address.family === 4 ? 32 : 128))
-    return undefined
+  if (slash < 0 || address === undefined || !/^(0|[1-9]\d{0,2})$/.test(length) || Number(length) > bits(address.family)) return undefined
   return { family: address.family, address: formatAddress(address.bytes), bytes: address.bytes, prefix: Number(length) }
 }
 

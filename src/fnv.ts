@@ -8,5 +8,14 @@ export function fnv1a(text: string): string {
   return hash.toString(16).padStart(16, '0')
 }
 
+/** Bytes: NAME_MAX of <linux/limits.h> is 255, and callers add a prefix or a suffix. */
+const MOST = 200
+
+/** What a cut name keeps: with "~", the hash and a character cut in two (3 bytes) it is below MOST. */
+const KEPT = 180
+
 /** `name` as a file name: what is too long for one is cut, and told apart by its hash. */
-export const asFileName = (name: string): string => (Buffer.byteLength(name) <= 200 ? name : `${name.slice(0, 180)}~${fnv1a(name)}`)
+export function asFileName(name: string): string {
+  const bytes = Buffer.from(name)
+  return bytes.length <= MOST ? name : `${bytes.toString('utf8', 0, KEPT)}~${fnv1a(name)}`
+}

@@ -89,7 +89,7 @@ export class Agent implements Keeper {
       verifyCaller(caller)
       using netns = openNetns(pathOf(caller), environment)
       const isGone = () => isCallerGone() || !isThere(caller)
-      return { result: await add({ environment, conf, stdin }, this, netns, isGone) }
+      return { result: await add({ environment, conf, stdin }, this, netns, isGone), warnings: conf.warnings }
     })
   }
 

@@ -35,8 +35,8 @@ export interface Requests {
 }
 
 export interface Answers {
-  /** `result` is the CNI result to print. */
-  add: { result: string }
+  /** `result` is the CNI result to print, `warnings` are sentences for standard error. */
+  add: { result: string; warnings: string[] }
   del: object
   open: object
   status: AgentStatus

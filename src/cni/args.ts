@@ -5,23 +5,20 @@ const KNOWN = ['IP', 'GATEWAY', 'MAC', 'K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S
 
 /** Throws CniError 4 for a pair that is none, and for an unknown key unless IgnoreUnknown is set. */
 export function parseArgs(text: string): Record<string, string> {
+  const source = `CNI_ARGS is ${JSON.stringify(text)}`
   const args: Record<string, string> = {}
   for (const pair of text.split(';').filter(pair => pair !== '')) {
     const parts = pair.split('=')
-    if (parts.length !== 2) throw new CniError(CODE.invalidEnvironment, `ARGS: invalid pair "${pair}"`, `CNI_ARGS is "${text}"`)
+    if (parts.length !== 2) throw new CniError(CODE.invalidEnvironment, `ARGS: invalid pair ${JSON.stringify(pair)}`, source)
     args[parts[0]!] = parts[1]!
   }
   const { IgnoreUnknown = '0', ...others } = args
   if (!/^(1|true|0|false)$/i.test(IgnoreUnknown)) {
-    throw new CniError(CODE.invalidEnvironment, `ARGS: IgnoreUnknown must be a boolean, not "${IgnoreUnknown}"`, `CNI_ARGS is "${text}"`)
+    throw new CniError(CODE.invalidEnvironment, `ARGS: IgnoreUnknown must be a boolean, not ${JSON.stringify(IgnoreUnknown)}`, source)
   }
   const unknown = Object.keys(others).filter(key => !KNOWN.includes(key))
   if (unknown.length > 0 && !/^(1|true)$/i.test(IgnoreUnknown)) {
-    throw new CniError(
-      CODE.invalidEnvironment,
-      `ARGS: unknown args ${JSON.stringify(unknown.map(key => `${key}=${others[key]}`))}`,
-      `CNI_ARGS is "${text}"`,
-    )
+    throw new CniError(CODE.invalidEnvironment, `ARGS: unknown args ${JSON.stringify(unknown.map(key => `${key}=${others[key]}`))}`, source)
   }
   return others
 }

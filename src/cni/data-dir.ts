@@ -1,2 +1,36 @@
-/** Where records, leases and the agent's socket are unless a configuration says otherwise: a tmpfs, which a reboot clears together with the links. */
+/** The key `dataDir`: where records, leases and the agent's socket are. */
+import { CODE } from './error.ts'
+import { optionalString, type Place, refuse, type Values } from './must-be.ts'
+
+/** `sun_path` of struct sockaddr_un, unix(7), with the zero that ends it. */
+const SUN_PATH = 108
+
+/** The longest name of a socket under the directory. */
+const LONGEST_SOCKET = '/agent.sock'
+
+/** Bytes. */
+const MOST = SUN_PATH - 1 - LONGEST_SOCKET.length
+
+/** PATH_MAX of <linux/limits.h>, less NAME_MAX twice for the network's and the lease's names, and what stands between them. */
+const MOST_WITHOUT_SOCKET = 4096 - 2 * 255 - '/ipam//.owners/\0'.length
+
+/** A tmpfs, which a reboot clears together with the links. */
 export const DEFAULT_DATA_DIR = '/run/tunlink'
+
+/** The directory of a network of ours. Throws CniError 7 for one that no socket could be in. */
+export function dataDirOf(raw: Values): string {
+  return verify(raw, MOST) ?? DEFAULT_DATA_DIR
+}
+
+/** The directory of another plugin's leases: no socket is in it. */
+export function ipamDataDirOf(ipam: Values): string {
+  return verify(ipam, MOST_WITHOUT_SOCKET, { path: 'ipam.', code: CODE.invalidConfig }) ?? DEFAULT_DATA_DIR
+}
+
+function verify(values: Values, most: number, place?: Place): string | undefined {
+  const dataDir = optionalString(values, 'dataDir', place)
+  if (dataDir === undefined) return undefined
+  if (!dataDir.startsWith('/') || dataDir.includes('\0') || Buffer.byteLength(dataDir) > most)
+    throw refuse('dataDir', `an absolute path of at most ${most} bytes`, dataDir, place)
+  return dataDir
+}

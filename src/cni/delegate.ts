@@ -1,6 +1,9 @@
 /** Running another plugin: see "Plugin Delegation" in the CNI specification. */
 import { statSync } from 'node:fs'
+import { familyOf } from '../address.ts'
 import { CniError, CODE } from './error.ts'
+import { parseObject } from './json.ts'
+import { parseResult, type Result } from './result.ts'
 
 const BUSY_TRIES = 6
 
@@ -36,10 +39,25 @@ export function delegate(command: string, type: string, stdin: string, directori
   }
 }
 
+/**
+ * What the IPAM plugin `type` printed for ADD, of `version` unless it says its own. Throws CniError 6 unless that is a result with an
+ * address, 7 for a route that cannot be.
+ */
+export function parseLease(type: string, stdout: string, version: string): Result {
+  const lease = parseResult(parseObject(stdout, `ipam "${type}" printed no result`), version, 'result')
+  if (lease.ips.length === 0) throw new CniError(CODE.decoding, `ipam "${type}" printed a result without an address`, stdout)
+  for (const route of lease.routes) {
+    if (route.gw !== undefined && familyOf(route.gw) !== familyOf(route.dst))
+      throw new CniError(CODE.invalidConfig, `ipam "${type}" gave a route whose gateway is of another family: ${JSON.stringify(route)}`)
+  }
+  return lease
+}
+
 function delegateError(type: string, status: number | null, stdout: string): CniError {
   try {
-    const { code, msg, details } = JSON.parse(stdout) as { code: number; msg: string; details?: string }
-    return new CniError(code, msg, details)
+    const { code, msg, details } = JSON.parse(stdout) as { code: unknown; msg: unknown; details?: unknown }
+    if (typeof code !== 'number' || typeof msg !== 'string') throw new TypeError('no CNI error')
+    return new CniError(code, msg, typeof details === 'string' ? details : undefined)
   } catch {
     return new CniError(CODE.internal, `plugin "${type}" failed with status ${status}`, stdout || undefined)
   }

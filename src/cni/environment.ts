@@ -53,11 +53,21 @@ function verifyContainerID(containerID: string): void {
   }
 }
 
-/** Throws CniError 4 when `ifname`, given by `source`, cannot name an interface. */
+/** <linux/if.h>: bytes of an interface's name, with the zero that ends it. */
+const IFNAMSIZ = 16
+
+/** A byte that the kernel's dev_valid_name() takes for a space, wherever it stands in a character of UTF-8. */
+const NO_BREAK_SPACE = 0xa0
+
+/** Throws CniError 4 when `ifname`, given by `source`, cannot name an interface. The kernel takes bytes: ours are UTF-8. */
 export function verifyIfname(ifname: string, source: string): void {
-  const refuse = (message: string, details = `${source} is "${ifname}"`) => new CniError(CODE.invalidEnvironment, message, details)
-  if (Buffer.byteLength(ifname) > 15) throw refuse('interface name is too long', 'interface name should be less than 16 characters')
+  const refuse = (message: string, details = `${source} is ${JSON.stringify(ifname)}`) =>
+    new CniError(CODE.invalidEnvironment, message, details)
+  const bytes = Buffer.from(ifname)
+  if (bytes.length >= IFNAMSIZ) throw refuse('interface name is too long', `interface name should be less than ${IFNAMSIZ} characters`)
   if (ifname === '.' || ifname === '..') throw refuse('interface name is . or ..')
   if (/[/:\s\0]/u.test(ifname)) throw refuse('interface name contains / or : or whitespace characters')
   if (ifname.includes('%')) throw refuse('interface name contains %, which the kernel would expand')
+  if (ifname.includes('\ufffd')) throw refuse('interface name is not UTF-8')
+  if (bytes.includes(NO_BREAK_SPACE)) throw refuse('interface name contains the byte a0, which the kernel takes for a space')
 }

@@ -1,6 +1,18 @@
 /** CNI results of every version: see "Result types" in the CNI specification. In the program they have the newest shape. */
-import { parseCidr } from '../address.ts'
+import { familyOf, parseAddress, parseCidr } from '../address.ts'
 import { CniError, CODE } from './error.ts'
+import {
+  defined,
+  optionalInteger,
+  optionalObject,
+  optionalObjects,
+  optionalString,
+  optionalStrings,
+  type Place,
+  refuse,
+  type Values,
+  within,
+} from './must-be.ts'
 import { compareVersions } from './version.ts'
 
 export interface Dns {
@@ -50,30 +62,82 @@ interface LegacyIP {
   routes?: ResultRoute[]
 }
 
-/** A result read from JSON, of `version` unless it says its own. Throws CniError 6. */
-export function parseResult(json: unknown, version: string): Result {
-  const raw = json as Partial<Result> & { ip4?: LegacyIP; ip6?: LegacyIP }
-  const cniVersion = raw.cniVersion || version
-  const legacy = compareVersions(cniVersion, '0.3.0') < 0
-  const result = legacy
-    ? fromLegacy(raw, cniVersion)
-    : { cniVersion, interfaces: raw.interfaces ?? [], ips: raw.ips ?? [], routes: raw.routes ?? [], dns: raw.dns ?? {} }
-  for (const { address } of result.ips) {
-    if (typeof address !== 'string' || parseCidr(address) === undefined)
-      throw new CniError(CODE.decoding, `result has "${address}" for an address with prefix`)
-  }
-  return result
-}
+/** The most that fits an `int` of the reference library. */
+const MOST = Number.MAX_SAFE_INTEGER
 
-function fromLegacy({ ip4, ip6, dns }: { ip4?: LegacyIP; ip6?: LegacyIP; dns?: Dns }, cniVersion: string): Result {
-  const families = [ip4, ip6].filter(family => family !== undefined && family !== null)
+/**
+ * A result read from JSON without nulls, of `version` unless it says its own; `name` is what errors call it. Throws CniError 6 where it
+ * has not the shape of one.
+ */
+export function parseResult(json: unknown, version: string, name = 'result'): Result {
+  const raw = optionalObject({ [name]: json }, name, { path: '', code: CODE.decoding }) ?? {}
+  const place = within({ path: '', code: CODE.decoding }, name)
+  const cniVersion = optionalString(raw, 'cniVersion', place) ?? version
+  const dns = optionalDns(raw, 'dns', place) ?? {}
+  if (compareVersions(cniVersion, '0.3.0') < 0) return { cniVersion, interfaces: [], ...parseLegacy(raw, place), dns }
+  const interfaces = optionalObjects(raw, 'interfaces', place) ?? []
+  const ips = optionalObjects(raw, 'ips', place) ?? []
   return {
     cniVersion,
-    interfaces: [],
-    ips: families.map(({ ip, gateway }) => ({ address: ip, ...(gateway === undefined ? {} : { gateway }) })),
-    routes: families.flatMap(({ routes }) => routes ?? []),
-    dns: dns ?? {},
+    interfaces: interfaces.map((item, index) => parseInterface(item, within(place, `interfaces[${index}]`))),
+    ips: ips.map((item, index) => parseIP(item, 'address', within(place, `ips[${index}]`))),
+    routes: parseRoutes(raw, place),
+    dns,
   }
+}
+
+function parseLegacy(raw: Values, place: Place): Pick<Result, 'ips' | 'routes'> {
+  const families = ['ip4', 'ip6'].flatMap(key => {
+    const family = optionalObject(raw, key, place)
+    return family === undefined ? [] : [{ ip: parseIP(family, 'ip', within(place, key)), routes: parseRoutes(family, within(place, key)) }]
+  })
+  return {
+    ips: families.map(({ ip: { address, gateway } }) => ({ address, ...defined({ gateway }) })),
+    routes: families.flatMap(({ routes }) => routes),
+  }
+}
+
+function parseInterface(item: Values, place: Place): ResultInterface {
+  const name = optionalString(item, 'name', place)
+  if (name === undefined) throw refuse('name', 'a string', item.name, place)
+  for (const key of ['mac', 'sandbox', 'socketPath', 'pciID']) optionalString(item, key, place)
+  optionalInteger(item, 'mtu', 0, MOST, place)
+  return item as unknown as ResultInterface
+}
+
+function parseIP({ gateway, ...item }: Values, key: 'address' | 'ip', place: Place): ResultIP {
+  const address = item[key]
+  if (typeof address !== 'string' || parseCidr(address) === undefined) throw refuse(key, 'an address with a prefix', address, place)
+  optionalInteger(item, 'interface', 0, MOST, place)
+  return { ...item, address, ...defined({ gateway: optionalAddress({ gateway }, 'gateway', place) }) }
+}
+
+function parseRoutes(raw: Values, place: Place): ResultRoute[] {
+  return (optionalObjects(raw, 'routes', place) ?? []).map(({ gw, ...item }, index) => {
+    const at = within(place, `routes[${index}]`)
+    if (typeof item.dst !== 'string' || parseCidr(item.dst) === undefined) throw refuse('dst', 'a network', item.dst, at)
+    for (const key of ['mtu', 'advmss', 'priority', 'table', 'scope']) optionalInteger(item, key, 0, MOST, at)
+    return { ...item, dst: item.dst, ...defined({ gw: optionalAddress({ gw }, 'gw', at) }) }
+  })
+}
+
+function optionalAddress(values: Values, key: string, place: Place): string | undefined {
+  const address = optionalString(values, key, place)
+  if (address !== undefined && parseAddress(address) === undefined) throw refuse(key, 'an address', address, place)
+  return address
+}
+
+/** The object `key` as CNI's `dns`; keys that are none of it are left out. Throws CniError 7, or that of `place`. */
+export function optionalDns(values: Values, key: string, place: Place = { path: '', code: CODE.invalidConfig }): Dns | undefined {
+  const dns = optionalObject(values, key, place)
+  if (dns === undefined) return undefined
+  const at = within(place, key)
+  return defined({
+    nameservers: optionalStrings(dns, 'nameservers', at),
+    domain: optionalString(dns, 'domain', at),
+    search: optionalStrings(dns, 'search', at),
+    options: optionalStrings(dns, 'options', at),
+  })
 }
 
 /** The JSON that `version` wants. Throws CniError 999 when it cannot say what the result is. */
@@ -85,7 +149,7 @@ export function printResult(result: Result, version: string): string {
     cniVersion: version,
     ...(result.interfaces.length > 0 ? { interfaces: newest ? result.interfaces : result.interfaces.map(oldInterface) } : {}),
     ips: result.ips.map(ip =>
-      compareVersions(version, '1.0.0') < 0 ? { version: String(family(ip.address)), ...ip } : withoutVersion(ip),
+      compareVersions(version, '1.0.0') < 0 ? { version: String(familyOf(ip.address)), ...ip } : withoutVersion(ip),
     ),
     ...(result.routes.length > 0 ? { routes: newest ? result.routes : result.routes.map(oldRoute) } : {}),
     ...(withDns ? { dns: result.dns } : {}),
@@ -96,13 +160,11 @@ const oldInterface = ({ name, mac, sandbox }: ResultInterface) => ({ name, mac, 
 const oldRoute = ({ dst, gw }: ResultRoute) => ({ dst, gw })
 const withoutVersion = (ip: ResultIP) => ({ ...ip, version: undefined })
 
-const family = (cidr: string) => (cidr.includes(':') ? 6 : 4)
-
 function legacyShape({ ips, routes, dns }: Result, cniVersion: string) {
   const one = (wanted: 4 | 6): LegacyIP | undefined => {
-    const ip = ips.find(({ address }) => family(address) === wanted)
+    const ip = ips.find(({ address }) => familyOf(address) === wanted)
     if (ip === undefined) return undefined
-    const own = routes.filter(({ dst }) => family(dst) === wanted).map(oldRoute) as ResultRoute[]
+    const own = routes.filter(({ dst }) => familyOf(dst) === wanted).map(oldRoute) as ResultRoute[]
     return { ip: ip.address, gateway: ip.gateway, ...(own.length > 0 ? { routes: own } : {}) }
   }
   const [ip4, ip6] = [one(4), one(6)]

@@ -54,7 +54,7 @@ function skippable(pool: Pool, range: Range, value: bigint, step: bigint, most: 
 }
 
 /** False for what is excluded or a gateway, or a pair with such an address. */
-export function isLeasable(pool: Pool, { family }: Range, value: bigint): boolean {
+function isLeasable(pool: Pool, { family }: Range, value: bigint): boolean {
   const last = pool.pair ? value + 1n : value
   return !reserved(pool, family).some(block => block.first <= last && block.last >= value)
 }

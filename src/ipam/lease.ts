@@ -7,19 +7,27 @@
  * An address is written into the owner's file before it is linked, and released only where the link is the owner's (same inode). So a
  * crash at any point leaves nothing that release() or collect() would not find, and neither looks at anybody else's lease.
  */
-import { appendFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { linkSync, lstatSync, readdirSync, rmSync } from 'node:fs'
 import { parseAddress, parseCidr, toAddress, toNumber } from '../address.ts'
 import { CniError, CODE } from '../cni/error.ts'
+import type { Dns } from '../cni/result.ts'
 import { asFileName } from '../fnv.ts'
 import type { Route } from '../linux/route.ts'
-import { candidates, capacity, isLeasable } from './candidates.ts'
-import { describeRange, type Pool, type Range } from './pool.ts'
-import type { Dns } from './resolv-conf.ts'
+import type { Candidate } from './candidates.ts'
+import { addressOf, type FreeCandidates, freeCandidates } from './free-candidates.ts'
+import {
+  appendAddress,
+  createOwnerFile,
+  isAddressName,
+  isDraft,
+  type Owner,
+  type OwnerFile,
+  readOwnerFile,
+  removeOwnerFile,
+} from './owner-file.ts'
+import { describeRange, type Pool } from './pool.ts'
 
-export interface Owner {
-  containerID: string
-  ifname: string
-}
+export type { Owner } from './owner-file.ts'
 
 export interface Lease {
   /** `address` with the prefix of its subnet; `peer` is the other of a pair. */
@@ -37,37 +45,51 @@ function ownerFile(dataDir: string, network: string, { containerID, ifname }: Ow
 
 /**
  * Takes one address (or pair) from each set of the pool: the requested one where `requested` has one of that set.
- * Throws CniError 100 when there is none, 7 when a requested address is in no set, 4 when the owner has a lease already.
+ * Throws CniError 100 when there is none, 7 when a requested address is in no set, 4 when the owner has a lease already, 5 when the lease
+ * cannot be written.
  */
 export function acquire(dataDir: string, network: string, owner: Owner, pool: Pool, requested: string[]): Lease {
   const wishes = matchRequests(pool, requested)
+  const directory = networkDir(dataDir, network)
   const file = ownerFile(dataDir, network, owner)
-  writeOwner(dataDir, network, owner, file)
+  const searches = pool.sets.map((set, index) => freeCandidates(directory, owner, pool, set, wishes[index]))
+  return fileWork(`lease an address in ${directory}`, () => {
+    refuseSecond(directory, network, file)
+    const first = searches.map(search => search.next().value)
+    createOwnerFile(file, owner, first.map(addressOf))
+    try {
+      const ips = searches.map((search, index) => describe(pool, take(directory, file, search, first[index]!)))
+      return { ips, routes: pool.routes, ...(pool.dns === undefined ? {} : { dns: pool.dns }) }
+    } catch (error) {
+      releaseFile(directory, file)
+      throw error
+    }
+  })
+}
+
+/** `body`, of which a refusal by the file system is a CniError 5 that says what was tried. */
+function fileWork<T>(doing: string, body: () => T): T {
   try {
-    const ips = pool.sets.map((set, index) => take(networkDir(dataDir, network), file, owner, pool, set, wishes[index]))
-    return { ips, routes: pool.routes, ...(pool.dns === undefined ? {} : { dns: pool.dns }) }
+    return body()
   } catch (error) {
-    release(dataDir, network, owner)
-    throw error
+    if (error instanceof CniError || (error as NodeJS.ErrnoException).code === undefined) throw error
+    throw new CniError(CODE.io, `Cannot ${doing}: ${(error as Error).message}`)
   }
 }
 
-/** The directory is there but for the first lease: it is made when it was missing, not looked for each time. */
-function writeOwner(dataDir: string, network: string, owner: Owner, file: string): void {
-  try {
-    writeFileSync(file, `${JSON.stringify({ containerID: owner.containerID, ifname: owner.ifname })}\n`, { flag: 'wx', mode: 0o600 })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST')
-      throw new CniError(
-        CODE.invalidEnvironment,
-        `CNI_CONTAINERID "${owner.containerID}" has addresses for CNI_IFNAME "${owner.ifname}" in network "${network}" already`,
-        'DEL it first',
-      )
-    if (code !== 'ENOENT') throw error
-    mkdirSync(ownersDir(dataDir, network), { recursive: true, mode: 0o700 })
-    writeOwner(dataDir, network, owner, file)
+/** Throws CniError 4 for an owner with a lease. A file that says nothing is what a power cut left of a pod that is gone: it is cleared. */
+function refuseSecond(directory: string, network: string, file: string): void {
+  const found = readOwnerFile(file)
+  if (found === undefined) return
+  if (found.owner === undefined) {
+    releaseFile(directory, file)
+    return
   }
+  throw new CniError(
+    CODE.invalidEnvironment,
+    `CNI_CONTAINERID "${found.owner.containerID}" has addresses for CNI_IFNAME "${found.owner.ifname}" in network "${network}" already`,
+    'DEL it first',
+  )
 }
 
 /** For each set the requested address, if any. */
@@ -90,105 +112,94 @@ function matchRequests(pool: Pool, requested: string[]): (bigint | undefined)[] 
   return wishes
 }
 
-function take(directory: string, file: string, owner: Owner, pool: Pool, set: Range[], wish: bigint | undefined): Lease['ips'][number] {
-  for (const { value, range } of candidates(pool, set, wish, `${owner.containerID}:${owner.ifname}`)) {
-    const address = toAddress(value, range.family)
-    // Looking first keeps the owner's file, and so release(), short when the pool is nearly full; link() decides all the same.
-    if (existsSync(`${directory}/${address}`)) continue
-    appendFileSync(file, `${address}\n`)
+/** Links `first`, which the owner's file names, or the next of the set that nobody else has linked meanwhile. */
+function take(directory: string, file: string, search: FreeCandidates, first: Candidate): Candidate {
+  for (let candidate = first; ; ) {
     try {
-      linkSync(file, `${directory}/${address}`)
+      linkSync(file, `${directory}/${addressOf(candidate)}`)
+      return candidate
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue
-      throw error
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
-    return {
-      address: `${address}/${range.prefix}`,
-      ...(range.gateway === undefined ? {} : { gateway: toAddress(range.gateway, range.family) }),
-      ...(pool.pair ? { peer: toAddress(value ^ 1n, range.family) } : {}),
-    }
+    candidate = search.next().value
+    appendAddress(file, addressOf(candidate))
   }
-  if (wish !== undefined)
-    throw new CniError(CODE.addressUnavailable, `requested address "${toAddress(wish, set[0]!.family)}" is not available`)
-  throw new CniError(CODE.addressUnavailable, `no addresses available in range set: ${set.map(describeRange).join(', ')}`)
 }
 
-/** Gives back what the owner has. Nothing there is no error. */
+function describe({ pair }: Pool, { value, range }: Candidate): Lease['ips'][number] {
+  return {
+    address: `${toAddress(value, range.family)}/${range.prefix}`,
+    ...(range.gateway === undefined ? {} : { gateway: toAddress(range.gateway, range.family) }),
+    ...(pair ? { peer: toAddress(value ^ 1n, range.family) } : {}),
+  }
+}
+
+/** Gives back what the owner has. Nothing there is no error. Throws CniError 5. */
 export function release(dataDir: string, network: string, owner: Owner): void {
-  releaseFile(networkDir(dataDir, network), ownerFile(dataDir, network, owner))
+  const directory = networkDir(dataDir, network)
+  fileWork(`give back a lease in ${directory}`, () => releaseFile(directory, ownerFile(dataDir, network, owner)))
 }
 
 function releaseFile(directory: string, file: string): void {
-  const inode = statSync(file, { throwIfNoEntry: false })?.ino
-  if (inode === undefined) return
-  for (const address of addressesIn(file)) {
-    const path = `${directory}/${address}`
-    if (statSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path, { force: true })
-  }
-  rmSync(file, { force: true })
+  const found = readOwnerFile(file)
+  for (const address of found === undefined ? [] : heldBy(directory, found)) rmSync(`${directory}/${address}`, { force: true })
+  removeOwnerFile(file)
 }
 
-/** The lines behind the first that are addresses: a crash may have cut the last one short. */
-const addressesIn = (file: string) =>
-  readFileSync(file, 'utf8')
-    .split('\n')
-    .slice(1)
-    .filter(line => parseAddress(line) !== undefined)
+/** Addresses that are hard links to the owner's file: those that it names, and where it names too few, those that are found. */
+function heldBy(directory: string, { addresses, inode, links }: OwnerFile): string[] {
+  const isHeld = (address: string) => inodeOf(`${directory}/${address}`) === inode
+  const named = addresses.filter(isHeld)
+  return named.length === links - 1 ? named : list(directory).filter(isAddressName).filter(isHeld)
+}
+
+const inodeOf = (path: string) => lstatSync(path, { throwIfNoEntry: false })?.ino
 
 /** Addresses that the owner holds; undefined when it holds none. */
 export function leaseOf(dataDir: string, network: string, owner: Owner): string[] | undefined {
-  const file = ownerFile(dataDir, network, owner)
-  const inode = statSync(file, { throwIfNoEntry: false })?.ino
-  if (inode === undefined) return undefined
-  const held = addressesIn(file).filter(
-    address => statSync(`${networkDir(dataDir, network)}/${address}`, { throwIfNoEntry: false })?.ino === inode,
-  )
-  return held.length > 0 ? held : undefined
-}
-
-/** Releases every lease of the network whose owner is not in `valid`, and every address without an owner. */
-export function collect(dataDir: string, network: string, valid: Owner[]): void {
-  const directory = ownersDir(dataDir, network)
-  const keep = new Set(valid.map(owner => ownerFile(dataDir, network, owner)))
-  for (const name of list(directory)) {
-    if (!keep.has(`${directory}/${name}`)) releaseFile(networkDir(dataDir, network), `${directory}/${name}`)
-  }
-  collectOrphans(networkDir(dataDir, network), directory)
-}
-
-/** A power cut may keep the link of an address and lose what its owner's file said. Addresses are looked at before owners: see release(). */
-function collectOrphans(directory: string, owners: string): void {
-  const inode = (path: string) => statSync(path, { throwIfNoEntry: false })?.ino
-  const addresses = list(directory)
-    .filter(name => parseAddress(name) !== undefined)
-    .map(name => ({ path: `${directory}/${name}`, ino: inode(`${directory}/${name}`) }))
-  const owned = new Set(list(owners).map(name => inode(`${owners}/${name}`)))
-  for (const { path, ino } of addresses) {
-    if (!owned.has(ino) && inode(path) === ino) rmSync(path, { force: true })
-  }
-}
-
-/** True when some set has no address left. Counts files: for STATUS, not for ADD. */
-export function exhausted(dataDir: string, network: string, pool: Pool): boolean {
-  const leased = list(networkDir(dataDir, network))
-    .map(name => parseAddress(name))
-    .filter(address => address !== undefined)
-  return pool.sets.some(set => {
-    const taken = leased.filter(({ family, bytes }) =>
-      set.some(range => {
-        const value = toNumber(bytes)
-        return range.family === family && value >= range.first && value <= range.last && isLeasable(pool, range, value)
-      }),
-    )
-    return BigInt(taken.length) >= capacity(pool, set)
+  const directory = networkDir(dataDir, network)
+  return fileWork(`read a lease in ${directory}`, () => {
+    const found = readOwnerFile(ownerFile(dataDir, network, owner))
+    const held = found === undefined ? [] : heldBy(directory, found)
+    return held.length > 0 ? held : undefined
   })
+}
+
+/** Releases every lease of the network whose owner is not in `valid`, and every address without an owner. Throws CniError 5. */
+export function collect(dataDir: string, network: string, valid: Owner[]): void {
+  const [directory, owners] = [networkDir(dataDir, network), ownersDir(dataDir, network)]
+  const keep = new Set(valid.map(owner => ownerFile(dataDir, network, owner)))
+  fileWork(`collect leases in ${directory}`, () => {
+    const failures: unknown[] = [] // one name that cannot be removed does not stop the others
+    for (const name of list(owners).filter(name => !keep.has(`${owners}/${name}`))) {
+      try {
+        if (isDraft(name)) rmSync(`${owners}/${name}`, { force: true })
+        else releaseFile(directory, `${owners}/${name}`)
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    collectOrphans(directory, owners)
+    if (failures.length > 0) throw failures[0]
+  })
+}
+
+/** A power cut may keep the link of an address and lose its owner's file. Addresses are looked at before owners: see release(). */
+function collectOrphans(directory: string, owners: string): void {
+  const addresses = list(directory)
+    .filter(isAddressName)
+    .map(name => ({ path: `${directory}/${name}`, inode: inodeOf(`${directory}/${name}`) }))
+  const owned = new Set(list(owners).map(name => inodeOf(`${owners}/${name}`)))
+  for (const { path, inode } of addresses) {
+    if (!owned.has(inode) && inodeOf(path) === inode) rmSync(path, { force: true })
+  }
 }
 
 function list(directory: string): string[] {
   try {
     return readdirSync(directory)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return []
     throw error
   }
 }

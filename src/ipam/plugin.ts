@@ -1,6 +1,7 @@
 /** The verbs of the built-in IPAM for another plugin that names it under `ipam.type`. */
+import { accessSync, constants, mkdirSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
-import { acquire, collect, exhausted, type Lease, leaseOf, type Owner, release } from './lease.ts'
+import { acquire, collect, type Lease, leaseOf, type Owner, release } from './lease.ts'
 import { type Pool, parseIpam } from './pool.ts'
 
 export interface IpamInput extends Owner {
@@ -29,8 +30,13 @@ export function ipamCheck(input: IpamInput): void {
 
 export const ipamGc = (input: IpamInput, valid: Owner[]): void => collect(input.dataDir, input.network, valid)
 
-/** Throws CniError 50 when no address is left. */
+/** Throws CniError 7 for a pool that is none, 50 when no lease could be written. That no address is left now is ADD's to say. */
 export function ipamStatus(input: IpamInput): void {
-  if (exhausted(input.dataDir, input.network, poolOf(input)))
-    throw new CniError(CODE.pluginNotAvailable, 'plugin not available', `no addresses available for network "${input.network}"`)
+  poolOf(input)
+  try {
+    mkdirSync(input.dataDir, { recursive: true, mode: 0o700 })
+    accessSync(input.dataDir, constants.W_OK)
+  } catch (error) {
+    throw new CniError(CODE.pluginNotAvailable, 'plugin not available', `"ipam.dataDir" is "${input.dataDir}": ${(error as Error).message}`)
+  }
 }

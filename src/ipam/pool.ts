@@ -2,8 +2,12 @@
 
 import { bits, type Family, holds, hostCidr, networkSize, parseAddress, parseCidr, toAddress, toNumber } from '../address.ts'
 import { CniError, CODE } from '../cni/error.ts'
+import { optionalBoolean, type Place, refuse, type Values, within } from '../cni/must-be.ts'
+import { type Dns, optionalDns } from '../cni/result.ts'
 import type { Route } from '../linux/route.ts'
-import { type Dns, readResolvConf } from './resolv-conf.ts'
+import { capacity } from './candidates.ts'
+import { readResolvConf } from './resolv-conf.ts'
+import { defaultRoutes, parseRoutes } from './routes.ts'
 
 /** Inclusive bounds; `pair` ranges start on an even address and end on an odd one. */
 export interface Range {
@@ -25,62 +29,70 @@ export interface Pool {
   dns?: Dns
 }
 
-const refuse = (key: string, mustBe: string, value: unknown) =>
-  new CniError(CODE.invalidConfig, `"ipam.${key}" must be ${mustBe}, not ${JSON.stringify(value)}`)
+/** How errors call the keys here. */
+const IPAM: Place = { path: 'ipam.', code: CODE.invalidConfig }
 
-type Values = Record<string, unknown>
+/** A range as configured, and how errors call its keys. */
+interface RangeSource {
+  range: Values
+  place: Place
+}
 
 /** Throws CniError 7 naming key and value. */
 export function parseIpam(ipam: Values): Pool {
-  if (ipam.pair !== undefined && typeof ipam.pair !== 'boolean') throw refuse('pair', 'true or false', ipam.pair)
-  const pair = ipam.pair === true
-  const sets = rangeSets(ipam).map(set => set.map(range => parseRange(range, pair)))
+  const pair = optionalBoolean(ipam, 'pair', IPAM) ?? false
+  const sources = rangeSets(ipam)
+  const sets = sources.map(set => set.map(source => parseRange(source, pair)))
   for (const set of sets) verifySet(set)
   verifyDisjoint(sets.flat())
-  const pool: Pool = { sets, pair, exclude: parseExclude(ipam.exclude), routes: parseRoutes(ipam.routes, sets) }
-  const dns = ipam.resolvConf === undefined ? ipam.dns : readResolvConf(ipam.resolvConf)
-  if (dns !== undefined) pool.dns = dns as Dns
+  const pool: Pool = { sets, pair, exclude: parseExclude(ipam.exclude), routes: parseRoutes(ipam, IPAM) ?? defaultRoutes(sets) }
+  for (const [index, set] of sets.entries()) verifyCapacity(pool, set, sources[index]!)
+  const dns = (ipam.resolvConf ?? '') === '' ? optionalDns(ipam, 'dns', IPAM) : readResolvConf(ipam.resolvConf)
+  if (dns !== undefined) pool.dns = dns
   return pool
 }
 
 /** `subnet` at the top is one set of one range, before those of `ranges`. */
-function rangeSets(ipam: Values): Values[][] {
-  const sets: Values[][] = []
-  if (ipam.subnet !== undefined)
-    sets.push([{ subnet: ipam.subnet, rangeStart: ipam.rangeStart, rangeEnd: ipam.rangeEnd, gateway: ipam.gateway }])
-  if (ipam.ranges !== undefined) {
-    if (!Array.isArray(ipam.ranges) || !ipam.ranges.every(set => Array.isArray(set) && set.length > 0))
-      throw refuse('ranges', 'a list of non-empty lists of ranges', ipam.ranges)
-    sets.push(...(ipam.ranges as Values[][]))
-    if (ipam.subnet === undefined && ipam.gateway !== undefined) sets.push(...withGateway(sets.splice(0), ipam.gateway))
-  }
+function rangeSets(ipam: Values): RangeSource[][] {
+  const { subnet, rangeStart, rangeEnd, gateway } = ipam
+  const top = isGiven(subnet) ? [[{ range: { subnet, rangeStart, rangeEnd, gateway }, place: IPAM }]] : []
+  const sets = [...top, ...parseRanges(ipam.ranges, isGiven(subnet) ? undefined : gateway)]
   if (sets.length === 0) throw new CniError(CODE.invalidConfig, '"ipam" needs "subnet" or "ranges"')
   return sets
 }
 
+const isGiven = (value: unknown) => value !== undefined && value !== null
+
 /** A `gateway` beside `ranges` is that of the ranges whose subnet holds it. */
-function withGateway(sets: Values[][], gateway: unknown): Values[][] {
-  const address = typeof gateway === 'string' ? parseAddress(gateway) : undefined
-  if (address === undefined) throw refuse('gateway', 'an address', gateway)
-  return sets.map(set =>
-    set.map(range => (typeof range.subnet === 'string' && holds(range.subnet, gateway as string) ? { gateway, ...range } : range)),
+function parseRanges(ranges: unknown, gateway: unknown): RangeSource[][] {
+  if (isGiven(gateway) && (typeof gateway !== 'string' || parseAddress(gateway) === undefined))
+    throw refuse('gateway', 'an address', gateway, IPAM)
+  if (!isGiven(ranges)) return []
+  const isRange = (range: unknown) => typeof range === 'object' && range !== null && !Array.isArray(range)
+  if (!Array.isArray(ranges) || !ranges.every(set => Array.isArray(set) && set.length > 0 && set.every(isRange)))
+    throw refuse('ranges', 'a list of non-empty lists of ranges', ranges, IPAM)
+  return (ranges as Values[][]).map((set, at) =>
+    set.map((range, index) => {
+      const held = isGiven(gateway) && typeof range.subnet === 'string' && holds(range.subnet, gateway as string)
+      return { range: held ? { gateway, ...range } : range, place: within(IPAM, `ranges[${at}][${index}]`) }
+    }),
   )
 }
 
-function parseRange(range: Values, pair: boolean): Range {
-  const subnet = typeof range?.subnet === 'string' ? parseCidr(range.subnet) : undefined
-  if (subnet === undefined) throw refuse('subnet', 'a network such as "10.66.0.0/24"', range?.subnet)
+function parseRange({ range, place }: RangeSource, pair: boolean): Range {
+  const subnet = typeof range.subnet === 'string' ? parseCidr(range.subnet) : undefined
+  if (subnet === undefined) throw refuse('subnet', 'a network such as "10.66.0.0/24"', range.subnet, place)
   const { family, prefix } = subnet
   const network = toNumber(subnet.bytes)
   const size = networkSize(family, prefix)
   if (network % size !== 0n)
-    throw refuse('subnet', `a network without host bits (${toAddress(network - (network % size), family)}/${prefix})`, range.subnet)
+    throw refuse('subnet', `a network without host bits (${toAddress(network - (network % size), family)}/${prefix})`, range.subnet, place)
   const inSubnet = (key: string): bigint | undefined => {
     if (range[key] === undefined || range[key] === null) return undefined
     const parsed = typeof range[key] === 'string' ? parseAddress(range[key]) : undefined
     const value = parsed && toNumber(parsed.bytes)
     if (value === undefined || parsed?.family !== family || value < network || value >= network + size)
-      throw refuse(key, `an address in ${range.subnet}`, range[key])
+      throw refuse(key, `an address in ${range.subnet}`, range[key], place)
     return value
   }
   // The network's own address and IPv4's broadcast are nobody's, but in networks of one or two (RFC 3021, RFC 6164) all are.
@@ -89,21 +101,21 @@ function parseRange(range: Values, pair: boolean): Range {
   let last = inSubnet('rangeEnd') ?? (pair ? network + size - 1n : most)
   if (!pair && first < least) first = least
   if (!pair && last > most) last = most
-  if (first > last) throw refuse('rangeStart', `at most rangeEnd ${range.rangeEnd}`, range.rangeStart)
+  if (first > last) throw refuse('rangeStart', `at most the range's end ${toAddress(last, family)}`, toAddress(first, family), place)
   if (pair) {
     first += first % 2n
     last -= (last + 1n) % 2n
-    if (first > last) throw refuse('subnet', 'large enough for a pair of addresses', range.subnet)
+    if (first > last) throw refuse('subnet', 'large enough for a pair of addresses', range.subnet, place)
   }
-  const gateway = configuredGateway(range, family) ?? (size > 2n && !pair ? least : undefined)
+  const gateway = configuredGateway(range, family, place) ?? (size > 2n && !pair ? least : undefined)
   return { family, first, last, prefix: pair ? bits(family) - 1 : prefix, ...(gateway === undefined ? {} : { gateway }) }
 }
 
 /** A point-to-point gateway may lie anywhere. */
-function configuredGateway(range: Values, family: Family): bigint | undefined {
+function configuredGateway(range: Values, family: Family, place: Place): bigint | undefined {
   if (range.gateway === undefined || range.gateway === null) return undefined
   const parsed = typeof range.gateway === 'string' ? parseAddress(range.gateway) : undefined
-  if (parsed?.family !== family) throw refuse('gateway', `an IPv${family} address`, range.gateway)
+  if (parsed?.family !== family) throw refuse('gateway', `an IPv${family} address`, range.gateway, place)
   return toNumber(parsed.bytes)
 }
 
@@ -122,34 +134,23 @@ function verifyDisjoint(ranges: Range[]): void {
   }
 }
 
+/** A pool that can never give an address is a mistake of the configuration, not of the pods that there are. */
+function verifyCapacity(pool: Pool, set: Range[], sources: RangeSource[]): void {
+  if (capacity(pool, set) > 0n) return
+  const { range, place } = sources[0]!
+  throw refuse('subnet', 'a network with an address to give, beside gateways and "exclude"', range.subnet, place)
+}
+
 export const describeRange = ({ first, last, family }: Range) => `${toAddress(first, family)}-${toAddress(last, family)}`
 
 function parseExclude(exclude: unknown): Pool['exclude'] {
   if (exclude === undefined || exclude === null) return []
-  if (!Array.isArray(exclude)) throw refuse('exclude', 'a list of addresses and networks', exclude)
+  if (!Array.isArray(exclude)) throw refuse('exclude', 'a list of addresses and networks', exclude, IPAM)
   return exclude.map(item => {
     const cidr = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(hostCidr(item))) : undefined
-    if (cidr === undefined) throw refuse('exclude', 'a list of addresses and networks', item)
+    if (cidr === undefined) throw refuse('exclude', 'a list of addresses and networks', item, IPAM)
     const size = networkSize(cidr.family, cidr.prefix)
     const first = (toNumber(cidr.bytes) / size) * size
     return { family: cidr.family, first, last: first + size - 1n }
   })
-}
-
-/** Without the key, a default route per family. */
-function parseRoutes(routes: unknown, sets: Range[][]): Route[] {
-  if (routes === undefined || routes === null)
-    return [...new Set(sets.map(set => set[0]!.family))].map(family => ({ dst: family === 4 ? '0.0.0.0/0' : '::/0' }))
-  if (!Array.isArray(routes)) throw refuse('routes', 'a list of routes', routes)
-  for (const route of routes as Route[]) {
-    if (typeof route?.dst !== 'string' || parseCidr(route.dst) === undefined)
-      throw refuse('routes', 'routes with a network in "dst"', route)
-    if (route.gw !== undefined && (typeof route.gw !== 'string' || parseAddress(route.gw) === undefined))
-      throw refuse('routes', 'routes with an address in "gw"', route)
-    for (const key of ['mtu', 'advmss', 'priority', 'table', 'scope'] as const) {
-      if (route[key] !== undefined && (!Number.isInteger(route[key]) || route[key] < 0 || route[key] > 0xffffffff))
-        throw refuse('routes', `routes with an integer in "${key}"`, route)
-    }
-  }
-  return routes as Route[]
 }

@@ -1,20 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
-
-export interface Dns {
-  nameservers?: string[]
-  domain?: string
-  search?: string[]
-  options?: string[]
-}
+import { refuse } from '../cni/must-be.ts'
+import type { Dns } from '../cni/result.ts'
 
 /** The file at `path` as CNI's `dns`: see resolv.conf(5). Throws CniError 7 when it cannot be read. */
 export function readResolvConf(path: unknown): Dns {
-  if (typeof path !== 'string') throw new CniError(CODE.invalidConfig, `"ipam.resolvConf" must be a path, not ${JSON.stringify(path)}`)
+  if (typeof path !== 'string') throw refuse('resolvConf', 'a path', path, { path: 'ipam.', code: CODE.invalidConfig })
   try {
     return parseResolvConf(readFileSync(path, 'utf8'))
   } catch (error) {
-    throw new CniError(CODE.invalidConfig, `"ipam.resolvConf" is "${path}": ${(error as Error).message}`)
+    throw new CniError(CODE.invalidConfig, `"ipam.resolvConf" is ${JSON.stringify(path)}: ${(error as Error).message}`)
   }
 }
 

@@ -3,6 +3,7 @@
  * the closing of descriptors.
  */
 import { closeSync } from 'node:fs'
+import { CniError, CODE } from '../cni/error.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
 import { linkChange } from '../linux/link.ts'
 import { NetlinkSocket, type Request } from '../linux/netlink.ts'
@@ -117,8 +118,18 @@ function during<T>(doing: string, body: () => T): T {
   try {
     return body()
   } catch (cause) {
+    if (isTakenRoute(cause)) {
+      const hint = 'the pod has such a route already: "routes": [] in "ipam" asks for none, "priority" for one beside it'
+      throw new CniError(CODE.invalidConfig, `Cannot ${doing}: ${(cause as Error).message}`, hint)
+    }
     throw Object.assign(new Error(`Cannot ${doing}: ${(cause as Error).message}`, { cause }), {
       code: (cause as NodeJS.ErrnoException).code,
     })
   }
+}
+
+/** Another link of the pod has a route to the same destination: what clashes is the configuration, not the name. */
+function isTakenRoute(error: unknown): boolean {
+  const { code, doing } = error as { code?: string; doing?: string }
+  return code === 'EEXIST' && doing?.startsWith('add route') === true
 }

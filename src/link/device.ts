@@ -10,12 +10,13 @@ import { isNodeEnd } from '../wire/kernel.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
 import { IPV6_MIN_MTU } from './plan.ts'
 
-const IFALIASZ = 256 // <linux/if.h>, with the closing zero
+/** Bytes: IFALIASZ of <linux/if.h> is 256, and the kernel wants two less. */
+const LONGEST_ALIAS = 254
 
 /** What `ip link` shows of a device of ours, and how a clean-up knows that a device is ours. */
 export function linkAlias({ network, containerID, ifname }: Attachment): string {
   const alias = `tunlink:${network}/${containerID}/${ifname}`
-  return Buffer.byteLength(alias) < IFALIASZ ? alias : `tunlink:~${fnv1a(alias)}`
+  return Buffer.byteLength(alias) <= LONGEST_ALIAS ? alias : `tunlink:~${fnv1a(alias)}`
 }
 
 const kernelHasIPv6 = existsSync('/proc/sys/net/ipv6')

@@ -10,12 +10,20 @@ const CODES: Record<string, number> = {
   ENFILE: CODE.tryAgainLater,
 }
 
+const LIMITS = ['EMFILE', 'ENFILE'] // of open files, whatever file it was
+
+/** An error that has a path is the file system's, also as the cause of what went wrong. */
+function codeOf({ code = '', path, cause }: NodeJS.ErrnoException & { cause?: unknown }): number {
+  const file = path ?? (cause as NodeJS.ErrnoException | undefined)?.path
+  return file !== undefined && !LIMITS.includes(code) ? CODE.io : (CODES[code] ?? CODE.internal)
+}
+
 /** `error` as a CniError; one that is a CniError already stays as it is. */
 export function kernelError(error: unknown): CniError {
   if (error instanceof CniError) return error
-  const { message, code, cause } = error as NodeJS.ErrnoException & { cause?: Error }
+  const { message, cause } = error as Error
   return new CniError(
-    CODES[code ?? ''] ?? CODE.internal,
+    codeOf(error as NodeJS.ErrnoException),
     message,
     cause instanceof Error && !message.includes(cause.message) ? cause.message : undefined,
   )

@@ -86,7 +86,7 @@ export function planLink(conf: NetConf, attachment: Attachment, { netns, netnsId
     throw new CniError(CODE.invalidConfig, 'no IP address: set "ipam", or request addresses with the capability "ips"')
   const ends = lease.ips.map(ip => addressEnds(conf, ip))
   if (mtu < IPV6_MIN_MTU && ends.some(end => end.family === 6)) {
-    throw new CniError(CODE.invalidConfig, `"mtu" must be at least ${IPV6_MIN_MTU} with IPv6 addresses, not ${mtu}`)
+    throw new CniError(CODE.invalidConfig, `${conf.mtuSource ?? '"mtu"'} must be at least ${IPV6_MIN_MTU} with IPv6 addresses, not ${mtu}`)
   }
   const plan: LinkPlan = {
     version: PLAN_VERSION,

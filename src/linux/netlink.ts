@@ -120,7 +120,7 @@ const REPLY = Buffer.alloc(65536)
 
 function during(doing: string | undefined, cause: NetlinkError): Error {
   if (doing === undefined || doing === '') return cause
-  return Object.assign(new Error(`${doing}: ${cause.message}`, { cause }), { code: cause.code })
+  return Object.assign(new Error(`${doing}: ${cause.message}`, { cause }), { code: cause.code, doing })
 }
 
 /** A netlink socket of the network namespace in which it was opened. */

@@ -71,7 +71,7 @@ function openTun(name: string, flags: number, index?: number): number {
   try {
     if (index !== undefined) ioctl(fd, uapi.TUNSETIFINDEX, u32(index))
     ioctl(fd, uapi.TUNSETIFF, ifreq)
-    const given = ifreq.toString('latin1', 0, ifreq.indexOf(0))
+    const given = ifreq.toString('utf8', 0, ifreq.indexOf(0))
     if (given !== name) throw new RangeError(`The kernel named the interface "${given}", not "${name}"`)
     return fd
   } catch (error) {

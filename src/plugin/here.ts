@@ -9,10 +9,12 @@ import { openNetns } from '../verbs/netns.ts'
 import { status } from '../verbs/status.ts'
 import { delAttachment } from './del.ts'
 import { LoneKeeper, reviveAgent, takeUp } from './lone-keeper.ts'
+import { warn } from './main.ts'
 
 /** Runs one verb; what to print, undefined for nothing. Throws CniError. */
 export async function runHere(environment: Environment, stdin: string): Promise<unknown> {
   const context: Context = { environment, conf: parseNetConf(stdin, environment), stdin }
+  for (const warning of context.conf.warnings) warn(warning)
   switch (environment.command) {
     case 'ADD':
       return addHere(context)

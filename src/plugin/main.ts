@@ -38,6 +38,7 @@ async function addByAgent(environment: Environment, stdin: string): Promise<stri
   const caller = isForAgent ? callerOf(environment) : undefined
   if (caller === undefined) return undefined
   const answer = await askIfAny(dataDir as string, { op: 'add', environment, stdin, caller, started: performance.timeOrigin })
+  for (const warning of answer?.warnings ?? []) warn(warning)
   return answer?.result
 }
 
@@ -46,6 +47,9 @@ function isForAnother(stdin: string): boolean {
   const { type, ipam } = peek(stdin)
   return ipam?.type === TUNLINK && typeof type === 'string' && type !== TUNLINK
 }
+
+/** On standard error, which runtimes log. */
+export const warn = (warning: string): void => void process.stderr.write(`tunlink: ${warning}\n`)
 
 /** What a configuration calls this plugin, and its built-in IPAM. */
 const TUNLINK = 'tunlink'

@@ -1,8 +1,8 @@
 /** The three kinds of IPAM that a configuration may ask for, as one: the built-in one, another plugin, or none but the addresses requested. */
 import { hostCidr } from '../address.ts'
-import { delegate } from '../cni/delegate.ts'
+import { delegate, parseLease } from '../cni/delegate.ts'
 import { CniError, CODE } from '../cni/error.ts'
-import { parseResult, type Result } from '../cni/result.ts'
+import type { Result } from '../cni/result.ts'
 import { acquire, collect, leaseOf, release } from '../ipam/lease.ts'
 import { parseIpam } from '../ipam/pool.ts'
 import type { Attachment, Leased } from '../link/plan.ts'
@@ -54,7 +54,7 @@ function delegated({ conf, stdin, environment }: Context, type: string): Ipam {
     acquire: () => {
       const stdout = run('ADD')
       try {
-        const { ips, routes, dns } = parseResult(parseJson(type, stdout), conf.cniVersion)
+        const { ips, routes, dns } = parseLease(type, stdout, conf.cniVersion)
         return { ips, routes, dns }
       } catch (error) {
         run('DEL') // it has leased something, though nobody can read what
@@ -65,14 +65,6 @@ function delegated({ conf, stdin, environment }: Context, type: string): Ipam {
     check: () => void run('CHECK'),
     collect: () => void run('GC'),
     status: () => void run('STATUS'),
-  }
-}
-
-function parseJson(type: string, stdout: string): unknown {
-  try {
-    return JSON.parse(stdout)
-  } catch (error) {
-    throw new CniError(CODE.decoding, `IPAM plugin "${type}" printed no JSON: ${(error as Error).message}`, stdout.slice(0, 200))
   }
 }
 

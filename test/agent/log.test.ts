@@ -33,7 +33,7 @@ for (const [name, executable] of EXECUTABLES) {
     try {
       const dataDir = join(lab.dataDir, 'full')
       mkdirSync(dataDir)
-      const command = `mount -t tmpfs -o size=64k none ${dataDir} && exec ${executable} agent --data-dir ${dataDir} >>${dataDir}/agent.log 2>&1`
+      const command = `mount -t tmpfs -o size=64k,mode=700 none ${dataDir} && exec ${executable} agent --data-dir ${dataDir} >>${dataDir}/agent.log 2>&1`
       const child = spawn('ip', ['netns', 'exec', lab.node, 'unshare', '-m', 'sh', '-c', command], { stdio: 'ignore', env })
       try {
         const seen = `/proc/${child.pid}/root${dataDir}`

@@ -83,9 +83,9 @@ for (const [name, executable] of EXECUTABLES) {
       lab.executable = installed
       const pid = await startAgent(lab, '--wire', 'epoll', '--idle-exit', '60')
       const pod = lab.netns()
-      lab.must('ADD', pod)
+      lab.must('ADD', pod, { wire: 'thread' })
       const before = await status(lab)
-      assert.equal([before.wire, before.links, before.outdated], ['epoll', 1, false])
+      assert.equal([before.threadMode, before.links, before.outdated], ['epoll', 1, false])
       assert.equal(await ask(lab.dataDir, { op: 'renew' }), { renewed: false })
       install(executable, installed)
       assert.is((await status(lab)).outdated, true)

@@ -6,7 +6,7 @@ import { hostIfname, planLink } from '../../src/link/plan.ts'
 
 const test = suite('plan')
 const attachment = { network: 'net', containerID: 'c1', ifname: 'eth0' }
-const environment = parseEnvironment({ CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/x' })
+const environment = parseEnvironment({ CNI_COMMAND: 'ADD', CNI_NETNS: '/n', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/x' })
 const conf = (more: object = {}) =>
   parseNetConf(JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'tunlink', ...more }), environment)
 const circumstances = { netns: '/run/netns/p', netnsId: { dev: 4, ino: 7 }, wire: 'kernel' as const, mtu: 1400 }

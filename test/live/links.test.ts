@@ -180,6 +180,22 @@ test('routes have gateway, mtu, advmss, priority and table; one next hop each', 
   }
 })
 
+test('a second default route is code 7 with a hint, and leaves nothing of the second link', () => {
+  const lab = new Lab()
+  try {
+    const pod = lab.netns()
+    lab.must('ADD', pod)
+    const second = { name: 'second', ipam: ipam('10.67.0.0/24') }
+    const { status, json } = lab.cni('ADD', pod, second, { CNI_IFNAME: 'net1' })
+    assert.equal([status, json.code], [1, 7])
+    assert.match(json.details, /"routes": \[\]/)
+    assert.equal([lab.links(pod).length, lab.links(lab.node).length], [2, 1])
+    lab.must('ADD', pod, { ...second, ipam: ipam('10.67.0.0/24', { routes: [] }) }, { CNI_IFNAME: 'net1' })
+  } finally {
+    lab.close()
+  }
+})
+
 test('a destination named twice has two next hops', () => {
   const lab = new Lab()
   try {

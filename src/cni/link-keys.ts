@@ -1,0 +1,120 @@
+/** Keys of the configuration that say what a link is, and `agent`. */
+import { hostCidr, parseCidr } from '../address.ts'
+import { CniError, CODE } from './error.ts'
+import { defined, optionalBoolean, optionalChoice, optionalInteger, optionalObject, refuse, type Values, within } from './must-be.ts'
+
+export interface LinkKeys {
+  farEnd: 'host' | 'attach'
+  /** What carries the packets: the kernel, a thread of the agent, or the first of them that this node can have. */
+  wire: 'auto' | 'kernel' | 'thread'
+  /** Bytes. */
+  mtu?: number
+  /** Where `mtu` was found, in the words of an error. */
+  mtuSource?: string
+  addressing: 'peer' | 'subnet'
+  /** The far end's addresses, at most one per family, each with the prefix that the pod routes to it. */
+  peer: { address: string; prefix: number }[]
+  ipMasq: boolean
+  /** Print an all-zero `mac`: podman's CNI backend refuses a result without one. */
+  zeroMac: boolean
+  owner?: number
+  group?: number
+  multiQueue: boolean
+  txQLen?: number
+}
+
+export const LINK_DEFAULTS: LinkKeys = {
+  farEnd: 'host',
+  wire: 'auto',
+  addressing: 'peer',
+  peer: [],
+  ipMasq: false,
+  zeroMac: false,
+  multiQueue: false,
+}
+
+/** Bytes: the least that IPv4 allows (RFC 791), and MAX_MTU of the kernel's TUN driver. */
+export const [LEAST_MTU, MOST_MTU] = [68, 65535]
+
+/** Of uid_t and gid_t; the number above it means "no change" and "anybody". */
+const MOST_ID = 2 ** 32 - 2
+
+/** Packets: the kernel's type is signed where it is shown. */
+const MOST_TXQLEN = 2 ** 31 - 1
+
+/** Throws CniError 2 or 7. */
+export function linkKeys(raw: Values): LinkKeys {
+  for (const key of ['mac', 'bridge']) {
+    if (raw[key] !== undefined)
+      throw new CniError(CODE.unsupportedField, `"${key}" is ${JSON.stringify(raw[key])}: a TUN device has no link layer`)
+  }
+  const farEnd = optionalChoice(raw, 'farEnd', ['host', 'attach']) ?? 'host'
+  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_MTU, MOST_MTU) // Go's zero value means the default
+  return {
+    farEnd,
+    ...(farEnd === 'host' ? hostKeys(raw) : attachKeys(raw)),
+    addressing: optionalChoice(raw, 'addressing', ['peer', 'subnet']) ?? 'peer',
+    peer: peers(raw.peer),
+    ipMasq: optionalBoolean(raw, 'ipMasq') ?? false,
+    zeroMac: optionalBoolean(raw, 'zeroMac') ?? false,
+    ...defined({ mtu, mtuSource: mtu === undefined ? undefined : '"mtu"', txQLen: optionalInteger(raw, 'txQLen', 1, MOST_TXQLEN) }),
+  }
+}
+
+function hostKeys(raw: Values): Pick<LinkKeys, 'wire' | 'multiQueue'> {
+  refuseKeys(raw, ['owner', 'group', 'multiQueue', 'allowAnyUser'], '"farEnd": "attach" only')
+  return { wire: optionalChoice(raw, 'wire', ['auto', 'kernel', 'thread']) ?? 'auto', multiQueue: false }
+}
+
+function attachKeys(raw: Values): Pick<LinkKeys, 'wire' | 'multiQueue' | 'owner' | 'group'> {
+  refuseKeys(raw, ['wire'], '"farEnd": "host" only: whoever attaches carries the packets')
+  const owner = optionalInteger(raw, 'owner', 0, MOST_ID)
+  const group = optionalInteger(raw, 'group', 0, MOST_ID)
+  const allowAnyUser = optionalBoolean(raw, 'allowAnyUser') ?? false
+  if (owner === undefined && group === undefined && !allowAnyUser)
+    throw new CniError(
+      CODE.invalidConfig,
+      '"farEnd" is "attach" without "owner" and "group": any user could attach; set one of them, or "allowAnyUser": true',
+    )
+  return { wire: 'auto', multiQueue: optionalBoolean(raw, 'multiQueue') ?? false, ...defined({ owner, group }) }
+}
+
+function refuseKeys(raw: Values, keys: string[], goesWith: string): void {
+  for (const key of keys) {
+    if (raw[key] !== undefined) throw new CniError(CODE.invalidConfig, `"${key}" is ${JSON.stringify(raw[key])}, but goes with ${goesWith}`)
+  }
+}
+
+/** `"A"`, `"A/24"`, or a list of them with one per family. */
+function peers(value: unknown): LinkKeys['peer'] {
+  if (value === undefined || value === null) return []
+  const found = (Array.isArray(value) ? value : [value]).map(item => {
+    const peer = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(hostCidr(item))) : undefined
+    if (peer === undefined) throw refuse('peer', 'an address, with or without prefix, or a list of them', item)
+    return peer
+  })
+  if (new Set(found.map(peer => peer.family)).size < found.length) throw refuse('peer', 'a list with one address per family', value)
+  return found.map(({ address, prefix }) => ({ address, prefix }))
+}
+
+const AGENT_DEFAULTS = { spawn: true, idleSeconds: 60 }
+const DAY_SECONDS = 24 * 60 * 60
+
+/** Throws CniError 7. */
+export function agentKeys(raw: Values): { spawn: boolean; idleSeconds: number } {
+  const place = within({ path: '', code: CODE.invalidConfig }, 'agent')
+  const agent = optionalObject(raw, 'agent') ?? {}
+  return {
+    spawn: optionalBoolean(agent, 'spawn', place) ?? AGENT_DEFAULTS.spawn,
+    idleSeconds: optionalInteger(agent, 'idleSeconds', 0, DAY_SECONDS, place) ?? AGENT_DEFAULTS.idleSeconds,
+  }
+}
+
+/** For verbs that can do without: what is wrong in `agent` is as good as not there. */
+export function lenientAgentKeys(raw: Values): { spawn: boolean; idleSeconds: number } {
+  try {
+    return agentKeys(raw)
+  } catch {
+    return AGENT_DEFAULTS
+  }
+}

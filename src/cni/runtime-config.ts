@@ -1,0 +1,117 @@
+/** What the runtime says of one pod: `runtimeConfig`, `args`, CNI_ARGS, the result so far, and GC's list of attachments. */
+import { parseAddress, parseCidr } from '../address.ts'
+import { parseArgs } from './args.ts'
+import type { Environment } from './environment.ts'
+import { CniError, CODE } from './error.ts'
+import { VALID_ATTACHMENTS } from './json.ts'
+import { LEAST_MTU, type LinkKeys, MOST_MTU } from './link-keys.ts'
+import { defined, optionalObject, optionalStrings, type Place, refuse, type Values, within } from './must-be.ts'
+import { type Dns, parseResult, type Result } from './result.ts'
+
+const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
+const RUNTIME_CONFIG = within(CONFIGURATION, 'runtimeConfig')
+const CNI_ARGS = within(within(CONFIGURATION, 'args'), 'cni')
+
+export interface PodKeys extends Pick<LinkKeys, 'mtu' | 'mtuSource'> {
+  requestedIPs: string[]
+  dns?: Dns
+  prevResult?: Result
+}
+
+/** What only ADD reads; `network` is what the configuration says. Throws CniError 2, 4, 6 or 7. */
+export function podKeys(raw: Values, environment: Environment, network: LinkKeys, cniVersion: string): PodKeys {
+  refuseMac(raw, environment)
+  return {
+    requestedIPs: requestedIPs(raw, environment),
+    ...annotatedMtu(raw, network.mtu),
+    ...defined({ dns: runtimeDns(raw), prevResult: prevResultOf(raw, cniVersion) }),
+  }
+}
+
+const runtimeConfigOf = (raw: Values): Values => optionalObject(raw, 'runtimeConfig') ?? {}
+
+const cniArgsOf = (raw: Values): Values => optionalObject(optionalObject(raw, 'args') ?? {}, 'cni', within(CONFIGURATION, 'args')) ?? {}
+
+function refuseMac(raw: Values, { args }: Environment): void {
+  for (const [source, mac] of [
+    ['runtimeConfig.mac', runtimeConfigOf(raw).mac],
+    ['args.cni.mac', cniArgsOf(raw).mac],
+    ['CNI_ARGS MAC', parseArgs(args).MAC],
+  ] as const) {
+    if (mac !== undefined && mac !== '')
+      throw new CniError(CODE.unsupportedField, `${source} is ${JSON.stringify(mac)}: a TUN device has no MAC address`)
+  }
+}
+
+/** Throws CniError 4 for CNI_ARGS that are none, 7 for what is no address. */
+export function requestedIPs(raw: Values, { args }: Environment): string[] {
+  const sources: [string, string[]][] = [
+    ['runtimeConfig.ips', optionalStrings(runtimeConfigOf(raw), 'ips', RUNTIME_CONFIG) ?? []],
+    ['args.cni.ips', optionalStrings(cniArgsOf(raw), 'ips', CNI_ARGS) ?? []],
+    ['CNI_ARGS IP', parseArgs(args).IP?.split(',') ?? []],
+  ]
+  const [source, ips] = sources.find(([, ips]) => ips.length > 0) ?? ['', []]
+  for (const ip of ips) {
+    if (parseCidr(ip) === undefined && parseAddress(ip) === undefined)
+      throw new CniError(CODE.invalidConfig, `${source} must be addresses, not ${JSON.stringify(ip)}`)
+  }
+  return [...new Set(ips)] // podman sends each twice
+}
+
+/** runtimeConfig.dns, whose keys are not those of the configuration's `dns`. */
+function runtimeDns(raw: Values): Dns | undefined {
+  const dns = optionalObject(runtimeConfigOf(raw), 'dns', RUNTIME_CONFIG)
+  if (dns === undefined) return undefined
+  const place = within(RUNTIME_CONFIG, 'dns')
+  return defined({
+    nameservers: optionalStrings(dns, 'servers', place),
+    search: optionalStrings(dns, 'searches', place),
+    options: optionalStrings(dns, 'options', place),
+  })
+}
+
+const ANNOTATION = 'tunlink.dev/mtu'
+
+/** The pod's annotation, as runtimes hand it over by capability: it wins over the configured MTU, up to that. */
+function annotatedMtu(raw: Values, configured: number | undefined): Pick<LinkKeys, 'mtu' | 'mtuSource'> {
+  const annotations = optionalObject(runtimeConfigOf(raw), 'io.kubernetes.cri.pod-annotations', RUNTIME_CONFIG) ?? {}
+  const text = annotations[ANNOTATION]
+  if (text === undefined) return {}
+  const mtu = typeof text === 'string' && /^\d+$/.test(text) ? Number(text) : undefined
+  if (mtu === undefined || mtu < LEAST_MTU || mtu > MOST_MTU)
+    throw new CniError(
+      CODE.invalidConfig,
+      `annotation "${ANNOTATION}" must be an integer from ${LEAST_MTU} to ${MOST_MTU}, not ${JSON.stringify(text)}`,
+    )
+  if (configured !== undefined && mtu > configured)
+    throw new CniError(
+      CODE.invalidConfig,
+      `annotation "${ANNOTATION}" must be at most the network's "mtu" ${configured}, not ${JSON.stringify(text)}`,
+    )
+  return { mtu, mtuSource: `annotation "${ANNOTATION}"` }
+}
+
+/** The result of the chain so far. Throws CniError 6. */
+export function prevResultOf(raw: Values, cniVersion: string): Result | undefined {
+  const prevResult = raw.prevResult
+  if (prevResult === undefined) return undefined
+  const result = parseResult(prevResult, cniVersion, 'prevResult')
+  for (const [index, ip] of result.ips.entries()) {
+    if (ip.interface !== undefined && ip.interface >= result.interfaces.length)
+      throw refuse(`ips[${index}].interface`, `an index into the ${result.interfaces.length} of "prevResult.interfaces"`, ip.interface, {
+        path: 'prevResult.',
+        code: CODE.decoding,
+      })
+  }
+  return result
+}
+
+/** GC's list; undefined when there is none. Go's libraries send it as `null` when it is empty. Throws CniError 7. */
+export function validAttachments(raw: Values): { containerID: string; ifname: string }[] | undefined {
+  const key = VALID_ATTACHMENTS.find(key => key in raw)
+  if (key === undefined) return undefined
+  const list = raw[key] ?? []
+  const valid = Array.isArray(list) && list.every(item => typeof item?.containerID === 'string' && typeof item?.ifname === 'string')
+  if (!valid) throw refuse(key, 'a list of {containerID, ifname}', list)
+  return list
+}

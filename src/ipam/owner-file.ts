@@ -1,0 +1,114 @@
+/**
+ * Owner files of leases: the first line says who, each other line is an address that it has taken or was about to take.
+ *
+ *   {"containerID":"c1","ifname":"eth0"}
+ *   10.66.0.7
+ *
+ * A file comes under its name whole and synced, so that only a power cut or a broken disk can leave one that says less than it holds.
+ * Its addresses are then the hard links to it, which have its inode. Nothing here follows a symbolic link.
+ */
+import { closeSync, constants, fsyncSync, linkSync, lstatSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname } from 'node:path'
+import { parseAddress, toAddress, toNumber } from '../address.ts'
+
+export interface Owner {
+  containerID: string
+  ifname: string
+}
+
+export interface OwnerFile {
+  /** undefined when the file was cut short, or is none of ours. */
+  owner: Owner | undefined
+  /** Addresses that the file names; the owner may hold others, see `links`. */
+  addresses: string[]
+  inode: number
+  /** Names that the inode has: the file itself and the addresses held. */
+  links: number
+}
+
+const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants
+const OWNER_ONLY = 0o600
+
+/** What a file is called until it is whole. No containerID begins with a dot. */
+const draftOf = (file: string) => `${dirname(file)}/.new-${basename(file)}`
+
+/** True for the name of a file that a run has not finished. */
+export const isDraft = (name: string) => name.startsWith('.new-')
+
+/** Makes the file, and its directory if need be. Throws EEXIST when the owner has one. */
+export function createOwnerFile(file: string, owner: Owner, addresses: string[]): void {
+  const text = [JSON.stringify({ containerID: owner.containerID, ifname: owner.ifname }), ...addresses, ''].join('\n')
+  const draft = draftOf(file)
+  rmSync(draft, { force: true }) // of a run that was killed: it may be the same inode as an owner's file, and is not to be written to
+  try {
+    writeDraft(draft, text)
+    linkSync(draft, file)
+  } finally {
+    rmSync(draft, { force: true })
+  }
+}
+
+/** The directory is there but for the first lease: it is made when it was missing, not looked for each time. */
+function writeDraft(draft: string, text: string): void {
+  const write = () => writeSynced(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, text)
+  try {
+    write()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    mkdirSync(dirname(draft), { recursive: true, mode: 0o700 })
+    write()
+  }
+}
+
+/** Removes the file, and what a run that was killed has left of it. */
+export function removeOwnerFile(file: string): void {
+  rmSync(file, { force: true })
+  rmSync(draftOf(file), { force: true })
+}
+
+/** Names another address that the owner is about to take. */
+export const appendAddress = (file: string, address: string): void => writeSynced(file, O_WRONLY | O_APPEND | O_NOFOLLOW, `${address}\n`)
+
+function writeSynced(file: string, flags: number, text: string): void {
+  const fd = openSync(file, flags, OWNER_ONLY)
+  try {
+    writeFileSync(fd, text)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** What is at `file`; undefined when nothing is. A symbolic link and whatever else is no file name no address. */
+export function readOwnerFile(file: string): OwnerFile | undefined {
+  const stat = lstatSync(file, { throwIfNoEntry: false })
+  if (stat === undefined) return undefined
+  const { ino: inode, nlink: links } = stat
+  if (!stat.isFile()) return { owner: undefined, addresses: [], inode, links: 1 }
+  const [first, ...lines] = readNoFollow(file).split('\n')
+  return { owner: parseOwner(first!), addresses: lines.filter(isAddressName), inode, links }
+}
+
+function readNoFollow(file: string): string {
+  const fd = openSync(file, O_RDONLY | O_NOFOLLOW)
+  try {
+    return readFileSync(fd, 'utf8')
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function parseOwner(line: string): Owner | undefined {
+  try {
+    const { containerID, ifname } = JSON.parse(line) as Partial<Owner>
+    return typeof containerID === 'string' && typeof ifname === 'string' ? { containerID, ifname } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** True for the canonical text of an address: nothing else names a lease. */
+export function isAddressName(name: string): boolean {
+  const address = parseAddress(name)
+  return address !== undefined && toAddress(toNumber(address.bytes), address.family) === name
+}
