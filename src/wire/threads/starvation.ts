@@ -53,7 +53,7 @@ export class StarvationPolicy {
 }
 
 /** Applies the policy to the calling thread. */
-export class Starvation {
+export class Starvation implements Disposable {
   realtime = false
   readonly #policy = new StarvationPolicy()
   readonly #delay = new RunDelay()
@@ -66,5 +66,9 @@ export class Starvation {
     if (wanted === this.realtime) return
     this.#allowed = setRealtime(wanted)
     this.realtime = wanted && this.#allowed
+  }
+
+  [Symbol.dispose](): void {
+    this.#delay[Symbol.dispose]()
   }
 }

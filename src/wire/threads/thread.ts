@@ -126,9 +126,9 @@ export class WireThread {
   /** The thread is no more: what it had a hold on is free, and another one is started after a while. */
   #ended(reason: string, startedMs: number): void {
     this.#worker = undefined
-    this.#closeRing()
     const { control } = this.#shared
-    if (Atomics.load(control, table.STOP) === 1) return
+    if (Atomics.load(control, table.STOP) === 1) return // it has closed its ring itself
+    this.#closeRing()
     for (const slot of this.#parted.keys()) this.#settle(slot)
     Atomics.store(control, table.REALTIME, 0)
     const { afterMs, mode } = this.#restarts.failed(this.#shared.mode, Date.now() - startedMs)

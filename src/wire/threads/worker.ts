@@ -30,18 +30,23 @@ class WireWorker {
 
   run(): void {
     const { control, spin } = this.#shared
-    const starvation = new Starvation()
-    this.#reconcile()
-    let awakeUntil = 0
-    while (control[table.STOP] === 0) {
-      const passed = this.#wires.turn(spin > 0 && performance.now() < awakeUntil ? 0 : 1)
-      const now = performance.now()
-      if (passed) awakeUntil = now + spin / 1000
-      else if (control[table.TRIM] === 1) this.#trim()
-      starvation.check(now, this.#wires.packets)
-      control[table.REALTIME] = starvation.realtime ? 1 : 0
+    using starvation = new Starvation()
+    try {
+      this.#reconcile()
+      let awakeUntil = 0
+      while (control[table.STOP] === 0) {
+        const passed = this.#wires.turn(spin > 0 && performance.now() < awakeUntil ? 0 : 1)
+        const now = performance.now()
+        if (passed) awakeUntil = now + spin / 1000
+        else if (control[table.TRIM] === 1) this.#trim()
+        starvation.check(now, this.#wires.packets)
+        control[table.REALTIME] = starvation.realtime ? 1 : 0
+      }
+    } finally {
+      // However it ends: a thread that fails again and again must not leave descriptors, and nobody may close one twice.
+      control[table.RING_FD] = -1
+      this.#wires[Symbol.dispose]()
     }
-    this.#wires[Symbol.dispose]()
   }
 
   #openRing(): UringWires {

@@ -1,5 +1,7 @@
 /** Wires when threads fail and limits are small. In the place of TUN devices are eventfds: eight bytes read from one are written to the other. */
 import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -15,6 +17,9 @@ const ends = (podCount: number) => ({
   hostFd: eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 })
 const passes = (wires: Wires, id: string) => wires.counters(id)!.podToHost.packets > 0
+
+/** Why there is no io_uring here. */
+const here = ioUringRefusal(wiresPerThread(1024))
 
 const test = suite('wires')
 const cases: Wires[] = []
@@ -71,6 +76,36 @@ test('where the threads have no room left there is one more', async () => {
   await eventually('packets pass', () => ['a', 'b', 'c', 'd', 'e'].every(id => passes(wires, id)), 30)
 })
 
+for (const mode of ['io_uring', 'epoll'] as const) {
+  if (mode === 'io_uring' && here !== undefined) continue
+  test(`${mode}: threads that end or fail leave no descriptors`, async () => {
+    const own = () => readdirSync('/proc/self/fd').length
+    const round = async () => {
+      process.env.DIE_FILE = join(directory, 'die')
+      const wires = new Wires({ entry: entry('dying'), mode, onGone: () => {} })
+      const both = ends(1)
+      wires.add('a', both)
+      await eventually('packets pass', () => passes(wires, 'a'), 30)
+      writeFileSync(process.env.DIE_FILE, '')
+      await eventually('the thread has died', () => !existsSync(process.env.DIE_FILE!), 30)
+      await eventually('another one runs', () => wires.threads.running === 1, 30)
+      const { packets } = wires.counters('a')!.podToHost
+      writeSync(both.podFd, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0])) // the one under way may have died with the thread
+      await eventually('packets pass again', () => wires.counters('a')!.podToHost.packets > packets, 30)
+      await wires.close()
+    }
+    const directory = mkdtempSync(join(tmpdir(), 'tunlink-wires-'))
+    try {
+      await round() // what is loaded and opened once
+      const before = own()
+      for (let times = 0; times < 3; times++) await round()
+      assert.is(own(), before)
+    } finally {
+      rmSync(directory, { recursive: true })
+    }
+  })
+}
+
 /** The refusal in a process that may open 100 files, for so many wires. */
 function refusalWithFewFiles(wires: string): string {
   const script = `import { ioUringRefusal, wiresPerThread } from ${JSON.stringify(join(import.meta.dirname, '../../../src/wire/threads/ring.ts'))}
@@ -81,9 +116,16 @@ function refusalWithFewFiles(wires: string): string {
   return stdout.trim()
 }
 
-const here = ioUringRefusal(wiresPerThread(1024))
 if (here !== undefined) console.log(`SKIPPED: what a limit of open files does to io_uring: ${here}`)
 else {
+  test('io_uring: packets pass, and a thread that is stopped has closed its ring, once', async () => {
+    const wires = new Wires({ entry: entry('plain'), mode: 'io_uring', onGone: () => {} })
+    wires.add('a', ends(1))
+    await eventually('packets pass', () => passes(wires, 'a'), 30)
+    await wires.close()
+    assert.is(wires.mode, 'io_uring')
+  })
+
   test('with few files: so many wires as there is room for, and a refusal in words of more', () => {
     assert.is(refusalWithFewFiles('wiresPerThread(100)'), 'undefined')
     assert.match(refusalWithFewFiles('4096'), /io_uring_register of 8193 files: EMFILE/)
