@@ -94,7 +94,10 @@ try {
   await sleep(2_000)
   const started = Date.now()
   const program = [join(root, 'dist/tunlink'), join(root, 'dist/tunlinkd.cjs'), '--node-name=n0', ...flags]
-  tunlinkd = spawn('ip', ['netns', 'exec', netns, ...program], { env: { ...process.env, BUN_BE_BUN: '1' }, stdio: ['ignore', process.env.VERBOSE ? 'inherit' : 'ignore', 'inherit'] })
+  tunlinkd = spawn('ip', ['netns', 'exec', netns, ...program], {
+    env: { ...process.env, BUN_BE_BUN: '1' },
+    stdio: ['ignore', process.env.VERBOSE ? 'inherit' : 'ignore', 'inherit'],
+  })
   const pid = tunlinkd.pid!
   await until('all routes are there', () => routes() === NODES)
   console.log(
