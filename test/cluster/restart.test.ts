@@ -22,7 +22,7 @@ test('both nodes become Ready, with a pod on each', async cluster => {
 })
 
 /** Runs `event` during a transfer between the nodes, which must complete; prints for how long nothing came. */
-async function during(what: string, cluster: Cluster, event: () => Promise<void>): Promise<void> {
+async function during(what: string, event: () => Promise<void>): Promise<void> {
   const transfer = await Transfer.start(...pair, { pauseMs: 10 })
   await event()
   assert.ok(transfer.running, `the transfer goes on after: ${what}`)
@@ -31,7 +31,7 @@ async function during(what: string, cluster: Cluster, event: () => Promise<void>
 }
 
 test('a transfer between nodes outlives tunlinkd killed on both', async cluster => {
-  await during('tunlinkd killed', cluster, async () => {
+  await during('tunlinkd killed', async () => {
     const killed = daemons(cluster).map(({ pid }) => pid)
     for (const pid of killed) process.kill(pid, 'SIGKILL')
     const back = () => daemons(cluster).filter(({ ready, pid }) => ready && pid > 0 && !killed.includes(pid)).length === 2
@@ -41,7 +41,7 @@ test('a transfer between nodes outlives tunlinkd killed on both', async cluster 
 
 test('a transfer between nodes outlives a rolling restart', async cluster => {
   const [flag, namespace, name] = daemonSet()
-  await during('tunlinkd restarted', cluster, async () => {
+  await during('tunlinkd restarted', async () => {
     kubectl([flag, namespace, 'rollout', 'restart', name])
     rollout()
   })
@@ -52,7 +52,7 @@ test('a transfer between nodes outlives a rolling upgrade to another image', asy
   const { image } = daemons(cluster)[0]!
   const newer = `${image}-upgrade`
   for (const node of cluster.nodes) node.run('ctr', '-n', 'k8s.io', 'images', 'tag', image, newer)
-  await during('tunlinkd upgraded', cluster, async () => {
+  await during('tunlinkd upgraded', async () => {
     kubectl([flag, namespace, 'set', 'image', name, `tunlinkd=${newer}`])
     rollout()
     await eventually('the image is the newer one', () => daemons(cluster).every(daemon => daemon.image === newer), 30)
@@ -60,7 +60,7 @@ test('a transfer between nodes outlives a rolling upgrade to another image', asy
 })
 
 test('a transfer between nodes outlives their agents, killed', async cluster => {
-  await during('agents killed', cluster, async () => {
+  await during('agents killed', async () => {
     const killed = cluster.nodes.flatMap(agentPids)
     assert.is(killed.length, 2)
     for (const pid of killed) process.kill(pid, 'SIGKILL')
