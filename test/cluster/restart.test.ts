@@ -2,7 +2,6 @@
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import * as assert from 'uvu/assert'
 import { eventually } from '../support.ts'
-import type { Cluster } from './cluster.ts'
 import { kubectl } from './control-plane.ts'
 import { deploy, type Pod, podPings, podsOf, statuses, undeploy } from './pods.ts'
 import { measured, scenarios } from './scenario.ts'
@@ -39,7 +38,7 @@ test('a transfer between nodes outlives tunlinkd killed on both', async cluster 
   })
 })
 
-test('a transfer between nodes outlives a rolling restart', async cluster => {
+test('a transfer between nodes outlives a rolling restart', async () => {
   const [flag, namespace, name] = daemonSet()
   await during('tunlinkd restarted', async () => {
     kubectl([flag, namespace, 'rollout', 'restart', name])
