@@ -149,3 +149,15 @@ export function devicesOf(payload: Buffer): number[] {
   const index = found.get(uapi.RTA_OIF)
   return index === undefined ? [] : [index.readUInt32LE()]
 }
+
+/** ip -6 route show default proto ra: indexes of the devices that the default routes leave by which routers have advertised. */
+export function defaultRoutesByAdvertisement(netlink: NetlinkSocket): number[] {
+  const header = { family: uapi.AF_INET6, protocol: uapi.RTPROT_RA }
+  return netlink
+    .get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode(header))
+    .filter(payload => {
+      const { dst_len, protocol, type } = uapi.rtmsg.decode(payload)
+      return dst_len === 0 && protocol === uapi.RTPROT_RA && type === uapi.RTN_UNICAST
+    })
+    .flatMap(devicesOf)
+}

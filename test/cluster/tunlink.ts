@@ -1,5 +1,5 @@
 /** tunlink in the cluster: applied as a user applies it, and what it leaves on a node. */
-import { type Dirent, existsSync, readdirSync } from 'node:fs'
+import { type Dirent, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { eventually } from '../support.ts'
 import { Cluster, type ClusterOptions } from './cluster.ts'
@@ -55,11 +55,24 @@ export function daemons(cluster: Cluster): Daemon[] {
 }
 
 /** What the nodes' agents say of themselves. */
-export const agents = (cluster: Cluster): { pid: number; standIn: boolean }[] =>
-  cluster.nodes.map(node => {
-    const { pid, standIn } = JSON.parse(node.run('/opt/cni/bin/tunlink', 'status'))
-    return { pid, standIn }
-  })
+export const agents = (cluster: Cluster): { pid: number; wire: string }[] =>
+  cluster.nodes.map(node => JSON.parse(node.run('/opt/cni/bin/tunlink', 'status')))
+
+/** Process IDs of a node's agent as this machine numbers them: an agent in tunlinkd's container knows itself by another one. */
+export function agentPids(node: Machine): number[] {
+  const netns = statSync(`/run/netns/${node.netns}`).ino
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .filter(name => {
+      try {
+        const isAgent = /\/tunlink\0agent\0/.test(readFileSync(`/proc/${name}/cmdline`, 'utf8'))
+        return isAgent && statSync(`/proc/${name}/ns/net`).ino === netns
+      } catch {
+        return false // it has ended meanwhile
+      }
+    })
+    .map(Number)
+}
 
 function taskPid(node: Machine, id: string): number {
   const line = node
@@ -147,6 +160,7 @@ export function snapshot(node: Machine): Record<string, string[]> {
       .trim()
       .split('\n')
   const names = (path: string) => readdirSync(node.path(path)).sort()
+  const isEmptyDirectory = (path: string) => statSync(path).isDirectory() && readdirSync(path).length === 0 // the uninstaller's mount was there
   return {
     links: node.ip('link').map(({ ifname }: { ifname: string }) => ifname),
     addresses: node.ip('-4', 'address').flatMap(({ addr_info }: { addr_info: { local: string }[] }) => addr_info.map(({ local }) => local)),
@@ -155,7 +169,7 @@ export function snapshot(node: Machine): Record<string, string[]> {
     nft: lines('nft', 'list', 'tables').filter(table => !/^table ip6? nat$/.test(table)),
     executables: names('/opt/cni/bin'),
     networks: names('/etc/cni/net.d'),
-    run: names('/run').filter(name => name.includes('tunlink')),
+    run: names('/run').filter(name => name.includes('tunlink') && !isEmptyDirectory(node.path(`/run/${name}`))),
   }
 }
 

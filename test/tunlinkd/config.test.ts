@@ -1,5 +1,4 @@
 /** Flags, ConfigMap, conflist: what an operator writes, and what a runtime reads. */
-import { lstatSync, readFileSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Backoff } from '../../src/node/backoff.ts'
@@ -107,12 +106,6 @@ test('nodeConditions() clears NetworkUnavailable, and names at most five nodes o
   assert.is(`${routes!.type} ${routes!.status}`, 'TunlinkRoutesReady False')
   assert.match(routes!.message, /n4: far; and 2 more$/)
   assert.is(nodeConditions(own, 'vxlan', undefined)[1]!.status, 'True')
-})
-
-test('manifests/tunlink.yaml is a file of its own, for raw URLs, and says what base/ says', () => {
-  const manifest = (name: string) => readFileSync(new URL(`../../manifests/${name}`, import.meta.url), 'utf8')
-  assert.ok(lstatSync(new URL('../../manifests/tunlink.yaml', import.meta.url)).isFile())
-  assert.is(manifest('tunlink.yaml'), manifest('base/tunlink.yaml'))
 })
 
 test.run()
