@@ -106,12 +106,12 @@ for (const [name, executable] of EXECUTABLES) {
     ['key', 'ADD', { ipMasq: 'yes' }, 7, '"ipMasq" must be true or false, not "yes"'],
     ['key', 'ADD', { txQLen: 0 }, 7, /"txQLen" must be an integer from 1/],
     ['key', 'ADD', { peer: '10.66.0.300' }, 7, /"peer" must be an address/],
-    ['key', 'ADD', { peer: ['10.1.1.1', '10.1.1.2'] }, 7, /"peer" must have one address per family/],
+    ['key', 'ADD', { peer: ['10.1.1.1', '10.1.1.2'] }, 7, /"peer" must be a list with one address per family/],
     ['key', 'ADD', { dataDir: 'relative' }, 7, /"dataDir" must be an absolute path/],
-    ['key', 'ADD', { agent: { spawn: 'no' } }, 7, '"spawn" must be true or false, not "no"'],
+    ['key', 'ADD', { agent: { spawn: 'no' } }, 7, '"agent.spawn" must be true or false, not "no"'],
     ['ipam', 'ADD', { ipam: undefined }, 7, /no IP address: "ipam" is missing/],
     ['ipam', 'ADD', { ipam: { type: 'absent' } }, 7, /failed to find plugin "absent" in path/],
-    ['ipam', 'ADD', { ipam: { subnet: '10.0.0.0/24' } }, 7, /"ipam.type" must name a plugin/],
+    ['ipam', 'ADD', { ipam: { subnet: '10.0.0.0/24' } }, 7, /"ipam.type" must be the name of a plugin, but is missing/],
     ['ipam', 'ADD', { ipam: { type: 'tunlink' } }, 7, '"ipam" needs "subnet" or "ranges"'],
     ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.1/24' } }, 7, /without host bits \(10.0.0.0\/24\), not "10.0.0.1\/24"/],
     ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.0/33' } }, 7, /"ipam.subnet" must be a network/],
@@ -154,6 +154,12 @@ for (const [name, executable] of EXECUTABLES) {
     ],
     ['ipam', 'ADD', { runtimeConfig: { ips: ['192.0.2.1'] } }, 7, /requested address "192.0.2.1" is in none of the ranges/],
     ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.66.0.0/24', resolvConf: '/absent' } }, 7, /"ipam.resolvConf" is "\/absent"/],
+    ['ipam', 'ADD', { ipam: { type: 'tunlink', ranges: [[{ subnet: 'fd66::/128', gateway: 'fd66::' }]] } }, 7, /with an address to give/],
+    ['wire', 'ADD', { wire: 'veth' }, 7, '"wire" must be "auto" or "kernel" or "thread", not "veth"'],
+    ['dns', 'ADD', { dns: { nameservers: [5] } }, 7, '"dns.nameservers" must be a list of strings, not [5]'],
+    ['prevResult', 'ADD', { prevResult: { interfaces: 'x' } }, 6, '"prevResult.interfaces" must be a list of objects, not "x"'],
+    ['file', 'ADD', { dataDir: '/etc/passwd' }, 5, /ENOTDIR/],
+    ['file', 'ADD', { dataDir: '/proc/tunlink' }, 5, /ENOENT/],
     ['GC', 'GC', {}, 7, /"cni.dev\/valid-attachments" is missing/],
     ['CHECK', 'CHECK', {}, 7, /prevResult is missing/],
   ]
@@ -395,12 +401,11 @@ for (const [name, executable] of EXECUTABLES) {
     untouched()
   })
 
-  test(`${name} P1: STATUS is fine, then 50 when the pool is exhausted, when no agent may be spawned, when a delegate fails`, () => {
+  test(`${name} P1: STATUS is fine, with an exhausted pool too; 50 when no agent may be spawned, when a delegate fails`, () => {
     lab.must('STATUS', pod)
     const small = { ipam: { type: 'tunlink', subnet: '10.66.0.5/32' } }
     lab.must('ADD', pod, small)
-    const output = lab.cni('STATUS', pod, small)
-    assert.is(output.json?.code, 50, output.stdout)
+    lab.must('STATUS', pod, small) // a node that is not ready would lose its healthy pods as well
     lab.must('DEL', pod, small)
     assert.is(lab.cni('STATUS', pod, { dataDir: `${lab.dataDir}/alone`, agent: { spawn: false } }).json?.code, 50)
     assert.is(lab.cni('STATUS', pod, { ipam: { type: 'absent' } }).json?.code, 50)
@@ -414,6 +419,50 @@ for (const [name, executable] of EXECUTABLES) {
     assert.equal([output.json.code, output.json.msg], [100, 'no addresses available in range set: 10.66.0.5-10.66.0.5'])
     lab.must('DEL', pod, small)
     untouched()
+  })
+
+  test(`${name}: an exhausted second range gives the first one's address back`, () => {
+    const ipam = { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/128' }]] }
+    const second = lab.netns()
+    lab.must('ADD', pod, { ipam })
+    const output = lab.cni('ADD', second, { ipam })
+    assert.equal([output.json.code, output.json.msg], [100, 'no addresses available in range set: fd66::-fd66::'])
+    lab.must('DEL', pod, { ipam })
+    untouched()
+  })
+
+  test(`${name}: DEL of a pod whose configuration ADD would refuse now`, () => {
+    const annotations = { 'io.kubernetes.cri.pod-annotations': { 'tunlink.dev/mtu': 'jumbo' } }
+    for (const conf of [
+      { runtimeConfig: annotations },
+      { runtimeConfig: { mac: '02:00:00:00:00:01' } },
+      { mtu: 20 },
+      { prevResult: 'x' },
+    ]) {
+      lab.must('ADD', pod)
+      assert.is(lab.cni('ADD', pod, conf, { CNI_CONTAINERID: 'other' }).status, 1)
+      lab.must('DEL', pod, conf, { CNI_ARGS: 'FOO' })
+      untouched()
+    }
+  })
+
+  test(`${name}: names of other letters, and as long as they come`, () => {
+    const long = { CNI_CONTAINERID: 'c'.repeat(400), CNI_IFNAME: 'büüüüüü0' }
+    for (const [conf, env] of [
+      [{ ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }, { CNI_IFNAME: 'büro0' }],
+      [{ name: 'n'.repeat(255) }, long],
+    ] as const) {
+      const { json } = lab.must('ADD', pod, conf, env)
+      assert.equal([lab.links(pod), json.interfaces[1].name], [[env.CNI_IFNAME], env.CNI_IFNAME])
+      lab.must('CHECK', pod, { ...conf, prevResult: json }, env)
+      lab.must('DEL', pod, conf, env)
+      untouched()
+    }
+  })
+
+  test(`${name}: names a key that was meant, on stderr`, () => {
+    assert.match(lab.must('ADD', pod, { ipmasq: true }).stderr, /unknown key "ipmasq": did you mean "ipMasq"\?/)
+    assert.is(lab.must('DEL', pod, { ipmasq: true }).stderr, '')
   })
 
   for (const type of ['host-local', 'static']) {

@@ -1,6 +1,6 @@
 /** Pools and leases in a directory of their own; crashes are made by hand. */
-import { spawn } from 'node:child_process'
-import { appendFileSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
@@ -100,6 +100,82 @@ test('processes at once never get the same address', async () => {
   )
   assert.equal(statuses, [0, 0, 0, 0])
   assert.is(leased().length, 240)
+})
+const ownerFile = (id: string) => join(dir, `ipam/net/.owners/${id}:eth0`)
+const DUAL = { ranges: [[{ subnet: '10.0.0.0/24' }], [{ subnet: 'fd00::/64' }]] }
+
+test('a broken owner file keeps nobody from its addresses: release() finds them by inode', () => {
+  for (const text of ['', '{"containerID":"a', 'null\n', '\0\0\0', '{"containerID":"a","ifname":"eth0"}\n10.0.']) {
+    take('a', DUAL)
+    take('b', DUAL)
+    writeFileSync(ownerFile('a'), text)
+    assert.is(leaseOf(dir, 'net', owner('a'))?.length, 2)
+    release(dir, 'net', owner('a'))
+    assert.equal([leased().length, readdirSync(join(dir, 'ipam/net/.owners'))], [2, ['b:eth0']])
+    release(dir, 'net', owner('b'))
+  }
+})
+test('acquire() goes on where a power cut left an owner file that says nothing', () => {
+  take('a', DUAL)
+  writeFileSync(ownerFile('a'), '')
+  take('a', DUAL)
+  assert.is(leased().length, 2)
+})
+test('symbolic links are never followed, and stand in for nothing', () => {
+  const outside = join(dir, 'outside')
+  writeFileSync(outside, '{"containerID":"a","ifname":"eth0"}\n10.0.0.9\n')
+  take('b', { subnet: '10.0.0.9/32' })
+  symlinkSync(outside, ownerFile('a'))
+  symlinkSync(join(dir, 'nowhere'), join(dir, 'ipam/net/10.0.0.8'))
+  assert.is(leaseOf(dir, 'net', owner('a')), undefined)
+  assert.throws(() => take('c', { subnet: '10.0.0.8/32' }), /no addresses available/)
+  take('a', { subnet: '10.0.0.7/32' })
+  assert.is(readFileSync(outside, 'utf8').split('\n').length, 3)
+  symlinkSync(ownerFile('a'), ownerFile('d'))
+  release(dir, 'net', owner('d'))
+  assert.equal(leased(), ['10.0.0.7', '10.0.0.8', '10.0.0.9'])
+  collect(dir, 'net', [owner('a')])
+  assert.equal([leased(), existsSync(outside)], [['10.0.0.7'], true])
+})
+test('what a killed run has not finished is cleared, and one bad name does not stop collect()', () => {
+  take('a', { subnet: '10.0.0.0/24' })
+  writeFileSync(join(dir, 'ipam/net/.owners/.new-b:eth0'), '{"cont')
+  take('b', { subnet: '10.0.0.0/24' })
+  writeFileSync(join(dir, 'ipam/net/.owners/.new-c:eth0'), '')
+  mkdirSync(join(dir, 'ipam/net/.owners/a-directory'))
+  assert.throws(() => collect(dir, 'net', []), /Cannot collect leases/)
+  assert.equal([leased(), readdirSync(join(dir, 'ipam/net/.owners'))], [[], ['a-directory']])
+})
+test("names that are no canonical address are nobody's lease", () => {
+  take('a', { subnet: '10.0.0.5/32' })
+  writeFileSync(join(dir, 'ipam/net/FD00::1'), '')
+  appendFileSync(ownerFile('a'), '../../../x\nFD00::1\n')
+  collect(dir, 'net', [])
+  assert.equal(leased(), ['FD00::1'])
+})
+test('a directory that cannot be written is code 5, and names the file', () => {
+  writeFileSync(join(dir, 'ipam'), '')
+  const isFileError = (error: { code: number; message: string }) => error.code === 5 && /ENOTDIR/.test(error.message)
+  assert.throws(() => take('a', { subnet: '10.0.0.0/24' }), isFileError)
+  assert.throws(() => release(dir, 'net', owner('a')), isFileError)
+})
+test('a full disk leaves nothing, and the next lease is given when there is room', () => {
+  const source = `
+    import { readdirSync, rmSync, writeFileSync } from 'node:fs'
+    import { acquire } from '${new URL('../../src/ipam/lease.ts', import.meta.url)}'
+    import { parseIpam } from '${new URL('../../src/ipam/pool.ts', import.meta.url)}'
+    const take = id => acquire('${dir}', 'net', { containerID: id, ifname: 'eth0' }, parseIpam({ subnet: '10.0.0.0/24' }), [])
+    const seen = []
+    take('first')
+    try { writeFileSync('${dir}/filler', Buffer.alloc(1 << 20)) } catch {}
+    try { take('a') } catch ({ code, message }) { seen.push(code, /ENOSPC/.test(message)) }
+    seen.push(readdirSync('${dir}/ipam/net/.owners').length, readdirSync('${dir}/ipam/net').length)
+    rmSync('${dir}/filler')
+    seen.push(take('a').ips.length)
+    console.log(JSON.stringify(seen))`
+  const script = `mount -t tmpfs -o size=64k tmpfs '${dir}' && exec "$0" --input-type=module -e "$1"`
+  const { stdout, stderr } = spawnSync('unshare', ['-m', 'sh', '-c', script, process.execPath, source], { encoding: 'utf8' })
+  assert.equal(stdout.trim(), '[5,true,1,2,1]', stderr)
 })
 test('parseResolvConf() reads resolv.conf(5)', () => {
   assert.equal(parseResolvConf('# c\nnameserver 10.0.0.1 ; c\nnameserver fd00::1\nsearch a b\noptions ndots:5\ndomain c\n'), {
