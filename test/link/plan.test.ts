@@ -65,6 +65,14 @@ test('attach has one end', () => {
   const plan = planLink(conf({ farEnd: 'attach', owner: 1000 }), attachment, circumstances, lease)
   assert.equal([plan.host, plan.owner, plan.group], [undefined, 1000, undefined])
 })
+test('an MTU below 1280 with IPv6 is named by where it was found', () => {
+  const annotations = { 'io.kubernetes.cri.pod-annotations': { 'tunlink.dev/mtu': '1279' } }
+  assert.throws(() => planLink(conf({ mtu: 1279 }), attachment, '/n', lease), /"mtu" must be at least 1280 with IPv6/)
+  assert.throws(
+    () => planLink(conf({ mtu: 1500, runtimeConfig: annotations }), attachment, '/n', lease),
+    /annotation "tunlink.dev\/mtu" must be at least 1280 with IPv6 addresses, not 1279/,
+  )
+})
 test('hostIfname() fits IFNAMSIZ, and differs when any part does', () => {
   const names = [
     attachment,
