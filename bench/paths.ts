@@ -1,15 +1,28 @@
-/** The ways from a pod to its node that are compared, each in namespaces of its own. */
+/** The links that are compared: ours, and the veth pairs of the plugin `ptp`. Each kind has a node of its own. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { socketPath } from '../src/agent/protocol.ts'
 import { AGENT_ENV } from '../src/agent/spawn.ts'
-import { eventually, ip, Lab } from '../test/support.ts'
+import type { Wire } from '../src/wire/wire.ts'
+import { eventually, Lab } from '../test/support.ts'
 
-/** Traffic goes from `pod` to `address`, which is the node's. */
+export const PTP = '/usr/lib/cni/ptp'
+
+/** A pod's link to its node: names of two network namespaces, and an address in each. */
 export interface Path {
-  name: string
   pod: string
+  podAddress: string
   node: string
-  address: string
+  nodeAddress: string
+}
+
+export interface TunlinkOptions {
+  wire?: Wire
+  /** The executable; default: the one that was built. */
+  executable?: string
+  /** Of `tunlink agent`. */
+  agent?: string[]
 }
 
 /** Keeps what it makes until close(). */
@@ -17,69 +30,28 @@ export class Paths {
   readonly #labs: Lab[] = []
   readonly #children: ChildProcess[] = []
 
-  /** Links of one agent; `options` are the agent's. */
-  async tunlink(count: number, ...options: string[]): Promise<{ paths: Path[]; lab: Lab }> {
-    const lab = this.lab()
+  /** So many links of one agent. */
+  async tunlink(count: number, { wire = 'kernel', executable, agent = [] }: TunlinkOptions = {}): Promise<{ paths: Path[]; lab: Lab }> {
+    const lab = this.lab(executable)
     const env = { ...AGENT_ENV, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
-    this.#children.push(
-      spawn('ip', ['netns', 'exec', lab.node, lab.executable, 'agent', '--data-dir', lab.dataDir, ...options], { stdio: 'ignore', env }),
+    const command = ['netns', 'exec', lab.node, lab.executable, 'agent', '--data-dir', lab.dataDir, ...agent]
+    this.#children.push(spawn('ip', command, { stdio: 'ignore', env }))
+    await eventually('the agent serves', () => existsSync(socketPath(lab.dataDir)), 30)
+    const conf = { wire, ipam: { type: 'tunlink', subnet: '10.66.0.0/16' } }
+    return { lab, paths: Array.from({ length: count }, () => this.#add(lab, conf)) }
+  }
+
+  /** So many veth pairs: a host route to each pod, and the pod's traffic routed by the node, as with our links. */
+  ptp(count: number): Path[] {
+    const lab = this.lab()
+    const ipam = { type: 'host-local', subnet: '10.76.0.0/16', dataDir: `${lab.dataDir}/host-local` }
+    return lab.with(PTP, () =>
+      Array.from({ length: count }, () => this.#add(lab, { cniVersion: '1.0.0', name: 'peer', type: 'ptp', ipam })),
     )
-    await eventually('the agent serves', () => lab.run({}, '').status === 0 && lab.agentPid() !== undefined)
-    const ipam = { type: 'tunlink', subnet: '10.66.0.0/16' }
-    const paths = Array.from({ length: count }, () => {
-      const pod = lab.netns()
-      lab.must('ADD', pod, { ipam })
-      return { name: 'tunlink', pod, node: lab.node, address: '10.66.0.1' }
-    })
-    return { paths, lab }
   }
 
-  veth(count = 1): Path[] {
-    const lab = this.lab()
-    return Array.from({ length: count }, (_, index) => {
-      const pod = lab.netns()
-      this.#veth(lab.node, `v${index}`, `10.78.${index}.1`, pod, 'eth0', `10.78.${index}.2`)
-      return { name: 'veth', pod, node: lab.node, address: `10.78.${index}.1` }
-    })
-  }
-
-  async slirp(): Promise<Path> {
-    const lab = this.lab()
-    const pod = lab.netns()
-    this.start(lab.node, 'slirp4netns', '--configure', '--mtu=65520', '--netns-type=path', `/run/netns/${pod}`, 'tap0')
-    await eventually('slirp4netns has made its device', () => lab.links(pod).includes('tap0'))
-    return { name: 'slirp4netns', pod, node: lab.node, address: '10.0.2.2' } // its name for the node's loopback
-  }
-
-  async pasta(): Promise<Path> {
-    const lab = this.lab()
-    const [pod, beyond] = [lab.netns(), lab.netns()]
-    this.#veth(lab.node, 'uplink', '10.79.0.2', beyond, 'eth0', '10.79.0.1')
-    ip(lab.node, 'route', 'add', 'default', 'via', '10.79.0.1')
-    this.start(
-      lab.node,
-      'pasta',
-      '-f',
-      '--runas',
-      '0',
-      '--config-net',
-      '-t',
-      'none',
-      '-u',
-      'none',
-      '-T',
-      'none',
-      '-U',
-      'none',
-      '--netns',
-      `/run/netns/${pod}`,
-    )
-    await eventually('pasta has made its device', () => lab.links(pod).length > 0)
-    return { name: 'pasta', pod, node: lab.node, address: '10.79.0.1' } // the gateway: its name for the node's loopback
-  }
-
-  lab(): Lab {
-    const lab = new Lab()
+  lab(executable?: string): Lab {
+    const lab = new Lab(executable)
     this.#labs.push(lab)
     return lab
   }
@@ -96,11 +68,18 @@ export class Paths {
     for (const lab of this.#labs) lab.close()
   }
 
-  #veth(node: string, nodeIfname: string, nodeAddress: string, pod: string, podIfname: string, podAddress: string): void {
-    ip(node, 'link', 'add', nodeIfname, 'type', 'veth', 'peer', 'name', podIfname, 'netns', pod)
-    ip(node, 'address', 'add', `${nodeAddress}/24`, 'dev', nodeIfname)
-    ip(node, 'link', 'set', nodeIfname, 'up')
-    ip(pod, 'address', 'add', `${podAddress}/24`, 'dev', podIfname)
-    ip(pod, 'link', 'set', podIfname, 'up')
+  #add(lab: Lab, conf: object): Path {
+    const pod = lab.netns()
+    const [{ address, gateway }] = lab.must('ADD', pod, conf).json.ips
+    return { pod, podAddress: address.split('/')[0], node: lab.node, nodeAddress: gateway }
+  }
+}
+
+export async function withPaths<T>(body: (paths: Paths) => Promise<T>): Promise<T> {
+  const paths = new Paths()
+  try {
+    return await body(paths)
+  } finally {
+    paths.close()
   }
 }

@@ -1,74 +1,94 @@
 /**
- * `npm run bench [NAME...]`: side by side with the peers, in namespaces of its own; root. ROUNDS (default 11) samples of each.
- * Prints a table and writes bench/results.json; a run of everything also draws docs/*.svg.
+ * `npm run bench [PART...]`: side by side with the peers, in namespaces of its own; root. ROUNDS (default 9) samples of each.
+ * Prints a line for each row. A run of everything also writes bench/results.json, docs/bench-*.svg and the table of docs/performance.md.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import * as datapath from './datapath.ts'
-import { machine, noise, print, type Row } from './measure.ts'
+import { idle, loss } from './agent.ts'
+import { integrity } from './integrity.ts'
+import { calm, isNoisy, machine, type Noise } from './machine.ts'
+import { line, type Row } from './measure.ts'
+import { hogs, rr, udp } from './packets.ts'
 import { plot } from './plot.ts'
-import * as verbs from './verbs.ts'
+import { podToPod } from './pods.ts'
+import { insert, table } from './table.ts'
+import { many, tcp } from './tcp.ts'
+import { addAndDel, burst, dualStack, scale } from './verbs.ts'
 
-const BENCHES: Record<string, (rounds: number) => Promise<Row[]>> = {
-  add: verbs.addAndDel, // and DEL of the same links
-  dualstack: verbs.dualStack,
-  burst: verbs.burst,
-  scale: verbs.scale,
-  tcp: datapath.tcp,
-  many: datapath.many,
-  udp: datapath.udp,
-  rr: datapath.rr,
-  fairness: datapath.fairness,
-  idle: datapath.idle,
-  upgrade: datapath.upgrade,
-  integrity: datapath.integrity,
+type Bench = (rounds: number) => Promise<Row[]>
+
+const PARTS: Record<string, Bench> = {
+  tcp,
+  many,
+  udp,
+  rr,
+  hogs,
+  pods: podToPod,
+  loss,
+  add: addAndDel,
+  dualstack: dualStack,
+  burst,
+  scale,
+  idle,
 }
-const NAMES: Record<string, string> = { del: 'add' }
+/** Takes minutes, and has no figure that is compared. */
+const ON_REQUEST: Record<string, Bench> = { integrity }
 
-/** Waits until the machine is calm, a minute at most: the kernel may still be taking down what the bench before has made. */
-async function calm(): Promise<Awaited<ReturnType<typeof noise>>> {
-  for (let tries = 0; ; tries++) {
-    const found = await noise()
-    if (!isNoisy(found) || tries === 60) return found
-  }
-}
-
-const isNoisy = ({ busy, steal }: { busy: number; steal: number }) => busy > 0.1 || steal > 0.02
-
-const rounds = Number(process.env.ROUNDS ?? 11)
-const wanted = [...new Set(process.argv.slice(2).map(name => NAMES[name] ?? name))]
-const unknown = wanted.find(name => !(name in BENCHES))
-if (unknown !== undefined) throw new Error(`No bench "${unknown}": there are ${Object.keys(BENCHES).join(', ')}`)
+const rounds = Number(process.env.ROUNDS ?? 9)
+const wanted = process.argv.slice(2)
+const known = { ...PARTS, ...ON_REQUEST }
+const unknown = wanted.find(name => !(name in known))
+if (unknown !== undefined) throw new Error(`No part "${unknown}": there are ${Object.keys(known).join(', ')}`)
 
 const about = machine()
 console.log(`${about.kernel}, ${about.cpus} CPUs (${about.cpu}); medians of interleaved rounds, ratios of the same round`)
 const results: Row[] = []
-let worst = { busy: 0, steal: 0, load: 0 }
-for (const [name, bench] of Object.entries(BENCHES)) {
-  if (wanted.length > 0 && !wanted.includes(name)) continue
+const noisy: string[] = []
+const failed: string[] = []
+let worst: Noise = { busy: 0, steal: 0, load: 0 }
+for (const name of wanted.length > 0 ? wanted : Object.keys(PARTS)) await run(name)
+if (noisy.length > 0) console.log(`The machine was noisy before ${noisy.join(', ')}: these figures say little`)
+if (failed.length > 0) console.log(`FAILED: ${failed.join(', ')}`)
+if (wanted.length === 0 && failed.length === 0) write()
+process.exit(failed.length > 0 ? 1 : 0)
+
+/** One part: what goes wrong in it does not end the others. */
+async function run(name: string): Promise<void> {
   const before = await calm()
   if (before.busy > worst.busy) worst = before
-  if (isNoisy(before))
-    console.log(
-      `NOISY: ${(before.busy * 100).toFixed(0)} % of the CPUs busy, ${(before.steal * 100).toFixed(0)} % stolen, before "${name}" began`,
-    )
-  const rows = await bench(rounds)
-  for (const row of rows) print(row)
-  results.push(...rows)
+  if (isNoisy(before)) {
+    noisy.push(name)
+    console.log(`NOISY: ${percent(before.busy)} of the CPUs used, ${percent(before.steal)} stolen, before "${name}" began`)
+  }
+  const started = performance.now()
+  try {
+    const rows = await known[name]!(rounds)
+    for (const row of rows) console.log(line(row))
+    results.push(...rows)
+  } catch (error) {
+    failed.push(name)
+    console.log(`FAILED "${name}":`, error)
+  }
+  console.log(`  (${name}: ${((performance.now() - started) / 1000).toFixed(0)} s)`)
 }
-writeFileSync(join(import.meta.dirname, 'results.json'), `${JSON.stringify({ machine: about, noise: worst, rounds, results }, null, 2)}\n`)
 
-if (wanted.length === 0) {
+function write(): void {
   const docs = join(import.meta.dirname, '../docs')
-  mkdirSync(docs, { recursive: true })
-  const rowsOf = (...benches: string[]) => results.filter(({ bench, ratio }) => benches.includes(bench) && ratio !== undefined)
-  writeFileSync(
-    join(docs, 'bench-verbs.svg'),
-    plot('Time of a CNI call, ratio', 'lower', rowsOf('add', 'del', 'dualstack', 'burst', 'scale')),
-  )
-  const carried = rowsOf('tcp', 'many', 'udp', 'rr').filter(
-    ({ unit, peer }) => ['Gbit/s', 'kpps', 'per s'].includes(unit) && (peer === 'veth' || peer === 'one pod'),
-  )
+  const summary = { machine: about, noise: worst, noisy, rounds, results }
+  writeFileSync(join(import.meta.dirname, 'results.json'), `${JSON.stringify(summary, null, 2)}\n`)
+  const compared = results.filter(({ ratio }) => ratio !== undefined)
+  const of = (...benches: string[]) => compared.filter(({ bench }) => benches.includes(bench))
+  const verbs = of('add', 'del', 'dualstack', 'burst', 'scale')
+  const carried = of('tcp', 'many', 'udp', 'rr', 'pods').filter(({ unit }) => unit !== 's/GB')
+  writeFileSync(join(docs, 'bench-verbs.svg'), plot('Time of a CNI call, ratio', 'lower', verbs))
   writeFileSync(join(docs, 'bench-datapath.svg'), plot('What a link carries, ratio', 'higher', carried))
+  const page = join(docs, 'performance.md')
+  const { kernel, cpus, cpu, date } = about
+  const was = noisy.length > 0 ? `noisy before ${noisy.join(', ')}` : 'calm'
+  const where = `${date}, ${kernel}, ${cpus} CPUs (${cpu}), the machine ${was}; ${rounds} rounds, fewer of what is slow.`
+  writeFileSync(page, insert(readFileSync(page, 'utf8'), `${where}\n\n${table(results)}`))
 }
-process.exit()
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(0)} %`
+}

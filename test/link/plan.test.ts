@@ -67,9 +67,12 @@ test('attach has one end', () => {
 })
 test('an MTU below 1280 with IPv6 is named by where it was found', () => {
   const annotations = { 'io.kubernetes.cri.pod-annotations': { 'tunlink.dev/mtu': '1279' } }
-  assert.throws(() => planLink(conf({ mtu: 1279 }), attachment, '/n', lease), /"mtu" must be at least 1280 with IPv6/)
   assert.throws(
-    () => planLink(conf({ mtu: 1500, runtimeConfig: annotations }), attachment, '/n', lease),
+    () => planLink(conf({ mtu: 1279 }), attachment, { ...circumstances, mtu: 1279 }, lease),
+    /"mtu" must be at least 1280 with IPv6/,
+  )
+  assert.throws(
+    () => planLink(conf({ mtu: 1500, runtimeConfig: annotations }), attachment, { ...circumstances, mtu: 1279 }, lease),
     /annotation "tunlink.dev\/mtu" must be at least 1280 with IPv6 addresses, not 1279/,
   )
 })
