@@ -141,7 +141,13 @@ export function release(dataDir: string, network: string, owner: Owner): void {
 }
 
 function releaseFile(directory: string, file: string): void {
-  const found = readOwnerFile(file)
+  let found: OwnerFile | undefined
+  try {
+    found = readOwnerFile(file)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return // no lease can be where there is no directory
+    throw error
+  }
   for (const address of found === undefined ? [] : heldBy(directory, found)) rmSync(`${directory}/${address}`, { force: true })
   removeOwnerFile(file)
 }
