@@ -14,16 +14,17 @@ const MOST = SUN_PATH - 1 - LONGEST_SOCKET.length
 /** PATH_MAX of <linux/limits.h>, less NAME_MAX twice for the network's and the lease's names, and what stands between them. */
 const MOST_WITHOUT_SOCKET = 4096 - 2 * 255 - '/ipam//.owners/\0'.length
 
-const DEFAULT = '/run/tunlink'
+/** A tmpfs, which a reboot clears together with the links. */
+export const DEFAULT_DATA_DIR = '/run/tunlink'
 
 /** The directory of a network of ours. Throws CniError 7 for one that no socket could be in. */
 export function dataDirOf(raw: Values): string {
-  return verify(raw, MOST) ?? DEFAULT
+  return verify(raw, MOST) ?? DEFAULT_DATA_DIR
 }
 
 /** The directory of another plugin's leases: no socket is in it. */
 export function ipamDataDirOf(ipam: Values): string {
-  return verify(ipam, MOST_WITHOUT_SOCKET, { path: 'ipam.', code: CODE.invalidConfig }) ?? DEFAULT
+  return verify(ipam, MOST_WITHOUT_SOCKET, { path: 'ipam.', code: CODE.invalidConfig }) ?? DEFAULT_DATA_DIR
 }
 
 function verify(values: Values, most: number, place?: Place): string | undefined {

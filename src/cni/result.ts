@@ -74,8 +74,8 @@ export function parseResult(json: unknown, version: string, name = 'result'): Re
   const place = within({ path: '', code: CODE.decoding }, name)
   const cniVersion = optionalString(raw, 'cniVersion', place) ?? version
   const dns = optionalDns(raw, 'dns', place) ?? {}
-  if (compareVersions(cniVersion, '0.3.0') < 0) return { cniVersion, interfaces: [], ...parseLegacy(raw, place), dns }
   const interfaces = optionalObjects(raw, 'interfaces', place) ?? []
+  if (compareVersions(cniVersion, '0.3.0') < 0) return { cniVersion, interfaces: [], ...parseLegacy(raw, place), dns }
   const ips = optionalObjects(raw, 'ips', place) ?? []
   return {
     cniVersion,

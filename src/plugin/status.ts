@@ -1,9 +1,8 @@
 /** STATUS: fails with code 50 when an ADD could not work now. */
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, mkdirSync } from 'node:fs'
 import { ask, noAgent } from '../agent/client.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { parseIpam } from '../ipam/pool.ts'
-import { makeDirectory } from '../make-directory.ts'
 import { type Context, delegateIpam, isDelegated } from './context.ts'
 
 const unavailable = (details: string) => new CniError(CODE.pluginNotAvailable, 'plugin not available', details)
@@ -12,7 +11,7 @@ export async function status(context: Context): Promise<void> {
   const { conf } = context
   usable('/dev/net/tun', () => accessSync('/dev/net/tun', constants.R_OK | constants.W_OK))
   usable(conf.dataDir, () => {
-    makeDirectory(conf.dataDir, 0o700)
+    mkdirSync(conf.dataDir, { recursive: true, mode: 0o700 })
     accessSync(conf.dataDir, constants.W_OK)
   })
   if (conf.farEnd === 'host' && !conf.agent.spawn) await agentAnswers(conf.dataDir)
