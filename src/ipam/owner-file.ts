@@ -7,9 +7,10 @@
  * A file comes under its name whole and synced, so that only a power cut or a broken disk can leave one that says less than it holds.
  * Its addresses are then the hard links to it, which have its inode. Nothing here follows a symbolic link.
  */
-import { closeSync, constants, fsyncSync, linkSync, lstatSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { parseAddress, toAddress, toNumber } from '../address.ts'
+import { makeDirectory } from '../make-directory.ts'
 
 export interface Owner {
   containerID: string
@@ -55,7 +56,7 @@ function writeDraft(draft: string, text: string): void {
     write()
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    mkdirSync(dirname(draft), { recursive: true, mode: 0o700 })
+    makeDirectory(dirname(draft), 0o700)
     write()
   }
 }

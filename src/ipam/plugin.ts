@@ -1,6 +1,7 @@
 /** The verbs of the built-in IPAM for another plugin that names it under `ipam.type`. */
-import { accessSync, constants, mkdirSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
+import { makeDirectory } from '../make-directory.ts'
 import { acquire, collect, type Lease, leaseOf, type Owner, release } from './lease.ts'
 import { type Pool, parseIpam } from './pool.ts'
 
@@ -34,7 +35,7 @@ export const ipamGc = (input: IpamInput, valid: Owner[]): void => collect(input.
 export function ipamStatus(input: IpamInput): void {
   poolOf(input)
   try {
-    mkdirSync(input.dataDir, { recursive: true, mode: 0o700 })
+    makeDirectory(input.dataDir, 0o700)
     accessSync(input.dataDir, constants.W_OK)
   } catch (error) {
     throw new CniError(CODE.pluginNotAvailable, 'plugin not available', `"ipam.dataDir" is "${input.dataDir}": ${(error as Error).message}`)
