@@ -1,5 +1,6 @@
 /** Starts an agent where none answers, detached from the plugin in every way that a runtime would wait for or end. */
-import { closeSync, constants, mkdirSync, openSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
+import { makeDirectory } from '../make-directory.ts'
 import { logPath } from './protocol.ts'
 
 /**
@@ -49,7 +50,7 @@ const inheritedEnv = () =>
 
 /** A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk: links are worth more than their log. */
 function openLog(dataDir: string): number {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  makeDirectory(dataDir, 0o700)
   try {
     return openSync(logPath(dataDir), constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
   } catch {

@@ -1,6 +1,7 @@
 /** The directory of records, leases, and the agent's socket. */
-import { lstatSync, mkdirSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
+import { makeDirectory } from '../make-directory.ts'
 
 const OTHERS_MAY_WRITE = 0o022
 
@@ -10,7 +11,7 @@ export function openDataDir(dataDir: string): void {
   const present = lstatSync(dataDir, { throwIfNoEntry: false })
   if (present !== undefined && !present.isDirectory()) throw refuse('ENOTDIR: it is not a directory')
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    makeDirectory(dataDir, 0o700)
   } catch (error) {
     throw refuse((error as Error).message)
   }

@@ -2,8 +2,9 @@
  * Records: one file per attachment holding its plan, `<dataDir>/links/<network>/<containerID>:<ifname>.json`. It is on disk before the kernel is
  * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is named, and never hides the others.
  */
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { asFileName } from '../fnv.ts'
+import { makeDirectory } from '../make-directory.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
 import { parseRecord } from './record-format.ts'
 
@@ -28,7 +29,7 @@ export interface BrokenRecord {
 
 /** Writes atomically, and through to the disk: a reader sees the whole plan or none, after a power cut too. */
 export function recordWrite(dataDir: string, plan: LinkPlan): void {
-  mkdirSync(directory(dataDir, plan.network), { recursive: true, mode: 0o700 })
+  makeDirectory(directory(dataDir, plan.network), 0o700)
   const file = path(dataDir, plan)
   try {
     const fd = openSync(temporary(file), constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o600)

@@ -6,7 +6,6 @@ import {
   copyFileSync,
   existsSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -18,10 +17,11 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { openLock } from '../linux/lock.ts'
+import { makeDirectory } from '../make-directory.ts'
 
 /** The lock of a node's one tunlinkd, or uninstall. */
 export function openTunlinkdLock(dataDir: string): number {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  makeDirectory(dataDir, 0o700)
   return openLock(join(dataDir, 'tunlinkd.lock'))
 }
 
@@ -37,7 +37,7 @@ export const signature = (path: string): string | undefined => {
  */
 export function installExecutable(from: string, to: string): boolean {
   if (existsSync(to) && (statSync(to).mode & 0o777) === 0o755 && sameContent(from, to)) return false
-  mkdirSync(dirname(to), { recursive: true, mode: 0o755 })
+  makeDirectory(dirname(to), 0o755)
   const temporary = hidden(to)
   try {
     rmSync(temporary, { force: true })
@@ -58,7 +58,7 @@ export function installExecutable(from: string, to: string): boolean {
  */
 export function installText(text: string, path: string): boolean {
   if (readText(path) === text) return false
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  makeDirectory(dirname(path), 0o755)
   const temporary = hidden(path)
   const fd = openSync(temporary, 'w', 0o600)
   try {
