@@ -12,6 +12,6 @@ RUN npm run build && node image.mjs --root /image
 
 FROM scratch
 COPY --from=build /image /
-ENV PATH=/usr/local/bin BUN_BE_BUN=1
+ENV PATH=/usr/local/bin BUN_BE_BUN=1 MIMALLOC_PURGE_DELAY=-1
 WORKDIR /
 ENTRYPOINT ["/usr/local/bin/tunlink", "/usr/local/bin/tunlinkd.cjs"]

@@ -93,9 +93,10 @@ try {
   api.stdin.write(`${JSON.stringify(Array.from({ length: NODES }, (_, index) => k8sNode(index)))}\n`)
   await sleep(2_000)
   const started = Date.now()
+  // as in the image, environment and all
   const program = [join(root, 'dist/tunlink'), join(root, 'dist/tunlinkd.cjs'), '--node-name=n0', ...flags]
   tunlinkd = spawn('ip', ['netns', 'exec', netns, ...program], {
-    env: { ...process.env, BUN_BE_BUN: '1' },
+    env: { ...process.env, BUN_BE_BUN: '1', MIMALLOC_PURGE_DELAY: '-1' },
     stdio: ['ignore', process.env.VERBOSE ? 'inherit' : 'ignore', 'inherit'],
   })
   const pid = tunlinkd.pid!

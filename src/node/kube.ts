@@ -15,7 +15,7 @@ import type { Nodes } from './nodes.ts'
 
 const REQUEST_MS = 15_000
 /** Nodes in one page of a list: some 10 KB each. */
-const PAGE_NODES = 250
+const PAGE_NODES = 100
 
 export interface Condition {
   type: string

@@ -97,12 +97,12 @@ function removeNetwork(links: number): number {
   }
 }
 
-/** What is in the directory, and the directory where it is no mount point. */
+/** What is in the directory, and the directory where it is no mount point (of a container whose root is read-only, perhaps). */
 function removeState(dataDir: string): void {
   for (const name of readdirSync(dataDir)) rmSync(join(dataDir, name), { recursive: true, force: true })
   try {
     if (dirname(dataDir) !== '/') rmdirSync(dataDir)
   } catch (error) {
-    if (!['EBUSY', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    if (!['EBUSY', 'EROFS', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
   }
 }

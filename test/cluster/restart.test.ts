@@ -1,5 +1,6 @@
 /** What lives through the end of what made it: connections through tunlinkd's, files through their removal, pods through containerd's. */
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
 import { eventually } from '../support.ts'
 import { kubectl } from './control-plane.ts'
@@ -62,8 +63,10 @@ test('a transfer between nodes outlives their agents, killed', async cluster => 
   await during('agents killed', async () => {
     const killed = cluster.nodes.flatMap(agentPids)
     assert.is(killed.length, 2)
+    await sleep(1_000) // in which the transfer begins
     for (const pid of killed) process.kill(pid, 'SIGKILL')
     await eventually('agents answer again', () => cluster.nodes.every(node => node.succeeds('/opt/cni/bin/tunlink', 'status')), 30)
+    await sleep(2_000)
   })
 })
 

@@ -84,7 +84,7 @@ export function agentPart(state: State): Part {
  * with it. Its log goes where ours goes.
  */
 function spawnAgent(executable: string, dataDir: string) {
-  const { BUN_BE_BUN, ...env } = process.env // with it, the executable would be Bun and not tunlink
+  const { BUN_BE_BUN, MIMALLOC_PURGE_DELAY, ...env } = process.env // of the image: with the first, the executable would be Bun and not tunlink
   return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', '0'], {
     cwd: '/',
     detached: true,
