@@ -25,10 +25,15 @@ export interface TunlinkOptions {
   agent?: string[]
 }
 
-/** Keeps what it makes until close(). */
+/** Keeps what it makes until close(), which the end of the process calls too. */
 export class Paths {
   readonly #labs: Lab[] = []
   readonly #children: ChildProcess[] = []
+  readonly #atExit = () => this.close()
+
+  constructor() {
+    process.on('exit', this.#atExit)
+  }
 
   /** So many links of one agent. */
   async tunlink(count: number, { wire = 'kernel', executable, agent = [] }: TunlinkOptions = {}): Promise<{ paths: Path[]; lab: Lab }> {
@@ -64,6 +69,7 @@ export class Paths {
   }
 
   close(): void {
+    process.off('exit', this.#atExit)
     for (const child of this.#children) child.kill('SIGKILL')
     for (const lab of this.#labs) lab.close()
   }

@@ -34,6 +34,8 @@ const PARTS: Record<string, Bench> = {
 /** Takes minutes, and has no figure that is compared. */
 const ON_REQUEST: Record<string, Bench> = { integrity }
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1)) // which closes what a part has made
+
 const rounds = Number(process.env.ROUNDS ?? 9)
 const wanted = process.argv.slice(2)
 const known = { ...PARTS, ...ON_REQUEST }

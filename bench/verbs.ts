@@ -1,9 +1,9 @@
 /** The verbs against `ptp` with `host-local`: whole processes, started as a runtime starts them. */
 import { spawn, spawnSync } from 'node:child_process'
 import { inNetns } from '../src/linux/netns.ts'
-import { Lab } from '../test/support.ts'
+import type { Lab } from '../test/support.ts'
 import { compare, figure, interleave, type Label, median, type Row, type Target } from './measure.ts'
-import { PTP } from './paths.ts'
+import { PTP, withPaths } from './paths.ts'
 
 const PEER = 'ptp+host-local'
 
@@ -14,15 +14,15 @@ interface Plugin {
 
 /** Both plugins on one node, and calls of them timed. */
 class Verbs {
-  readonly lab = new Lab()
+  readonly lab: Lab
   readonly host: Plugin
   readonly attach: Plugin
   readonly dual: Plugin
   readonly ptp: Plugin
   readonly ptpDual: Plugin
 
-  constructor() {
-    const { lab } = this
+  constructor(lab: Lab) {
+    this.lab = lab
     const agent = { idleSeconds: 0 } // it is here for all of the bench
     const own = (conf: object): Plugin => ({ path: lab.executable, conf: { ...lab.conf, cniVersion: '1.0.0', agent, ...conf } })
     const peer = (name: string, ranges: object): Plugin => ({
@@ -81,14 +81,7 @@ const environment = (command: string, pod: string, ifname: string) => ({
   CNI_PATH: '/usr/lib/cni',
 })
 
-async function withVerbs<T>(body: (verbs: Verbs) => Promise<T>): Promise<T> {
-  const verbs = new Verbs()
-  try {
-    return await body(verbs)
-  } finally {
-    verbs.lab.close()
-  }
-}
+const withVerbs = <T>(body: (verbs: Verbs) => Promise<T>): Promise<T> => withPaths(paths => body(new Verbs(paths.lab())))
 
 /** These are short: more rounds cost little, and single calls vary much. */
 const CALLS_PER_ROUND = 3
