@@ -134,6 +134,11 @@ export class Lab {
     return (ip(netns, 'link') as { ifname: string }[]).map(({ ifname }) => ifname).filter(name => name !== 'lo')
   }
 
+  /** Links of a pod as its owner names them: without the hidden ends of kernel wires. */
+  podLinks(netns: string): string[] {
+    return this.links(netns).filter(name => !/^tl[0-9a-f]{13}$/.test(name))
+  }
+
   /** Files under links/ and ipam/: records and leases. */
   files(): string[] {
     return ['links', 'ipam'].flatMap(part => {

@@ -25,7 +25,7 @@ export const agentHangs = (error: unknown) => error instanceof AgentError && err
 export const agentIsForeign = (error: unknown) => error instanceof AgentError && error.fault === 'foreign'
 
 /** True when `error` says that nobody listens, or that who did has ended: every request may be made again. */
-export const noAgent = (error: unknown) => ['ENOENT', 'ECONNREFUSED', 'ENOTSOCK'].includes(codeOf(error)) || isReset(error)
+export const noAgent = (error: unknown) => ['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ENOTSOCK'].includes(codeOf(error)) || isReset(error)
 
 /** True when `error` says that the agent cannot reach the caller's network namespace: the caller is to do it itself. */
 export const isUnseen = (error: unknown) => (error as { unseen?: true }).unseen === true

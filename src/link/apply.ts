@@ -108,7 +108,7 @@ function applyThreadWire(node: NetlinkSocket, pod: Pod, plan: LinkPlan, host: En
 
 function configureHostEnd(node: NetlinkSocket, plan: LinkPlan, host: EndPlan): void {
   const index = ifNameToIndex(host.ifname)
-  prepareHostEnd(host)
+  prepareHostEnd(node, host)
   const settings: Request[] = [linkChange(index, { ...deviceSettings(plan), rpFilter: 1, forwarding: true })]
   during(`configure the node's end ${host.ifname}`, () => node.requestBatch([...settings, ...endRequests(index, host)]))
 }

@@ -1,8 +1,10 @@
 /** What the node's end of a link stands on: forwarding, source checks, masquerade. */
 import { familyOf } from '../address.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
+import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { addToFirewall, type FirewallEntry, removeFromFirewall } from './firewall.ts'
+import { keepRouterAdvertisements } from './forwarding.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
 import { hostIfname } from './plan.ts'
 import { recordList } from './record.ts'
@@ -14,12 +16,17 @@ export function familiesOf({ addresses, routes }: EndPlan): { ipv4: boolean; ipv
   return { ipv4: far.some(address => familyOf(address) === 4), ipv6: far.some(address => familyOf(address) === 6) }
 }
 
+const FORWARD_IPV6 = ['net', 'ipv6', 'conf', 'all', 'forwarding']
+
 /** Before the device is brought up: the node forwards, and the device gets its IPv6 settings. */
-export function prepareHostEnd(end: EndPlan): void {
+export function prepareHostEnd(node: NetlinkSocket, end: EndPlan): void {
   const { ipv4, ipv6 } = familiesOf(end)
   if (ipv4) setUnlessSet(['net', 'ipv4', 'ip_forward'], '1')
   if (ipv6) {
-    setUnlessSet(['net', 'ipv6', 'conf', 'all', 'forwarding'], '1')
+    if (sysctlGet(FORWARD_IPV6) !== '1') {
+      keepRouterAdvertisements(node)
+      sysctlSet(FORWARD_IPV6, '1')
+    }
     allowIPv6(end.ifname)
   }
   ignoreRouterAdvertisements(end.ifname)

@@ -305,7 +305,7 @@ for (const [name, executable] of EXECUTABLES) {
       const other = lab.cni('ADD', pod, { cniVersion }, { CNI_CONTAINERID: 'other' })
       assert.is(other.json.code, 4, other.stdout)
       lab.must('DEL', pod, { cniVersion }, { CNI_CONTAINERID: 'other' })
-      assert.equal([lab.links(pod), lab.links(lab.node).length], [['eth0'], 1])
+      assert.equal([lab.podLinks(pod), lab.links(lab.node).length], [['eth0'], 1])
       lab.must('DEL', pod, { cniVersion })
       untouched()
     })
@@ -395,7 +395,7 @@ for (const [name, executable] of EXECUTABLES) {
       { 'cni.dev/valid-attachments': [{ containerID: second, ifname: 'eth0' }] },
       { CNI_CONTAINERID: '', CNI_NETNS: '', CNI_IFNAME: '' },
     )
-    assert.equal([lab.links(pod), lab.links(second)], [[], ['eth0']])
+    assert.equal([lab.links(pod), lab.podLinks(second)], [[], ['eth0']])
     lab.must('GC', pod, { 'cni.dev/valid-attachments': null })
     assert.equal(lab.links(second), [])
     untouched()
@@ -407,7 +407,7 @@ for (const [name, executable] of EXECUTABLES) {
     lab.must('ADD', pod, small)
     lab.must('STATUS', pod, small) // a node that is not ready would lose its healthy pods as well
     lab.must('DEL', pod, small)
-    assert.is(lab.cni('STATUS', pod, { dataDir: `${lab.dataDir}/alone`, agent: { spawn: false } }).json?.code, 50)
+    assert.is(lab.cni('STATUS', pod, { wire: 'thread', dataDir: `${lab.dataDir}/alone`, agent: { spawn: false } }).json?.code, 50)
     assert.is(lab.cni('STATUS', pod, { ipam: { type: 'absent' } }).json?.code, 50)
   })
 
@@ -453,7 +453,7 @@ for (const [name, executable] of EXECUTABLES) {
       [{ name: 'n'.repeat(255) }, long],
     ] as const) {
       const { json } = lab.must('ADD', pod, conf, env)
-      assert.equal([lab.links(pod), json.interfaces[1].name], [[env.CNI_IFNAME], env.CNI_IFNAME])
+      assert.equal([lab.podLinks(pod), json.interfaces[1].name], [[env.CNI_IFNAME], env.CNI_IFNAME])
       lab.must('CHECK', pod, { ...conf, prevResult: json }, env)
       lab.must('DEL', pod, conf, env)
       untouched()
