@@ -102,8 +102,18 @@ export function loadClassifier(name: string, program: Instruction[]): number {
 }
 
 const EPERM = 1
+const EAGAIN = 11
+const MOST_TRIES = 10
 
+/** The verifier stops with EAGAIN when a signal waits for this thread, such as the end of a child: libbpf tries again, too. */
 function tryLoad(name: string, program: Instruction[], log?: Buffer): number {
+  for (let tries = 1; ; tries++) {
+    const fd = loadOnce(name, program, log)
+    if (fd >= 0 || errno() !== EAGAIN || tries === MOST_TRIES) return fd
+  }
+}
+
+function loadOnce(name: string, program: Instruction[], log?: Buffer): number {
   const insns = encode(program)
   const license = Buffer.from('GPL\0') // the helpers are for programs under a licence compatible with the kernel's
   const attr = Buffer.concat([
