@@ -1,5 +1,6 @@
-// Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from one esbuild bundle, and
-// dist/tunlinkd.cjs from another: Node 22 runs it, and so does dist/tunlink with BUN_BE_BUN=1, so that the image holds one runtime.
+// Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from
+// one esbuild bundle, and dist/tunlinkd.cjs from another: Node 22 runs it, and so does dist/tunlink
+// with BUN_BE_BUN=1, so that the image holds one runtime.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'

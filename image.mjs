@@ -1,7 +1,9 @@
-// npm run image [-- NAME [FILE]]: the image of manifests/tunlink.yaml as an archive in OCI's layout, for `ctr -n k8s.io images import`; no
-// container engine needed. node image.mjs --root DIR: the image's files only, as the Dockerfile takes them.
-// One runtime serves both programs: BUN_BE_BUN makes dist/tunlink run tunlinkd.cjs. Next to them lie only
-// the libraries that they load, of the machine that builds, which must be of the architecture built for and no newer than the nodes.
+// npm run image [-- NAME [FILE]]: the image of manifests/tunlink.yaml as an archive in OCI's
+// layout, for `ctr -n k8s.io images import`; no container engine needed. node image.mjs --root DIR:
+// the image's files only, as the Dockerfile takes them. One runtime serves both programs:
+// BUN_BE_BUN makes dist/tunlink run tunlinkd.cjs. Next to them lie only the libraries that they
+// load, of the machine that builds, which must be of the architecture built for and no newer than
+// the nodes.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -17,7 +19,8 @@ const dist = join(root, 'dist')
 const [name = imageOf('manifests/tunlink.yaml'), file = join(dist, 'tunlink-image.tar')] = process.argv.slice(2)
 const architecture = { x64: 'amd64', arm64: 'arm64' }[process.arch]
 const addon = join(dirname(require.resolve(`@koromix/koffi-linux-${process.arch}/package.json`)), `linux_${process.arch}`, 'koffi.node')
-// Bun's allocator gives memory back to the kernel and takes it again some times a second: with tunlinkd that is a third of its CPU time.
+// Bun's allocator gives memory back to the kernel and takes it again some times a second: with
+// tunlinkd that is a third of its CPU time.
 const CONFIG = {
   Env: ['PATH=/usr/local/bin', 'BUN_BE_BUN=1', 'MIMALLOC_PURGE_DELAY=-1'],
   Entrypoint: ['/usr/local/bin/tunlink', '/usr/local/bin/tunlinkd.cjs'],

@@ -44,7 +44,10 @@ async function ping(path: Path, count: number): Promise<number> {
   return Number(sent) - Number(received)
 }
 
-/** As an upgrade does: puts a new file in the place of the executable, and asks the agent to become it. */
+/**
+ * As an upgrade does: puts a new file in the place of the executable, and asks the agent to become
+ * it.
+ */
 async function renew({ executable, dataDir }: Lab): Promise<void> {
   copyFileSync(executable, `${executable}.new`)
   renameSync(`${executable}.new`, executable)
@@ -56,7 +59,10 @@ const LINKS = 250
 const SETTLE_MS = 15_000 // memory of links at rest has been given back
 const WATCH_SECONDS = 20
 
-/** Links at rest that have carried traffic: how often the agent's threads wake, and what memory it takes. */
+/**
+ * Links at rest that have carried traffic: how often the agent's threads wake, and what memory it
+ * takes.
+ */
 export const idle = (): Promise<Row[]> =>
   withPaths(async paths => {
     const { lab, paths: links } = await paths.tunlink(LINKS)

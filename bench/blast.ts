@@ -1,8 +1,9 @@
 /**
- * `blast.ts sink PORT SECONDS` and `blast.ts send ADDRESS PORT SECONDS`: UDP datagrams of 64 bytes, 64 in a system call (sendmmsg(2), recvmmsg(2)).
- * Each prints how many a second it received or sent.
+ * `blast.ts sink PORT SECONDS` and `blast.ts send ADDRESS PORT SECONDS`: UDP datagrams of 64 bytes,
+ * 64 in a system call (sendmmsg(2), recvmmsg(2)). Each prints how many a second it received or
+ * sent.
  */
-import { addressOf, func } from '../src/linux/libc.ts'
+import { addressOf, func, keepAlive } from '../src/linux/libc.ts'
 import { connected, listening } from './sockets.ts'
 
 const BATCH = 64
@@ -47,3 +48,4 @@ if (role === 'sink') {
   while (performance.now() - started < seconds * 1000) count += Math.max(0, sendmmsg(fd, address, BATCH, 0))
   console.log(count / seconds)
 }
+keepAlive(payload, vectors, headers)

@@ -1,4 +1,7 @@
-/** 10 GiB over TCP in both directions at once, by SHA-256, and every size of datagram, by each wire. Throws when anything differs. */
+/**
+ * 10 GiB over TCP in both directions at once, by SHA-256, and every size of datagram, by each wire.
+ * Throws when anything differs.
+ */
 import { join } from 'node:path'
 import { figure, type Label, type Row } from './measure.ts'
 import { type Path, type Paths, type TunlinkOptions, withPaths } from './paths.ts'

@@ -60,7 +60,10 @@ async function noise(): Promise<Noise> {
 
 const CALM_TRIES = 20
 
-/** Waits until the machine is calm, for 20 s at most: the kernel may still be taking down what the bench before has made. */
+/**
+ * Waits until the machine is calm, for 20 s at most: the kernel may still be taking down what the
+ * bench before has made.
+ */
 export async function calm(tries = CALM_TRIES): Promise<Noise> {
   for (;;) {
     const found = await noise()

@@ -1,4 +1,7 @@
-/** Rows of results: interleaved samples, medians, ratios of the same round, and what they are to reach. */
+/**
+ * Rows of results: interleaved samples, medians, ratios of the same round, and what they are to
+ * reach.
+ */
 
 /** What a figure is to be, at least or at most, and what it is hoped to be. */
 export interface Target {
@@ -29,8 +32,8 @@ export const median = (values: number[]) => values.toSorted((a, b) => a - b)[Mat
 export const percentile = (values: number[], share: number) => values.toSorted((a, b) => a - b)[Math.floor(share * (values.length - 1))]!
 
 /**
- * Runs the variants one after the other, round after round (A B A B ...), so that whatever else the machine does hits all of them; every
- * other round backwards. Samples by variant, one a round.
+ * Runs the variants one after the other, round after round (A B A B ...), so that whatever else the
+ * machine does hits all of them; every other round backwards. Samples by variant, one a round.
  */
 export async function interleave<K extends string, T = number>(
   rounds: number,

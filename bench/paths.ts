@@ -1,4 +1,7 @@
-/** The links that are compared: ours, and the veth pairs of the plugin `ptp`. Each kind has a node of its own. */
+/**
+ * The links that are compared: ours, and the veth pairs of the plugin `ptp`. Each kind has a node
+ * of its own.
+ */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -46,7 +49,10 @@ export class Paths {
     return { lab, paths: Array.from({ length: count }, () => this.#add(lab, conf)) }
   }
 
-  /** So many veth pairs: a host route to each pod, and the pod's traffic routed by the node, as with our links. */
+  /**
+   * So many veth pairs: a host route to each pod, and the pod's traffic routed by the node, as with
+   * our links.
+   */
   ptp(count: number): Path[] {
     const lab = this.lab()
     const ipam = { type: 'host-local', subnet: '10.76.0.0/16', dataDir: `${lab.dataDir}/host-local` }

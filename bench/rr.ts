@@ -1,6 +1,7 @@
 /**
- * `rr.ts serve PORT` and `rr.ts ask ADDRESS PORT SECONDS`: one byte there, one byte back, over TCP, each side blocking in recv(2).
- * The asking side prints JSON: transactions per second, and the 50th and 99th percentile of a transaction in microseconds.
+ * `rr.ts serve PORT` and `rr.ts ask ADDRESS PORT SECONDS`: one byte there, one byte back, over TCP,
+ * each side blocking in recv(2). The asking side prints JSON: transactions per second, and the 50th
+ * and 99th percentile of a transaction in microseconds.
  */
 import { recv, send } from '../src/linux/libc.ts'
 import { percentile } from './measure.ts'

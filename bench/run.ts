@@ -1,6 +1,7 @@
 /**
- * `npm run bench [PART...]`: side by side with the peers, in namespaces of its own; root. ROUNDS (default 9) samples of each.
- * Prints a line for each row. A run of everything also writes bench/results.json, docs/bench-*.svg and the table of docs/performance.md.
+ * `npm run bench [PART...]`: side by side with the peers, in namespaces of its own; root. ROUNDS
+ * (default 9) samples of each. Prints a line for each row. A run of everything also writes
+ * bench/results.json, docs/bench-*.svg and the table of docs/performance.md.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -34,7 +35,8 @@ const PARTS: Record<string, Bench> = {
 /** Takes minutes, and has no figure that is compared. */
 const ON_REQUEST: Record<string, Bench> = { integrity }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1)) // which closes what a part has made
+// which closes what a part has made
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 
 const rounds = Number(process.env.ROUNDS ?? 9)
 const wanted = process.argv.slice(2)

@@ -14,7 +14,10 @@ export function table(rows: Row[]): string {
 const BEGIN = '<!-- results -->'
 const END = '<!-- end of results -->'
 
-/** `page` with `text` in the place of what is between its two markers. Throws when it has no such place. */
+/**
+ * `page` with `text` in the place of what is between its two markers. Throws when it has no such
+ * place.
+ */
 export function insert(page: string, text: string): string {
   const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)]
   if (begin < 0 || end < begin) throw new Error(`The page has no ${BEGIN} that is followed by ${END}`)

@@ -55,7 +55,8 @@ export const many = (rounds: number): Promise<Row[]> =>
       const started = performance.now()
       const streams = await Promise.all(used.map((path, index) => stream(toNode(path), MANY_SECONDS, index)))
       const bytes = streams.reduce((total, stream) => total + stream.bytes, 0)
-      return (bytes * 8) / 1e6 / (performance.now() - started) // by the clock: with few CPUs they do not all run in the same seconds
+      // by the clock: with few CPUs they do not all run in the same seconds
+      return (bytes * 8) / 1e6 / (performance.now() - started)
     }
     const found = await interleave(Math.min(rounds, MANY_ROUNDS), {
       ten: sum(kernel.slice(0, 10)),

@@ -40,7 +40,10 @@ export async function serve(paths: Paths, netns: string, ...command: string[]) {
 
 const FIRST_PORT = 5201
 
-/** Starts iperf3 servers in a network namespace, on ports from 5201 on, and waits until all of them listen. */
+/**
+ * Starts iperf3 servers in a network namespace, on ports from 5201 on, and waits until all of them
+ * listen.
+ */
 export async function iperfServers(paths: Paths, netns: string, count = 1): Promise<void> {
   for (let port = FIRST_PORT; port < FIRST_PORT + count; port++) paths.start(netns, 'iperf3', '-s', '-p', String(port))
   const listening = () =>

@@ -1,6 +1,7 @@
 /**
- * `node bench/tunlinkd-scale.ts`: tunlinkd of one node in a large cluster, against an API of its own, in a network namespace; root, after a build. Prints
- * the time to all routes, the CPU that heartbeats cost, and memory. NODES (2500), HEARTBEATS a second (8), SECONDS (30).
+ * `node bench/tunlinkd-scale.ts`: tunlinkd of one node in a large cluster, against an API of its
+ * own, in a network namespace; root, after a build. Prints the time to all routes, the CPU that
+ * heartbeats cost, and memory. NODES (2500), HEARTBEATS a second (8), SECONDS (30).
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'

@@ -34,7 +34,8 @@ class Verbs {
     this.dual = own({ name: 'dual', ipam: { type: 'tunlink', ranges: [[{ subnet: '10.68.0.0/16' }], [{ subnet: 'fd68::/64' }]] } })
     this.ptp = peer('peer', { subnet: '10.76.0.0/16' })
     this.ptpDual = peer('peer-dual', { ranges: [[{ subnet: '10.77.0.0/16' }], [{ subnet: 'fd77::/64' }]] })
-    this.time(this.host, 'ADD', lab.netns()) // the agent is warm, as it is on every node but at its first pod
+    // the agent is warm, as it is on every node but at its first pod
+    this.time(this.host, 'ADD', lab.netns())
   }
 
   /** Milliseconds of one call, which must succeed. */
@@ -86,7 +87,10 @@ const withVerbs = <T>(body: (verbs: Verbs) => Promise<T>): Promise<T> => withPat
 /** These are short: more rounds cost little, and single calls vary much. */
 const CALLS_PER_ROUND = 3
 
-/** ADD and DEL one by one, an empty start of the same executable, and the most memory that an ADD takes. */
+/**
+ * ADD and DEL one by one, an empty start of the same executable, and the most memory that an ADD
+ * takes.
+ */
 export const addAndDel = (rounds: number): Promise<Row[]> =>
   withVerbs(async verbs => {
     const { host, attach, ptp } = verbs
@@ -131,7 +135,10 @@ function peakMemory({ lab, host }: Verbs): Row {
   return figure({ bench: 'add', what: 'peak memory of one ADD', unit: 'MB' }, median(kilobytes) / 1024, kilobytes.length)
 }
 
-/** IPv4 and IPv6 together: `ptp` waits for duplicate address detection, which a link without neighbours does not have. */
+/**
+ * IPv4 and IPv6 together: `ptp` waits for duplicate address detection, which a link without
+ * neighbours does not have.
+ */
 export const dualStack = (rounds: number): Promise<Row[]> =>
   withVerbs(async verbs => {
     const { ours, theirs } = await interleave(Math.min(rounds, 3), {

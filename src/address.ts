@@ -1,4 +1,7 @@
-/** IP addresses and networks: text, bytes, numbers and prefixes. Pure, so that the plugin needs no foreign function for them. */
+/**
+ * IP addresses and networks: text, bytes, numbers and prefixes. Pure, so that the plugin needs no
+ * foreign function for them.
+ */
 
 export type Family = 4 | 6
 
@@ -43,7 +46,10 @@ export function holds(network: string, address: string): boolean {
   return withoutHostBits(parsed.bytes, cidr.prefix).equals(withoutHostBits(cidr.bytes, cidr.prefix))
 }
 
-/** Strict: four decimal numbers without leading zeros, or RFC 4291 text without zone. undefined when `text` is no address. */
+/**
+ * Strict: four decimal numbers without leading zeros, or RFC 4291 text without zone. undefined when
+ * `text` is no address.
+ */
 export function parseAddress(text: string): { family: Family; bytes: Buffer } | undefined {
   const bytes = text.includes(':') ? parseIPv6(text) : parseIPv4(text)
   return bytes && { family: text.includes(':') ? 6 : 4, bytes: Buffer.from(bytes) }

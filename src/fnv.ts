@@ -1,6 +1,6 @@
 /**
- * FNV-1a, 64 bits, as 16 hex digits. Names are derived with it, nothing is secured by it: a clash of two names is found (the link's
- * alias, the owner's file) and refused.
+ * FNV-1a, 64 bits, as 16 hex digits. Names are derived with it, nothing is secured by it: a clash
+ * of two names is found (the link's alias, the owner's file) and refused.
  */
 export function fnv1a(text: string): string {
   let hash = 0xcbf29ce484222325n
@@ -11,7 +11,9 @@ export function fnv1a(text: string): string {
 /** Bytes: NAME_MAX of <linux/limits.h> is 255, and callers add a prefix or a suffix. */
 const MOST = 200
 
-/** What a cut name keeps: with "~", the hash and a character cut in two (3 bytes) it is below MOST. */
+/**
+ * What a cut name keeps: with "~", the hash and a character cut in two (3 bytes) it is below MOST.
+ */
 const KEPT = 180
 
 /** `name` as a file name: what is too long for one is cut, and told apart by its hash. */

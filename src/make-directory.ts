@@ -1,8 +1,14 @@
-/** mkdir -p -m MODE PATH, which always ends: Node's own goes round for ever where the kernel answers ENOENT, as below /proc. */
+/**
+ * mkdir -p -m MODE PATH, which always ends: Node's own goes round for ever where the kernel answers
+ * ENOENT, as below /proc.
+ */
 import { mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
-/** Throws the file system's error: EEXIST or ENOTDIR where something else than a directory is in the way. */
+/**
+ * Throws the file system's error: EEXIST or ENOTDIR where something else than a directory is in the
+ * way.
+ */
 export function makeDirectory(path: string, mode: number): void {
   try {
     mkdirSync(path, mode)

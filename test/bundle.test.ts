@@ -1,4 +1,6 @@
-/** Every millisecond of start-up is paid for each pod: what is in the executable's bundle is chosen. */
+/**
+ * Every millisecond of start-up is paid for each pod: what is in the executable's bundle is chosen.
+ */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'

@@ -1,6 +1,7 @@
 /**
- * `datagrams.ts echo PORT` sends every datagram back; `datagrams.ts ask ADDRESS PORT SIZES` sends one of each size from 1 to SIZES, its number
- * repeated all through it, some in flight at a time, and prints what came of them.
+ * `datagrams.ts echo PORT` sends every datagram back; `datagrams.ts ask ADDRESS PORT SIZES` sends
+ * one of each size from 1 to SIZES, its number repeated all through it, some in flight at a time,
+ * and prints what came of them.
  */
 import { createSocket } from 'node:dgram'
 

@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: two pods on one node, with links, traffic and the way back, on namespaces of its own. Fails loudly at the first
- * step that does not do what it says.
+ * `npm run demo`: two pods on one node, with links, traffic and the way back, on namespaces of its
+ * own. Fails loudly at the first step that does not do what it says.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** What the live tests share: namespaces of their own, and the built executables run as a runtime would run them. */
+/**
+ * What the live tests share: namespaces of their own, and the built executables run as a runtime
+ * would run them.
+ */
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -30,7 +33,10 @@ export const ip = (netns: string, ...args: string[]): any =>
 export const inside = (netns: string, ...command: string[]) =>
   execFileSync('ip', ['netns', 'exec', netns, ...command], { encoding: 'utf8' })
 
-/** TUNLINK_SLOW=1: the machine is an emulated one, ten to twenty times slower. Less is sent, and more time is given. */
+/**
+ * TUNLINK_SLOW=1: the machine is an emulated one, ten to twenty times slower. Less is sent, and
+ * more time is given.
+ */
 const isSlow = process.env.TUNLINK_SLOW === '1'
 
 /** So many of whatever costs time: a sixteenth of them on a slow machine. */
@@ -56,7 +62,10 @@ export class Lab {
     this.node = this.netns()
   }
 
-  /** A new namespace with lo up. It forwards nothing, whatever it was given: a namespace begins with the machine's own IPv4 settings. */
+  /**
+   * A new namespace with lo up. It forwards nothing, whatever it was given: a namespace begins with
+   * the machine's own IPv4 settings.
+   */
   netns(): string {
     const name = `tlt-${process.pid}-${counter++}`
     execFileSync('ip', ['netns', 'add', name])

@@ -1,6 +1,7 @@
 /**
- * `transfer.ts receive PORT` and `transfer.ts send ADDRESS PORT BYTES [PAUSE_MS]`: each prints the bytes and their SHA-256, the
- * receiver the longest time without any on stderr. SIGTERM ends the sending early.
+ * `transfer.ts receive PORT` and `transfer.ts send ADDRESS PORT BYTES [PAUSE_MS]`: each prints the
+ * bytes and their SHA-256, the receiver the longest time without any on stderr. SIGTERM ends the
+ * sending early.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { connect, createServer } from 'node:net'

@@ -1,13 +1,14 @@
 /**
- * What the agent keeps for links: the pods' TUNs held open, thread wires, and the deletion of devices. Records say what is wanted; start, ADD and
- * repair are the same path. Links with a kernel wire carry packets whether or not there is an agent.
+ * What the agent keeps for links: the pods' TUNs held open, thread wires, and the deletion of
+ * devices. Records say what is wanted; start, ADD and repair are the same path. Links with a kernel
+ * wire carry packets whether or not there is an agent.
  */
 import { closeSync, fstatSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
 import { parseNetConf } from '../cni/netconf.ts'
 import { release } from '../ipam/lease.ts'
 import type { Ends } from '../link/apply.ts'
-import { ensureFirewall, FIREWALL_TABLE } from '../link/firewall.ts'
+import { ensureFirewall, watchFirewall } from '../link/firewall.ts'
 import { firewallEntries } from '../link/host-end.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
@@ -17,7 +18,6 @@ import { linkList } from '../linux/link.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { inNetns, Netns } from '../linux/netns.ts'
-import { watchTable } from '../linux/nf-watch.ts'
 import { attachTun, setOffloads } from '../linux/tun.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { add } from '../verbs/add.ts'
@@ -29,7 +29,10 @@ import { log } from './log.ts'
 import type { AgentStatus, Answers, Caller, ListedLink, Request } from './protocol.ts'
 import { unknownRequest } from './requests.ts'
 
-/** A device may be held by a process that is about to end: waiting times until the next try, doubling. */
+/**
+ * A device may be held by a process that is about to end: waiting times until the next try,
+ * doubling.
+ */
 const FIRST_RETRY_MS = 20
 const LAST_RETRY_MS = 10_000
 
@@ -37,7 +40,10 @@ const LAST_RETRY_MS = 10_000
 interface Held extends Pick<LinkPlan, 'netns' | 'netnsId'> {
   /** Of the pod's TUN; with a thread wire, also of the node's. */
   fds: number[]
-  /** The path of its namespace leads somewhere in this process's mount namespace: so one can see when it is gone. */
+  /**
+   * The path of its namespace leads somewhere in this process's mount namespace: so one can see
+   * when it is gone.
+   */
   isSeen: boolean
 }
 
@@ -82,14 +88,14 @@ export class Agent implements Keeper {
     }
   }
 
-  async #add({ environment, stdin, caller }: Request<'add'>, isCallerGone: () => boolean): Promise<Answers['add']> {
+  async #add({ environment, stdin, caller, started }: Request<'add'>, isCallerGone: () => boolean): Promise<Answers['add']> {
     const conf = parseNetConf(stdin, environment)
     const attachment = { network: conf.name, containerID: environment.containerID, ifname: conf.ifName ?? environment.ifname }
     return this.#exclusively(hostIfname(attachment), async () => {
       verifyCaller(caller)
       using netns = openNetns(pathOf(caller), environment)
       const isGone = () => isCallerGone() || !isThere(caller)
-      return { result: await add({ environment, conf, stdin }, this, netns, isGone), warnings: conf.warnings }
+      return { result: await add({ environment, conf, stdin, started }, this, netns, isGone), warnings: conf.warnings }
     })
   }
 
@@ -107,11 +113,14 @@ export class Agent implements Keeper {
     return {}
   }
 
-  /** Takes up every link on record that is not held, lets go of those whose namespace is gone, and restores the firewall. */
+  /**
+   * Takes up every link on record that is not held, lets go of those whose namespace is gone, and
+   * restores the firewall.
+   */
   async reconcile(): Promise<void> {
     const { plans, broken } = recordList(this.#dataDir)
     for (const { file, reason } of broken) log('record cannot be used', { file, reason })
-    this.#firewallWatch ??= watchTable(FIREWALL_TABLE, () => this.repairFirewall())
+    this.#firewallWatch ??= watchFirewall(() => this.repairFirewall())
     this.repairFirewall()
     let refused = 0
     for (const plan of plans.filter(plan => plan.host !== undefined && !this.#held.has(plan.host.ifname))) {
@@ -130,8 +139,8 @@ export class Agent implements Keeper {
   }
 
   /**
-   * A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is gone for everybody else. Memory that no packet
-   * uses goes back to the kernel.
+   * A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is
+   * gone for everybody else. Memory that no packet uses goes back to the kernel.
    */
   async sweep(): Promise<void> {
     for (const [link, { netns, netnsId, isSeen }] of this.#held) {
@@ -199,7 +208,10 @@ export class Agent implements Keeper {
     }
   }
 
-  /** Every link on record whose far end is the node, with the counters of the node's end: what that received came from the pod. */
+  /**
+   * Every link on record whose far end is the node, with the counters of the node's end: what that
+   * received came from the pod.
+   */
   list(): ListedLink[] {
     using node = new NetlinkSocket()
     const devices = new Map(linkList(node).map(device => [device.name, device.stats]))
@@ -213,7 +225,10 @@ export class Agent implements Keeper {
     })
   }
 
-  /** Stops the threads and gives away every descriptor: packets wait in the devices until adopt(), here or in the next program. */
+  /**
+   * Stops the threads and gives away every descriptor: packets wait in the devices until adopt(),
+   * here or in the next program.
+   */
   async freeze(): Promise<Kept> {
     clearTimeout(this.#retry)
     const links = [...this.#held].map(([link, held]) => ({ link, ...held }))
@@ -291,7 +306,10 @@ export class Agent implements Keeper {
 
 const pathOf = ({ pid, netnsFd }: Caller) => `/proc/${pid}/fd/${netnsFd}`
 
-/** False when the caller has ended (a zombie has no descriptors), or cannot be seen from this process's PID namespace. */
+/**
+ * False when the caller has ended (a zombie has no descriptors), or cannot be seen from this
+ * process's PID namespace.
+ */
 function isThere(caller: Caller): boolean {
   try {
     using netns = new Netns(pathOf(caller))
@@ -301,7 +319,10 @@ function isThere(caller: Caller): boolean {
   }
 }
 
-/** Thrown as an error with `unseen`: a caller that lives then does it itself, and one that does not will not. */
+/**
+ * Thrown as an error with `unseen`: a caller that lives then does it itself, and one that does not
+ * will not.
+ */
 function verifyCaller(caller: Caller): void {
   if (isThere(caller)) return
   const error = new CniError(CODE.tryAgainLater, `the agent cannot see the network namespace of process ${caller.pid}`)

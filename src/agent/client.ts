@@ -5,10 +5,16 @@ import { type Answer, type Answers, PROTOCOL, type Request, socketPath } from '.
 /** Longer than an ADD takes with a slow IPAM plugin; shorter than runtimes wait for a plugin. */
 const DEADLINE_MS = 10_000
 const RETRY_MS = 20
-/** An agent that renews itself closes connections that it has read nothing from; one that does so again and again has a fault. */
+/**
+ * An agent that renews itself closes connections that it has read nothing from; one that does so
+ * again and again has a fault.
+ */
 const MOST_RESETS = 5
 
-/** The agent is there but cannot be talked to. `fault`: it does not answer in time, or it speaks another version of the protocol. */
+/**
+ * The agent is there but cannot be talked to. `fault`: it does not answer in time, or it speaks
+ * another version of the protocol.
+ */
 export class AgentError extends CniError {
   override name = 'AgentError'
   readonly fault: 'hangs' | 'foreign'
@@ -18,16 +24,28 @@ export class AgentError extends CniError {
   }
 }
 
-/** True when `error` says that the agent did not answer in time: the request may have been carried out, or may still be. */
+/**
+ * True when `error` says that the agent did not answer in time: the request may have been carried
+ * out, or may still be.
+ */
 export const agentHangs = (error: unknown) => error instanceof AgentError && error.fault === 'hangs'
 
-/** True when `error` says that the agent is of another version. It has understood nothing of the request. */
+/**
+ * True when `error` says that the agent is of another version. It has understood nothing of the
+ * request.
+ */
 export const agentIsForeign = (error: unknown) => error instanceof AgentError && error.fault === 'foreign'
 
-/** True when `error` says that nobody listens, or that who did has ended: every request may be made again. */
+/**
+ * True when `error` says that nobody listens, or that who did has ended: every request may be made
+ * again.
+ */
 export const noAgent = (error: unknown) => ['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ENOTSOCK'].includes(codeOf(error)) || isReset(error)
 
-/** True when `error` says that the agent cannot reach the caller's network namespace: the caller is to do it itself. */
+/**
+ * True when `error` says that the agent cannot reach the caller's network namespace: the caller is
+ * to do it itself.
+ */
 export const isUnseen = (error: unknown) => (error as { unseen?: true }).unseen === true
 
 const isReset = (error: unknown) => ['ECONNRESET', 'EPIPE'].includes(codeOf(error))
@@ -35,8 +53,9 @@ const isReset = (error: unknown) => ['ECONNRESET', 'EPIPE'].includes(codeOf(erro
 const codeOf = (error: unknown) => String((error as NodeJS.ErrnoException).code ?? '')
 
 /**
- * A running agent's answer. Throws CniError with the agent's code; AgentError with 11 when there is no answer within the deadline, or one of another
- * version; the connection's error when no agent runs: see noAgent().
+ * A running agent's answer. Throws CniError with the agent's code; AgentError with 11 when there is
+ * no answer within the deadline, or one of another version; the connection's error when no agent
+ * runs: see noAgent().
  */
 export async function ask<R extends Request>(dataDir: string, request: R, deadlineMs = DEADLINE_MS): Promise<Answers[R['op']]> {
   const exchange = typeof Bun === 'undefined' ? exchangeByNode : exchangeByBun
@@ -105,8 +124,9 @@ async function exchangeByNode(path: string, line: string, deadlineMs: number): P
 }
 
 /**
- * The same where Bun runs us: loading node:net there costs more than all the rest of the exchange. Bun 1.4 calls it ECONNREFUSED, too, when the
- * kernel says EAGAIN: then who asked starts an agent, which finds that the lock is held and ends the one that has it.
+ * The same where Bun runs us: loading node:net there costs more than all the rest of the exchange.
+ * Bun 1.4 calls it ECONNREFUSED, too, when the kernel says EAGAIN: then who asked starts an agent,
+ * which finds that the lock is held and ends the one that has it.
  */
 function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<string> {
   return new Promise((resolve, reject) => {

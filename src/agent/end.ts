@@ -1,4 +1,7 @@
-/** How another agent is ended: by the process ID in its lock file, for it may hang, or be of another version. */
+/**
+ * How another agent is ended: by the process ID in its lock file, for it may hang, or be of another
+ * version.
+ */
 import { closeSync, existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { lockHolder, openLock, tryLock } from '../linux/lock.ts'
@@ -11,8 +14,9 @@ const KILL_MS = 10_000
 const RETRY_MS = 20
 
 /**
- * Ends the agent of this directory: SIGTERM, after two seconds SIGKILL. True when there was one; resolves when its lock is free, which is after its
- * last descriptor has been closed. Throws when the process cannot be seen from here, or does not end.
+ * Ends the agent of this directory: SIGTERM, after two seconds SIGKILL. True when there was one;
+ * resolves when its lock is free, which is after its last descriptor has been closed. Throws when
+ * the process cannot be seen from here, or does not end.
  */
 export async function endAgent(dataDir: string): Promise<boolean> {
   const path = lockPath(dataDir)
@@ -29,7 +33,10 @@ export async function endAgent(dataDir: string): Promise<boolean> {
   }
 }
 
-/** SIGKILL to who holds the lock file, of which `lock` is a descriptor; resolves when the lock is ours. */
+/**
+ * SIGKILL to who holds the lock file, of which `lock` is a descriptor; resolves when the lock is
+ * ours.
+ */
 export async function killHolder(path: string, lock: number): Promise<void> {
   const pid = signalHolder(path, 'SIGKILL')
   if (!(await lockIsFree(lock, KILL_MS))) throw new Error(`Cannot end the agent that holds ${path}: process ${pid} goes on after SIGKILL`)

@@ -1,6 +1,7 @@
 /**
- * The agent's log: JSON lines on stdout. It never throws: an agent does not end because a disk is full or a reader has gone. Where stdout is a
- * file it is bounded: it is cut to its last quarter when it has grown beyond MAX_BYTES.
+ * The agent's log: JSON lines on stdout. It never throws: an agent does not end because a disk is
+ * full or a reader has gone. Where stdout is a file it is bounded: it is cut to its last quarter
+ * when it has grown beyond MAX_BYTES.
  */
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 
@@ -20,8 +21,9 @@ export function log(message: string, fields: Record<string, unknown> = {}): void
 }
 
 /**
- * Keeps the last whole lines of a file that has grown too long. Only of one that is written at its end (O_APPEND, as the plugin opens it): other
- * writers would leave a hole. What another process writes in between is lost.
+ * Keeps the last whole lines of a file that has grown too long. Only of one that is written at its
+ * end (O_APPEND, as the plugin opens it): other writers would leave a hole. What another process
+ * writes in between is lost.
  */
 function cut(fd: number): void {
   const file = fstatSync(fd)

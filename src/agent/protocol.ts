@@ -1,6 +1,8 @@
 /**
- * Agent protocol: one JSON line per request and per answer, over the unix socket `<dataDir>/agent.sock` (mode 0600). Both carry `protocol`, so that
- * neither side takes for an answer what another version means by it: the agent of 0.1.0 answers `{ok: true}` to whatever it does not know.
+ * Agent protocol: one JSON line per request and per answer, over the unix socket
+ * `<dataDir>/agent.sock` (mode 0600). Both carry `protocol`, so that neither side takes for an
+ * answer what another version means by it: the agent of 0.1.0 answers `{ok: true}` to whatever it
+ * does not know.
  */
 import type { Environment } from '../cni/environment.ts'
 import type { Attachment } from '../link/plan.ts'
@@ -11,11 +13,17 @@ export const PROTOCOL = 2
 
 export const VERSION = process.env.TUNLINK_VERSION ?? 'from source'
 
-/** The process that asks: it holds the pod's network namespace open, and /proc/PID/fd/FD leads to it whatever mount namespace it is in. */
+/**
+ * The process that asks: it holds the pod's network namespace open, and /proc/PID/fd/FD leads to it
+ * whatever mount namespace it is in.
+ */
 export interface Caller {
   pid: number
   netnsFd: number
-  /** What that descriptor is, so that another process with the same number in another PID namespace is not taken for it. */
+  /**
+   * What that descriptor is, so that another process with the same number in another PID namespace
+   * is not taken for it.
+   */
   ino: number
 }
 
@@ -50,7 +58,10 @@ export type Request<O extends Op = Op> = { [K in O]: { op: K } & Requests[K] }[O
 
 export type Answer<T = object> =
   | ({ protocol: typeof PROTOCOL; ok: true } & T)
-  /** `error` is a CNI error object. `unseen`: the agent cannot reach the caller's namespace; the caller is to do it itself. */
+  /**
+   * `error` is a CNI error object. `unseen`: the agent cannot reach the caller's namespace; the
+   * caller is to do it itself.
+   */
   | { protocol: typeof PROTOCOL; ok: false; unseen?: true; error: { code: number; msg: string; details?: string } }
 
 export interface AgentStatus {
@@ -64,7 +75,10 @@ export interface AgentStatus {
   threadMode: 'io_uring' | 'epoll'
   /** Of thread wires: running, and those under SCHED_RR. */
   threads: { running: number; realtime: number }
-  /** Links on record whose far end is the node; how many TUNs are held open for them; thread wires that are not open. */
+  /**
+   * Links on record whose far end is the node; how many TUNs are held open for them; thread wires
+   * that are not open.
+   */
   links: number
   held: number
   unserved: number
@@ -72,7 +86,10 @@ export interface AgentStatus {
   outdated: boolean
 }
 
-/** One link whose far end is the node. Counters are those of the node's end; absent when that is missing. */
+/**
+ * One link whose far end is the node. Counters are those of the node's end; absent when that is
+ * missing.
+ */
 export interface ListedLink extends Attachment {
   /** Name of the node's end. */
   link: string

@@ -3,8 +3,9 @@ import { agentHangs, agentIsForeign, ask, isUnseen, noAgent } from './client.ts'
 import type { Answers, Request } from './protocol.ts'
 
 /**
- * The agent's answer; undefined when the caller is to do without: nobody listens, the agent cannot see the caller's namespace, or it hung or was too old
- * and has been ended. Throws CniError: what the agent answered; or an Error when it cannot be ended.
+ * The agent's answer; undefined when the caller is to do without: nobody listens, the agent cannot
+ * see the caller's namespace, or it hung or was too old and has been ended. Throws CniError: what
+ * the agent answered; or an Error when it cannot be ended.
  */
 export async function askIfAny<R extends Request>(dataDir: string, request: R): Promise<Answers[R['op']] | undefined> {
   try {

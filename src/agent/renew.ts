@@ -1,6 +1,7 @@
 /**
- * An agent renews itself by execve(2) of the executable that has taken the place of its own: same process, same descriptors of lock, socket and
- * devices. Nobody has to hand anything to anybody, and packets wait in the devices' queues meanwhile.
+ * An agent renews itself by execve(2) of the executable that has taken the place of its own: same
+ * process, same descriptors of lock, socket and devices. Nobody has to hand anything to anybody,
+ * and packets wait in the devices' queues meanwhile.
  */
 import { execFile } from 'node:child_process'
 import { closeSync, fstatSync, readSync, statSync } from 'node:fs'
@@ -36,7 +37,9 @@ const identityOf = (path: string) => {
   const found = statSync(path, { throwIfNoEntry: false })
   return found && identity(found)
 }
-/** Of a compiled executable the kernel knows what runs, even if it was replaced while it started. */
+/**
+ * Of a compiled executable the kernel knows what runs, even if it was replaced while it started.
+ */
 const started = identityOf(process.versions.bun === undefined ? file : '/proc/self/exe')
 
 /** True when the file that this process was started from has been replaced. */
@@ -46,8 +49,9 @@ export function isOutdated(): boolean {
 }
 
 /**
- * Resolves with undefined when the installed executable can take this process over, else with why it cannot: a file that is cut short would end
- * the agent, and an older version does not know what it inherits.
+ * Resolves with undefined when the installed executable can take this process over, else with why
+ * it cannot: a file that is cut short would end the agent, and an older version does not know what
+ * it inherits.
  */
 export function renewalRefusal(): Promise<string | undefined> {
   const [command, ...args] = ownCommand()
@@ -82,7 +86,10 @@ export function renew(inherited: Inherited): never {
   }
 }
 
-/** What the program that this process was before has left; undefined in a process that was started as an agent. */
+/**
+ * What the program that this process was before has left; undefined in a process that was started
+ * as an agent.
+ */
 export function inherit(): Inherited | undefined {
   const fd = Number(process.env[STATE_FD])
   delete process.env[STATE_FD]

@@ -26,7 +26,10 @@ export function encodeError(error: CniError, unseen?: true): string {
 
 const encode = (answer: Answer) => JSON.stringify(answer)
 
-/** Throws CniError 6 for what is not JSON, 11 for a request of another version: whoever installs one executable installs the other soon. */
+/**
+ * Throws CniError 6 for what is not JSON, 11 for a request of another version: whoever installs one
+ * executable installs the other soon.
+ */
 function parseRequest(line: string): Request {
   let request: { protocol?: unknown; op?: unknown } | null
   try {

@@ -1,4 +1,7 @@
-/** The agent's socket: lines in, lines out. Whatever comes in, no client can end the agent, or make it wait or grow without bound. */
+/**
+ * The agent's socket: lines in, lines out. Whatever comes in, no client can end the agent, or make
+ * it wait or grow without bound.
+ */
 import { createServer, type Server, type Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
@@ -7,7 +10,10 @@ export const MAX_LINE = 1 << 20
 /** Answers that nobody reads. */
 const MAX_UNREAD = 8 << 20
 const SILENT_MS = 60_000
-/** With more, the one that has been silent for longest is closed. It asks again if it has something to ask: see ask(). */
+/**
+ * With more, the one that has been silent for longest is closed. It asks again if it has something
+ * to ask: see ask().
+ */
 const MAX_CONNECTIONS = 512
 /** A client that has been refused has so long to read why. */
 const LINGER_MS = 1_000
@@ -23,7 +29,10 @@ export interface Caller {
 export interface ServerOptions {
   /** A listening socket that is this object's from now on. */
   listening: number
-  /** The answer to a line, which goes out as a line; undefined: the connection is closed without one. Must not reject. */
+  /**
+   * The answer to a line, which goes out as a line; undefined: the connection is closed without
+   * one. Must not reject.
+   */
   respond(line: string, caller: Caller): Promise<string | undefined>
   /** The answer to a line that is longer than MAX_LINE; the connection is closed after it. */
   tooLong: string
@@ -49,7 +58,10 @@ export class LineServer {
     })
   }
 
-  /** Accepts no more, closes every connection at rest, and resolves when the requests under way have been answered, or not for half a minute. */
+  /**
+   * Accepts no more, closes every connection at rest, and resolves when the requests under way have
+   * been answered, or not for half a minute.
+   */
   async close(): Promise<void> {
     this.#server.close()
     const ended = [...this.#connections].map(connection => connection.endWhenIdle())
@@ -137,7 +149,8 @@ class Connection {
     for (let end = this.#received.indexOf('\n'); end >= 0; end = this.#received.indexOf('\n')) {
       const line = this.#received.slice(0, end)
       this.#received = this.#received.slice(end + 1)
-      // The end of a connection is read after what came before it: two turns later the caller's death is known.
+      // The end of a connection is read after what came before it: two turns later the caller's
+      // death is known.
       await nextTurn()
       await nextTurn()
       const answer = await this.#options.respond(line, { isGone: () => this.#gone })

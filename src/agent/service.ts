@@ -1,4 +1,7 @@
-/** An agent at work: answers requests, lets go of what has gone, ends when idle or told to, renews itself. */
+/**
+ * An agent at work: answers requests, lets go of what has gone, ends when idle or told to, renews
+ * itself.
+ */
 import { closeSync, type FSWatcher, rmSync, watch } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
 import { kernelError } from '../link/errors.ts'
@@ -11,7 +14,10 @@ import { answer, encodeError } from './requests.ts'
 import { type Caller, LineServer, MAX_LINE } from './server.ts'
 import { Stats } from './stats.ts'
 
-/** Namespaces are seen to vanish at once where /run/netns has them; elsewhere by this. An agent at rest wakes for nothing else. */
+/**
+ * Namespaces are seen to vanish at once where /run/netns has them; elsewhere by this. An agent at
+ * rest wakes for nothing else.
+ */
 const SWEEP_MS = 30_000
 /** Namespaces come and go many at a time. */
 const SETTLE_MS = 100
@@ -58,7 +64,8 @@ export class Service {
 
   async #resume(): Promise<void> {
     this.#leaving = undefined
-    // A descriptor of its own, so that the socket stays when the server closes: who connects then waits for the next program.
+    // A descriptor of its own, so that the socket stays when the server closes: who connects then
+    // waits for the next program.
     this.#server = new LineServer({
       listening: duplicate(this.#own.listening),
       respond: (line, caller) => this.#respond(line, caller),
@@ -156,7 +163,10 @@ export class Service {
     }
   }
 
-  /** The answer goes out before the renewal begins. Throws CniError 11 when the new executable is no good. */
+  /**
+   * The answer goes out before the renewal begins. Throws CniError 11 when the new executable is no
+   * good.
+   */
   async #wantsRenewal(): Promise<boolean> {
     if (!isOutdated()) return false
     const refusal = await renewalRefusal()
@@ -165,7 +175,10 @@ export class Service {
     return true
   }
 
-  /** Ends the agent after the time without a link that was asked for. While there are links no timer runs: a request or a sweep starts it again. */
+  /**
+   * Ends the agent after the time without a link that was asked for. While there are links no timer
+   * runs: a request or a sweep starts it again.
+   */
   #awaitIdle(): void {
     const idleMs = this.#options.idleSeconds * 1000
     if (idleMs === 0 || this.#leaving !== undefined) return

@@ -1,11 +1,15 @@
-/** Starts an agent where none answers, detached from the plugin in every way that a runtime would wait for or end. */
+/**
+ * Starts an agent where none answers, detached from the plugin in every way that a runtime would
+ * wait for or end.
+ */
 import { closeSync, constants, openSync } from 'node:fs'
 import { makeDirectory } from '../make-directory.ts'
 import { logPath } from './protocol.ts'
 
 /**
- * What an agent's environment is to have. Without this timer Bun collects garbage when memory is allocated, as every engine does; with it, an
- * agent at rest wakes ten times a second to see whether there is any.
+ * What an agent's environment is to have. Without this timer Bun collects garbage when memory is
+ * allocated, as every engine does; with it, an agent at rest wakes ten times a second to see
+ * whether there is any.
  */
 export const AGENT_ENV = { BUN_GC_TIMER_DISABLE: '1' }
 
@@ -17,8 +21,8 @@ export interface StartOptions {
 }
 
 /**
- * Its own session, log and directory, no inherited descriptor, and soon its own cgroup: a runtime waits for whoever holds the plugin's stdout,
- * and ends whatever is in the container's group.
+ * Its own session, log and directory, no inherited descriptor, and soon its own cgroup: a runtime
+ * waits for whoever holds the plugin's stdout, and ends whatever is in the container's group.
  */
 export async function startAgent(dataDir: string, idleSeconds: number, { command, options = [] }: StartOptions = {}): Promise<void> {
   const [{ spawn }, { closeOnExec }, { ownCommand }] = await Promise.all([
@@ -44,11 +48,17 @@ export async function startAgent(dataDir: string, idleSeconds: number, { command
   closeSync(log)
 }
 
-/** Without what is about one call of the plugin, and without the variable that makes the executable Bun and not tunlink. */
+/**
+ * Without what is about one call of the plugin, and without the variable that makes the executable
+ * Bun and not tunlink.
+ */
 const inheritedEnv = () =>
   Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_') && name !== 'BUN_BE_BUN'))
 
-/** A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk: links are worth more than their log. */
+/**
+ * A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk: links are
+ * worth more than their log.
+ */
 function openLog(dataDir: string): number {
   makeDirectory(dataDir, 0o700)
   try {

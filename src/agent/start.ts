@@ -1,6 +1,7 @@
 /**
- * `tunlink agent`: from the lock to the end. Whoever holds the lock is the agent; only the holder makes or removes the socket's file. When the
- * agent ends, the socket goes first and the lock last, so that the next one never meets a socket that is about to go.
+ * `tunlink agent`: from the lock to the end. Whoever holds the lock is the agent; only the holder
+ * makes or removes the socket's file. When the agent ends, the socket goes first and the lock last,
+ * so that the next one never meets a socket that is about to go.
  */
 import { closeSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -32,13 +33,15 @@ export interface AgentOptions extends ServiceOptions {
 }
 
 /**
- * Resolves with true when this process serves, with false when another agent does. Takes the place of an agent that hangs or is of another
- * version, and of this process's former self: see renew.ts. Throws when an agent that hangs cannot be ended.
+ * Resolves with true when this process serves, with false when another agent does. Takes the place
+ * of an agent that hangs or is of another version, and of this process's former self: see renew.ts.
+ * Throws when an agent that hangs cannot be ended.
  */
 export async function runAgent(options: AgentOptions): Promise<boolean> {
   const { dataDir } = options
   process.umask(0o077)
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {}) // a log that cannot be written ends nothing
+  // a log that cannot be written ends nothing
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
   openDataDir(dataDir)
   const inherited = inherit()
   if (options.leaveCgroup) for (const refusal of leaveCgroup()) log('cgroup not left', { refusal })
@@ -49,7 +52,8 @@ export async function runAgent(options: AgentOptions): Promise<boolean> {
 }
 
 async function serve(options: AgentOptions, lock: number, inherited: Inherited | undefined): Promise<void> {
-  // The socket is there before the records are read: a plugin that finds none has written its record by then.
+  // The socket is there before the records are read: a plugin that finds none has written its
+  // record by then.
   const listening = inherited?.listening ?? bindSocket(options.dataDir)
   const agent = new Agent(options.dataDir, options.wires)
   if (inherited !== undefined) agent.adopt(inherited.kept)

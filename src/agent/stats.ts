@@ -1,4 +1,7 @@
-/** How long ADD and DEL took, from the start of the plugin's process to the answer, and how they failed: a Prometheus histogram each. */
+/**
+ * How long ADD and DEL took, from the start of the plugin's process to the answer, and how they
+ * failed: a Prometheus histogram each.
+ */
 
 /** Upper bounds of the buckets, in seconds. */
 const LE = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]

@@ -3,7 +3,9 @@ import { CniError, CODE } from './error.ts'
 
 const KNOWN = ['IP', 'GATEWAY', 'MAC', 'K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S_POD_INFRA_CONTAINER_ID', 'K8S_POD_UID']
 
-/** Throws CniError 4 for a pair that is none, and for an unknown key unless IgnoreUnknown is set. */
+/**
+ * Throws CniError 4 for a pair that is none, and for an unknown key unless IgnoreUnknown is set.
+ */
 export function parseArgs(text: string): Record<string, string> {
   const source = `CNI_ARGS is ${JSON.stringify(text)}`
   const args: Record<string, string> = {}

@@ -11,7 +11,10 @@ const LONGEST_SOCKET = '/agent.sock'
 /** Bytes. */
 const MOST = SUN_PATH - 1 - LONGEST_SOCKET.length
 
-/** PATH_MAX of <linux/limits.h>, less NAME_MAX twice for the network's and the lease's names, and what stands between them. */
+/**
+ * PATH_MAX of <linux/limits.h>, less NAME_MAX twice for the network's and the lease's names, and
+ * what stands between them.
+ */
 const MOST_WITHOUT_SOCKET = 4096 - 2 * 255 - '/ipam//.owners/\0'.length
 
 /** A tmpfs, which a reboot clears together with the links. */

@@ -17,10 +17,14 @@ export function findPlugin(type: string, directories: string[]): string {
   throw new CniError(CODE.invalidConfig, `failed to find plugin "${type}" in path [${directories.join(' ')}]`)
 }
 
-/** Runs plugin `type` with this process's environment but for the command, and the whole configuration; its standard output. Throws its CniError. */
+/**
+ * Runs plugin `type` with this process's environment but for the command, and the whole
+ * configuration; its standard output. Throws its CniError.
+ */
 export function delegate(command: string, type: string, stdin: string, directories: string[]): string {
   const path = findPlugin(type, directories)
-  const { spawnSync } = process.getBuiltinModule('node:child_process') // not imported: it costs a millisecond of start-up
+  // not imported: it costs a millisecond of start-up
+  const { spawnSync } = process.getBuiltinModule('node:child_process')
   for (let tries = 1; ; tries++) {
     const { status, stdout, stderr, error } = spawnSync(path, {
       input: stdin,
@@ -30,7 +34,8 @@ export function delegate(command: string, type: string, stdin: string, directori
     if (stderr) process.stderr.write(stderr)
     const code = (error as NodeJS.ErrnoException | undefined)?.code
     if (code === 'ETXTBSY' && tries < BUSY_TRIES) {
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000) // an installer is writing it
+      // an installer is writing it
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
       continue
     }
     if (error !== undefined) throw new CniError(CODE.internal, `cannot run plugin ${path}: ${error.message}`)
@@ -40,8 +45,8 @@ export function delegate(command: string, type: string, stdin: string, directori
 }
 
 /**
- * What the IPAM plugin `type` printed for ADD, of `version` unless it says its own. Throws CniError 6 unless that is a result with an
- * address, 7 for a route that cannot be.
+ * What the IPAM plugin `type` printed for ADD, of `version` unless it says its own. Throws CniError
+ * 6 unless that is a result with an address, 7 for a route that cannot be.
  */
 export function parseLease(type: string, stdout: string, version: string): Result {
   const lease = parseResult(parseObject(stdout, `ipam "${type}" printed no result`), version, 'result')

@@ -1,4 +1,7 @@
-/** CNI_* variables: see "Parameters" in the CNI specification. Checked in the order, and with the words, of the reference library. */
+/**
+ * CNI_* variables: see "Parameters" in the CNI specification. Checked in the order, and with the
+ * words, of the reference library.
+ */
 import { CniError, CODE } from './error.ts'
 
 export interface Environment {
@@ -56,10 +59,16 @@ function verifyContainerID(containerID: string): void {
 /** <linux/if.h>: bytes of an interface's name, with the zero that ends it. */
 const IFNAMSIZ = 16
 
-/** A byte that the kernel's dev_valid_name() takes for a space, wherever it stands in a character of UTF-8. */
+/**
+ * A byte that the kernel's dev_valid_name() takes for a space, wherever it stands in a character of
+ * UTF-8.
+ */
 const NO_BREAK_SPACE = 0xa0
 
-/** Throws CniError 4 when `ifname`, given by `source`, cannot name an interface. The kernel takes bytes: ours are UTF-8. */
+/**
+ * Throws CniError 4 when `ifname`, given by `source`, cannot name an interface. The kernel takes
+ * bytes: ours are UTF-8.
+ */
 export function verifyIfname(ifname: string, source: string): void {
   const refuse = (message: string, details = `${source} is ${JSON.stringify(ifname)}`) =>
     new CniError(CODE.invalidEnvironment, message, details)

@@ -1,4 +1,7 @@
-/** CNI errors: see "Error" in the CNI specification. Codes 0-99 are the specification's, 100 and above ours. */
+/**
+ * CNI errors: see "Error" in the CNI specification. Codes 0-99 are the specification's, 100 and
+ * above ours.
+ */
 
 export const CODE = {
   incompatibleVersion: 1,

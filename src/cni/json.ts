@@ -5,7 +5,9 @@ import type { Values } from './must-be.ts'
 /** GC's list, under its name and an older one: Go's libraries send `null` for an empty list. */
 export const VALID_ATTACHMENTS = ['cni.dev/valid-attachments', 'cni.dev/attachments']
 
-/** The object that `text` is, without keys that are null. Throws CniError 6; `what` names the text. */
+/**
+ * The object that `text` is, without keys that are null. Throws CniError 6; `what` names the text.
+ */
 export function parseObject(text: string, what: string): Values {
   let value: unknown
   try {

@@ -5,14 +5,20 @@ import { defined, optionalBoolean, optionalChoice, optionalInteger, optionalObje
 
 export interface LinkKeys {
   farEnd: 'host' | 'attach'
-  /** What carries the packets: the kernel, a thread of the agent, or the first of them that this node can have. */
+  /**
+   * What carries the packets: the kernel, a thread of the agent, or the first of them that this
+   * node can have.
+   */
   wire: 'auto' | 'kernel' | 'thread'
   /** Bytes. */
   mtu?: number
   /** Where `mtu` was found, in the words of an error. */
   mtuSource?: string
   addressing: 'peer' | 'subnet'
-  /** The far end's addresses, at most one per family, each with the prefix that the pod routes to it. */
+  /**
+   * The far end's addresses, at most one per family, each with the prefix that the pod routes to
+   * it.
+   */
   peer: { address: string; prefix: number }[]
   ipMasq: boolean
   /** Print an all-zero `mac`: podman's CNI backend refuses a result without one. */
@@ -49,7 +55,8 @@ export function linkKeys(raw: Values): LinkKeys {
       throw new CniError(CODE.unsupportedField, `"${key}" is ${JSON.stringify(raw[key])}: a TUN device has no link layer`)
   }
   const farEnd = optionalChoice(raw, 'farEnd', ['host', 'attach']) ?? 'host'
-  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_MTU, MOST_MTU) // Go's zero value means the default
+  // Go's zero value means the default
+  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_MTU, MOST_MTU)
   return {
     farEnd,
     ...(farEnd === 'host' ? hostKeys(raw) : attachKeys(raw)),

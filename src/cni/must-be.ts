@@ -1,6 +1,6 @@
 /**
- * Validation of one key at a time: each answers undefined for a key that is absent or null, as Go's decoder reads it, and names key and
- * value of a wrong one.
+ * Validation of one key at a time: each answers undefined for a key that is absent or null, as Go's
+ * decoder reads it, and names key and value of a wrong one.
  */
 import { CniError, CODE } from './error.ts'
 

@@ -1,6 +1,6 @@
 /**
- * The network configuration on standard input: see "Network configuration format" in the CNI specification and the README's table.
- * What the runtime says of one pod is in runtime-config.ts.
+ * The network configuration on standard input: see "Network configuration format" in the CNI
+ * specification and the README's table. What the runtime says of one pod is in runtime-config.ts.
  */
 import { dataDirOf } from './data-dir.ts'
 import { type Environment, verifyIfname } from './environment.ts'
@@ -24,7 +24,9 @@ export interface NetConf extends LinkKeys {
   /** Replaces the IPAM's wholly. */
   dns?: Dns
   ipam?: { type: string } & Values
-  /** Addresses with or without prefix: of runtimeConfig.ips, else args.cni.ips, else CNI_ARGS IP. */
+  /**
+   * Addresses with or without prefix: of runtimeConfig.ips, else args.cni.ips, else CNI_ARGS IP.
+   */
   requestedIPs: string[]
   prevResult?: Result
   /** GC's list; undefined when the runtime sent none. */
@@ -43,8 +45,9 @@ const BUILT_IN_IPAM = 'tunlink'
 type Identity = Pick<NetConf, 'cniVersion' | 'name' | 'type' | 'dataDir' | 'ifName' | 'ipam'>
 
 /**
- * Throws CniError 1, 2, 4, 6 or 7, before anything has been done. A verb validates what it uses and no more: a link that could not be
- * made any longer can be removed. What is not read has its default.
+ * Throws CniError 1, 2, 4, 6 or 7, before anything has been done. A verb validates what it uses and
+ * no more: a link that could not be made any longer can be removed. What is not read has its
+ * default.
  */
 export function parseNetConf(stdin: string, environment: Environment): NetConf {
   const raw = parseObject(stdin, WHAT)
@@ -67,7 +70,10 @@ export function parseNetConf(stdin: string, environment: Environment): NetConf {
   }
 }
 
-/** What the built-in IPAM uses of another plugin's configuration; `dataDir` is ours. Throws like parseNetConf(). */
+/**
+ * What the built-in IPAM uses of another plugin's configuration; `dataDir` is ours. Throws like
+ * parseNetConf().
+ */
 export function parseIpamConf(
   stdin: string,
   environment: Environment,
@@ -100,7 +106,8 @@ function parseIdentity(raw: Values, command: string): Identity {
 }
 
 function versionAndName(raw: Values, command: string): Pick<NetConf, 'cniVersion' | 'name'> {
-  const cniVersion = optionalString(raw, 'cniVersion') ?? '0.1.0' // as the reference library reads an absent one
+  // as the reference library reads an absent one
+  const cniVersion = optionalString(raw, 'cniVersion') ?? '0.1.0'
   const name = verifyName(raw)
   verifyVersion(cniVersion, command)
   return { cniVersion, name }

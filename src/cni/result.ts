@@ -1,4 +1,7 @@
-/** CNI results of every version: see "Result types" in the CNI specification. In the program they have the newest shape. */
+/**
+ * CNI results of every version: see "Result types" in the CNI specification. In the program they
+ * have the newest shape.
+ */
 import { familyOf, parseAddress, parseCidr } from '../address.ts'
 import { CniError, CODE } from './error.ts'
 import {
@@ -66,8 +69,8 @@ interface LegacyIP {
 const MOST = Number.MAX_SAFE_INTEGER
 
 /**
- * A result read from JSON without nulls, of `version` unless it says its own; `name` is what errors call it. Throws CniError 6 where it
- * has not the shape of one.
+ * A result read from JSON without nulls, of `version` unless it says its own; `name` is what errors
+ * call it. Throws CniError 6 where it has not the shape of one.
  */
 export function parseResult(json: unknown, version: string, name = 'result'): Result {
   const raw = optionalObject({ [name]: json }, name, { path: '', code: CODE.decoding }) ?? {}
@@ -127,7 +130,10 @@ function optionalAddress(values: Values, key: string, place: Place): string | un
   return address
 }
 
-/** The object `key` as CNI's `dns`; keys that are none of it are left out. Throws CniError 7, or that of `place`. */
+/**
+ * The object `key` as CNI's `dns`; keys that are none of it are left out. Throws CniError 7, or
+ * that of `place`.
+ */
 export function optionalDns(values: Values, key: string, place: Place = { path: '', code: CODE.invalidConfig }): Dns | undefined {
   const dns = optionalObject(values, key, place)
   if (dns === undefined) return undefined
@@ -172,7 +178,10 @@ function legacyShape({ ips, routes, dns }: Result, cniVersion: string) {
   return { cniVersion, ip4, ip6, dns }
 }
 
-/** The chain's result so far with our own behind it: its interface indexes move up by what was there. */
+/**
+ * The chain's result so far with our own behind it: its interface indexes move up by what was
+ * there.
+ */
 export function appendResult(previous: Result, own: Result): Result {
   const offset = previous.interfaces.length
   return {

@@ -1,4 +1,7 @@
-/** What the runtime says of one pod: `runtimeConfig`, `args`, CNI_ARGS, the result so far, and GC's list of attachments. */
+/**
+ * What the runtime says of one pod: `runtimeConfig`, `args`, CNI_ARGS, the result so far, and GC's
+ * list of attachments.
+ */
 import { parseAddress, parseCidr } from '../address.ts'
 import { parseArgs } from './args.ts'
 import type { Environment } from './environment.ts'
@@ -72,7 +75,10 @@ function runtimeDns(raw: Values): Dns | undefined {
 
 const ANNOTATION = 'tunlink.dev/mtu'
 
-/** The pod's annotation, as runtimes hand it over by capability: it wins over the configured MTU, up to that. */
+/**
+ * The pod's annotation, as runtimes hand it over by capability: it wins over the configured MTU, up
+ * to that.
+ */
 function annotatedMtu(raw: Values, configured: number | undefined): Pick<LinkKeys, 'mtu' | 'mtuSource'> {
   const annotations = optionalObject(runtimeConfigOf(raw), 'io.kubernetes.cri.pod-annotations', RUNTIME_CONFIG) ?? {}
   const text = annotations[ANNOTATION]
@@ -106,7 +112,10 @@ export function prevResultOf(raw: Values, cniVersion: string): Result | undefine
   return result
 }
 
-/** GC's list; undefined when there is none. Go's libraries send it as `null` when it is empty. Throws CniError 7. */
+/**
+ * GC's list; undefined when there is none. Go's libraries send it as `null` when it is empty.
+ * Throws CniError 7.
+ */
 export function validAttachments(raw: Values): { containerID: string; ifname: string }[] | undefined {
   const key = VALID_ATTACHMENTS.find(key => key in raw)
   if (key === undefined) return undefined

@@ -20,7 +20,10 @@ export function compareVersions(a: string, b: string): number {
   return at < 0 ? 0 : left[at]! - right[at]!
 }
 
-/** Throws CniError 1 when this plugin does not speak `version`, or `version` has no such verb; 6 when it is no version at all. */
+/**
+ * Throws CniError 1 when this plugin does not speak `version`, or `version` has no such verb; 6
+ * when it is no version at all.
+ */
 export function verifyVersion(version: string, command: string): void {
   const since = SINCE[command]
   if (since !== undefined) {

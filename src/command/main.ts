@@ -71,7 +71,8 @@ function parseCommandLine(argv: string[]) {
 async function agent(values: ReturnType<typeof parseCommandLine>['values']): Promise<number> {
   const { runAgent } = await import('../agent/start.ts')
   const { 'data-dir': dataDir, 'idle-exit': idle, 'leave-cgroup': leaveCgroup, spin, wire } = values
-  const entry = process.argv[1]! // not __filename: in what Bun compiles that is a path of the machine that compiled it
+  // not __filename: in what Bun compiles that is a path of the machine that compiled it
+  const entry = process.argv[1]!
   const wires = { entry, spin: amount('--spin', spin), mode: wireMode(wire) }
   try {
     const serves = await runAgent({ dataDir, idleSeconds: amount('--idle-exit', idle), leaveCgroup, wires })

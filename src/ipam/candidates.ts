@@ -10,8 +10,9 @@ export interface Candidate {
 }
 
 /**
- * The requested address alone; else all of the set, from a place that the owner's name decides. Owners thus start apart, so that the
- * first try mostly succeeds however many leases there are, and an address just released is not the next to be given.
+ * The requested address alone; else all of the set, from a place that the owner's name decides.
+ * Owners thus start apart, so that the first try mostly succeeds however many leases there are, and
+ * an address just released is not the next to be given.
  */
 export function* candidates(pool: Pool, set: Range[], wish: bigint | undefined, owner: string): Generator<Candidate> {
   const step = pool.pair ? 2n : 1n

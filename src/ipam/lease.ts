@@ -1,11 +1,13 @@
 /**
  * Leases, without a lock: the file system's link(2) is the lock.
  *
- *   <dataDir>/ipam/<network>/.owners/<containerID>:<ifname>   who, and the addresses it has taken or was about to take
+ *   <dataDir>/ipam/<network>/.owners/<containerID>:<ifname>
+ *       who, and the addresses it has taken or was about to take
  *   <dataDir>/ipam/<network>/<address>                        a hard link to that file
  *
- * An address is written into the owner's file before it is linked, and released only where the link is the owner's (same inode). So a
- * crash at any point leaves nothing that release() or collect() would not find, and neither looks at anybody else's lease.
+ * An address is written into the owner's file before it is linked, and released only where the link
+ * is the owner's (same inode). So a crash at any point leaves nothing that release() or collect()
+ * would not find, and neither looks at anybody else's lease.
  */
 import { linkSync, lstatSync, readdirSync, rmSync } from 'node:fs'
 import { parseAddress, parseCidr, toAddress, toNumber } from '../address.ts'
@@ -44,9 +46,9 @@ function ownerFile(dataDir: string, network: string, { containerID, ifname }: Ow
 }
 
 /**
- * Takes one address (or pair) from each set of the pool: the requested one where `requested` has one of that set.
- * Throws CniError 100 when there is none, 7 when a requested address is in no set, 4 when the owner has a lease already, 5 when the lease
- * cannot be written.
+ * Takes one address (or pair) from each set of the pool: the requested one where `requested` has
+ * one of that set. Throws CniError 100 when there is none, 7 when a requested address is in no set,
+ * 4 when the owner has a lease already, 5 when the lease cannot be written.
  */
 export function acquire(dataDir: string, network: string, owner: Owner, pool: Pool, requested: string[]): Lease {
   const wishes = matchRequests(pool, requested)
@@ -77,7 +79,10 @@ function fileWork<T>(doing: string, body: () => T): T {
   }
 }
 
-/** Throws CniError 4 for an owner with a lease. A file that says nothing is what a power cut left of a pod that is gone: it is cleared. */
+/**
+ * Throws CniError 4 for an owner with a lease. A file that says nothing is what a power cut left of
+ * a pod that is gone: it is cleared.
+ */
 function refuseSecond(directory: string, network: string, file: string): void {
   const found = readOwnerFile(file)
   if (found === undefined) return
@@ -112,7 +117,10 @@ function matchRequests(pool: Pool, requested: string[]): (bigint | undefined)[] 
   return wishes
 }
 
-/** Links `first`, which the owner's file names, or the next of the set that nobody else has linked meanwhile. */
+/**
+ * Links `first`, which the owner's file names, or the next of the set that nobody else has linked
+ * meanwhile.
+ */
 function take(directory: string, file: string, search: FreeCandidates, first: Candidate): Candidate {
   for (let candidate = first; ; ) {
     try {
@@ -145,14 +153,18 @@ function releaseFile(directory: string, file: string): void {
   try {
     found = readOwnerFile(file)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return // no lease can be where there is no directory
+    // no lease can be where there is no directory
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return
     throw error
   }
   for (const address of found === undefined ? [] : heldBy(directory, found)) rmSync(`${directory}/${address}`, { force: true })
   removeOwnerFile(file)
 }
 
-/** Addresses that are hard links to the owner's file: those that it names, and where it names too few, those that are found. */
+/**
+ * Addresses that are hard links to the owner's file: those that it names, and where it names too
+ * few, those that are found.
+ */
 function heldBy(directory: string, { addresses, inode, links }: OwnerFile): string[] {
   const isHeld = (address: string) => inodeOf(`${directory}/${address}`) === inode
   const named = addresses.filter(isHeld)
@@ -171,7 +183,10 @@ export function leaseOf(dataDir: string, network: string, owner: Owner): string[
   })
 }
 
-/** Releases every lease of the network whose owner is not in `valid`, and every address without an owner. Throws CniError 5. */
+/**
+ * Releases every lease of the network whose owner is not in `valid`, and every address without an
+ * owner. Throws CniError 5.
+ */
 export function collect(dataDir: string, network: string, valid: Owner[]): void {
   const [directory, owners] = [networkDir(dataDir, network), ownersDir(dataDir, network)]
   const keep = new Set(valid.map(owner => ownerFile(dataDir, network, owner)))
@@ -190,7 +205,10 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
   })
 }
 
-/** A power cut may keep the link of an address and lose its owner's file. Addresses are looked at before owners: see release(). */
+/**
+ * A power cut may keep the link of an address and lose its owner's file. Addresses are looked at
+ * before owners: see release().
+ */
 function collectOrphans(directory: string, owners: string): void {
   const addresses = list(directory)
     .filter(isAddressName)

@@ -1,11 +1,13 @@
 /**
- * Owner files of leases: the first line says who, each other line is an address that it has taken or was about to take.
+ * Owner files of leases: the first line says who, each other line is an address that it has taken
+ * or was about to take.
  *
  *   {"containerID":"c1","ifname":"eth0"}
  *   10.66.0.7
  *
- * A file comes under its name whole and synced, so that only a power cut or a broken disk can leave one that says less than it holds.
- * Its addresses are then the hard links to it, which have its inode. Nothing here follows a symbolic link.
+ * A file comes under its name whole and synced, so that only a power cut or a broken disk can leave
+ * one that says less than it holds. Its addresses are then the hard links to it, which have its
+ * inode. Nothing here follows a symbolic link.
  */
 import { closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
@@ -40,7 +42,9 @@ export const isDraft = (name: string) => name.startsWith('.new-')
 export function createOwnerFile(file: string, owner: Owner, addresses: string[]): void {
   const text = [JSON.stringify({ containerID: owner.containerID, ifname: owner.ifname }), ...addresses, ''].join('\n')
   const draft = draftOf(file)
-  rmSync(draft, { force: true }) // of a run that was killed: it may be the same inode as an owner's file, and is not to be written to
+  // of a run that was killed: it may be the same inode as an owner's file, and is not to be written
+  // to
+  rmSync(draft, { force: true })
   try {
     writeDraft(draft, text)
     linkSync(draft, file)
@@ -49,7 +53,10 @@ export function createOwnerFile(file: string, owner: Owner, addresses: string[])
   }
 }
 
-/** The directory is there but for the first lease: it is made when it was missing, not looked for each time. */
+/**
+ * The directory is there but for the first lease: it is made when it was missing, not looked for
+ * each time.
+ */
 function writeDraft(draft: string, text: string): void {
   const write = () => writeSynced(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, text)
   try {
@@ -80,7 +87,10 @@ function writeSynced(file: string, flags: number, text: string): void {
   }
 }
 
-/** What is at `file`; undefined when nothing is. A symbolic link and whatever else is no file name no address. */
+/**
+ * What is at `file`; undefined when nothing is. A symbolic link and whatever else is no file name
+ * no address.
+ */
 export function readOwnerFile(file: string): OwnerFile | undefined {
   const stat = lstatSync(file, { throwIfNoEntry: false })
   if (stat === undefined) return undefined

@@ -31,7 +31,10 @@ export function ipamCheck(input: IpamInput): void {
 
 export const ipamGc = (input: IpamInput, valid: Owner[]): void => collect(input.dataDir, input.network, valid)
 
-/** Throws CniError 7 for a pool that is none, 50 when no lease could be written. That no address is left now is ADD's to say. */
+/**
+ * Throws CniError 7 for a pool that is none, 50 when no lease could be written. That no address is
+ * left now is ADD's to say.
+ */
 export function ipamStatus(input: IpamInput): void {
   poolOf(input)
   try {

@@ -1,4 +1,7 @@
-/** Address pools of the built-in IPAM: what `ipam` says, as ranges of numbers. Nothing here enumerates: an IPv6 range has 2^64 addresses. */
+/**
+ * Address pools of the built-in IPAM: what `ipam` says, as ranges of numbers. Nothing here
+ * enumerates: an IPv6 range has 2^64 addresses.
+ */
 
 import { bits, type Family, holds, hostCidr, networkSize, parseAddress, parseCidr, toAddress, toNumber } from '../address.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -95,7 +98,8 @@ function parseRange({ range, place }: RangeSource, pair: boolean): Range {
       throw refuse(key, `an address in ${range.subnet}`, range[key], place)
     return value
   }
-  // The network's own address and IPv4's broadcast are nobody's, but in networks of one or two (RFC 3021, RFC 6164) all are.
+  // The network's own address and IPv4's broadcast are nobody's, but in networks of one or two (RFC
+  // 3021, RFC 6164) all are.
   const [least, most] = size <= 2n ? [network, network + size - 1n] : [network + 1n, network + size - (family === 4 ? 2n : 1n)]
   let first = inSubnet('rangeStart') ?? (pair ? network : least)
   let last = inSubnet('rangeEnd') ?? (pair ? network + size - 1n : most)
@@ -134,7 +138,10 @@ function verifyDisjoint(ranges: Range[]): void {
   }
 }
 
-/** A pool that can never give an address is a mistake of the configuration, not of the pods that there are. */
+/**
+ * A pool that can never give an address is a mistake of the configuration, not of the pods that
+ * there are.
+ */
 function verifyCapacity(pool: Pool, set: Range[], sources: RangeSource[]): void {
   if (capacity(pool, set) > 0n) return
   const { range, place } = sources[0]!

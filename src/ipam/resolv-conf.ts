@@ -3,7 +3,9 @@ import { CniError, CODE } from '../cni/error.ts'
 import { refuse } from '../cni/must-be.ts'
 import type { Dns } from '../cni/result.ts'
 
-/** The file at `path` as CNI's `dns`: see resolv.conf(5). Throws CniError 7 when it cannot be read. */
+/**
+ * The file at `path` as CNI's `dns`: see resolv.conf(5). Throws CniError 7 when it cannot be read.
+ */
 export function readResolvConf(path: unknown): Dns {
   if (typeof path !== 'string') throw refuse('resolvConf', 'a path', path, { path: 'ipam.', code: CODE.invalidConfig })
   try {

@@ -1,6 +1,6 @@
 /**
- * Puts a plan into the kernel. What fails half-way is taken out by remove(), the same way by which every link goes: so nothing is undone here but
- * the closing of descriptors.
+ * Puts a plan into the kernel. What fails half-way is taken out by remove(), the same way by which
+ * every link goes: so nothing is undone here but the closing of descriptors.
  */
 import { closeSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
@@ -15,7 +15,10 @@ import { prepareHostEnd, protectLink } from './host-end.ts'
 import type { EndPlan, LinkPlan } from './plan.ts'
 import { allowIPv6 } from './sysctls.ts'
 
-/** Descriptors of a link's devices: of the pod's TUN, and of the node's where a thread wire joins the two. They are the caller's to close. */
+/**
+ * Descriptors of a link's devices: of the pod's TUN, and of the node's where a thread wire joins
+ * the two. They are the caller's to close.
+ */
 export interface Ends {
   podFd: number
   hostFd?: number
@@ -30,7 +33,10 @@ interface Pod extends Disposable {
   vethIndex: number | undefined
 }
 
-/** Makes the link of `plan` in the pod's namespace `netns` and in that of the caller. Throws what the kernel refused. */
+/**
+ * Makes the link of `plan` in the pod's namespace `netns` and in that of the caller. Throws what
+ * the kernel refused.
+ */
 export function apply(plan: LinkPlan, dataDir: string, netns: Netns): Ends {
   using node = new NetlinkSocket()
   using pod = openPod(plan, netns)
@@ -47,7 +53,9 @@ export function apply(plan: LinkPlan, dataDir: string, netns: Netns): Ends {
   }
 }
 
-/** Makes the TUN. It has our alias before it persists, so that whoever finds it knows whose it is. */
+/**
+ * Makes the TUN. It has our alias before it persists, so that whoever finds it knows whose it is.
+ */
 function openPod(plan: LinkPlan, netns: Netns): Pod {
   return during(`create ${plan.ifname} in ${plan.netns}`, () =>
     netns.enter(() => {
@@ -128,7 +136,10 @@ function during<T>(doing: string, body: () => T): T {
   }
 }
 
-/** Another link of the pod has a route to the same destination: what clashes is the configuration, not the name. */
+/**
+ * Another link of the pod has a route to the same destination: what clashes is the configuration,
+ * not the name.
+ */
 function isTakenRoute(error: unknown): boolean {
   const { code, doing } = error as { code?: string; doing?: string }
   return code === 'EEXIST' && doing?.startsWith('add route') === true

@@ -1,4 +1,7 @@
-/** CHECK: what the plan says must still be in the kernel, and what it stands on too. Each fault is a sentence. */
+/**
+ * CHECK: what the plan says must still be in the kernel, and what it stands on too. Each fault is a
+ * sentence.
+ */
 import { bits, canonicalCidr, familyOf } from '../address.ts'
 import { type Address, addressList } from '../linux/address-messages.ts'
 import { type Link, linkFind } from '../linux/link.ts'
@@ -21,7 +24,8 @@ export interface Expected {
 }
 
 /**
- * Faults found; empty when all is well. NO-CARRIER is no fault: it is how a link looks that nobody holds open, and it carries packets all the same.
+ * Faults found; empty when all is well. NO-CARRIER is no fault: it is how a link looks that nobody
+ * holds open, and it carries packets all the same.
  */
 export function check(plan: LinkPlan, expected: Expected): string[] {
   using netns = new Netns(plan.netns)
@@ -88,7 +92,10 @@ function addressFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string
     .map(wanted => `link ${link.name} lacks the address ${wanted}`)
 }
 
-/** The plan's routes, and those that the kernel makes by itself for a peer or a subnet: without them nothing is reached. */
+/**
+ * The plan's routes, and those that the kernel makes by itself for a peer or a subnet: without them
+ * nothing is reached.
+ */
 function routeFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string[] {
   const present = routeList(netlink, link.index)
   const wanted = [...end.addresses.flatMap(kernelRoute), ...end.routes]
@@ -97,7 +104,10 @@ function routeFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string[]
     .map(({ dst, gw }) => `route ${dst}${gw === undefined ? '' : ` via ${gw}`} dev ${link.name} is missing`)
 }
 
-/** What `ip address add` makes beside the address: a route to the peer, or to the subnet. None for a single address. */
+/**
+ * What `ip address add` makes beside the address: a route to the peer, or to the subnet. None for a
+ * single address.
+ */
 function kernelRoute({ local, peer, prefix }: Address): Route[] {
   const isSingle = peer === undefined && prefix === bits(familyOf(local))
   return isSingle ? [] : [{ dst: canonicalCidr(`${peer ?? local}/${prefix}`)! }]
@@ -115,7 +125,10 @@ function sameRoute(present: Route, wanted: Route): boolean {
   )
 }
 
-/** Without forwarding the pod reaches the node and nothing else; rp_filter 0 says that somebody has switched IPv4's first source check off. */
+/**
+ * Without forwarding the pod reaches the node and nothing else; rp_filter 0 says that somebody has
+ * switched IPv4's first source check off.
+ */
 function forwardingFaults(end: EndPlan): string[] {
   const { ipv4, ipv6 } = familiesOf(end)
   const faults: string[] = []

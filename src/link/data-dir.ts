@@ -5,7 +5,10 @@ import { makeDirectory } from '../make-directory.ts'
 
 const OTHERS_MAY_WRITE = 0o022
 
-/** Makes the directory if it is missing. Throws CniError 5 when that fails, or when somebody else could put something into it. */
+/**
+ * Makes the directory if it is missing. Throws CniError 5 when that fails, or when somebody else
+ * could put something into it.
+ */
 export function openDataDir(dataDir: string): void {
   const refuse = (why: string) => new CniError(CODE.io, `"dataDir" ${JSON.stringify(dataDir)} cannot be used: ${why}`)
   const present = lstatSync(dataDir, { throwIfNoEntry: false })

@@ -6,7 +6,10 @@ const ETHERNET_MTU = 1500
 /** What every wire carries: a default route by lo (65536) says nothing of a network. */
 const MOST = 16_000
 
-/** MTU in bytes of the device that the node's default route leaves by, the least of them where there are several; 1500 when there is none. */
+/**
+ * MTU in bytes of the device that the node's default route leaves by, the least of them where there
+ * are several; 1500 when there is none.
+ */
 export function defaultRouteMtu(node: NetlinkSocket): number {
   const indexes = defaultRouteIndexes(node)
   return indexes.length === 0 ? ETHERNET_MTU : Math.min(...indexes.map(index => linkMtu(node, index)), MOST)

@@ -24,7 +24,10 @@ const kernelHasIPv6 = existsSync('/proc/sys/net/ipv6')
 /** True when this kernel has IPv6, and a device of this MTU too. */
 export const hasIPv6 = (mtu: number): boolean => mtu >= IPV6_MIN_MTU && kernelHasIPv6
 
-/** MTU and name tag of a device that is still down: the kernel drops IPv6 addresses below an MTU of 1280, so the MTU comes first. */
+/**
+ * MTU and name tag of a device that is still down: the kernel drops IPv6 addresses below an MTU of
+ * 1280, so the MTU comes first.
+ */
 export const deviceSettings = (plan: LinkPlan) => ({
   mtu: plan.mtu,
   txQLen: plan.txQLen,
@@ -32,14 +35,20 @@ export const deviceSettings = (plan: LinkPlan) => ({
   addrGenMode: hasIPv6(plan.mtu) ? ADDR_GEN_MODE_NONE : undefined,
 })
 
-/** Up first, then addresses, then routes: an IPv6 peer route that is added to a device that is down is lost. */
+/**
+ * Up first, then addresses, then routes: an IPv6 peer route that is added to a device that is down
+ * is lost.
+ */
 export const endRequests = (index: number, end: EndPlan): Request[] => [
   linkChange(index, { up: true }),
   ...end.addresses.map(address => addressAddition(index, address)),
   ...groupByDestination(end.routes).map(routes => (routes.length === 1 ? routeAddition(index, routes[0]!) : ecmpAddition(index, routes))),
 ]
 
-/** A destination named more than once, with the same priority and table, is one route with several next hops. */
+/**
+ * A destination named more than once, with the same priority and table, is one route with several
+ * next hops.
+ */
 function groupByDestination(routes: Route[]): Route[][] {
   const groups = new Map<string, Route[]>()
   for (const route of routes) {
@@ -50,8 +59,9 @@ function groupByDestination(routes: Route[]): Route[][] {
 }
 
 /**
- * The index of the device `ifname` if it is there and ours; the calling thread and the socket are in its network namespace. A device without our
- * alias is somebody else's, but for the node's end of a kernel wire whose maker died before it could say so.
+ * The index of the device `ifname` if it is there and ours; the calling thread and the socket are
+ * in its network namespace. A device without our alias is somebody else's, but for the node's end
+ * of a kernel wire whose maker died before it could say so.
  */
 export function findDevice(netlink: NetlinkSocket, ifname: string, attachment: Attachment): number | undefined {
   if (ifNameToIndex(ifname) === 0) return undefined

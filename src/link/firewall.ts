@@ -1,230 +1,252 @@
 /**
- * The node's firewall for links, the table `inet tunlink`, as `nft list table inet tunlink` prints it:
- *
- *   set links { type ifname }                                          the exact names of the node's ends
- *   set masq4 { type ipv4_addr }   set masq6 { type ipv6_addr }        pod addresses that are masqueraded
- *   chain prerouting {                                                 the source check: a pod sends from its own addresses only
- *     iifname @links ip saddr 0.0.0.0 drop
- *     iifname @links ip6 saddr :: drop
- *     iifname @links fib saddr . iif oif missing drop }                no route leads back to the source by the link that it came by
- *   chain postrouting {
- *     ip saddr @masq4 ip daddr != @masq4 oifname != @links masquerade }   and the same for ip6
- *
- * The rules never change with the pods, so their number costs nothing. Each carries RULES in its comment: by that a table of another version, or
- * one that somebody has changed, is told from ours. (A rule replaced by one with the same comment is not seen.)
+ * The table `inet tunlink` in the kernel: what each link needs of it comes and goes, and what
+ * others took away comes back.
  */
-import { familyOf, parseAddress } from '../address.ts'
-import { attribute, NetlinkSocket, type Request, text } from '../linux/netlink.ts'
-import { inNewNetns } from '../linux/netns.ts'
+import { attribute, NetlinkSocket, text } from '../linux/netlink.ts'
+import { watchTable } from '../linux/nf-watch.ts'
 import * as nft from '../linux/nfnetlink.ts'
-import { IFNAMSIZ, NETLINK_NETFILTER, NLM_F_CREATE } from '../linux/uapi.ts'
+import { NETLINK_NETFILTER } from '../linux/uapi.ts'
+import {
+  type Element,
+  elementRequests,
+  elementsOf,
+  type FirewallEntry,
+  LINKS,
+  newTableRequests,
+  replaceTableRequests,
+  SETS,
+  TABLE,
+  tableParts,
+} from './firewall-table.ts'
 
-export const FIREWALL_TABLE = 'tunlink'
-const TABLE = FIREWALL_TABLE
-const LINKS = 'links'
-/** To be changed with every change of the rules. */
-const RULES = 'tunlink rules 2'
-const RAW_PRIORITY = -300 // before connection tracking
-const SRCNAT_PRIORITY = 100
-const name = attribute(nft.NFTA_TABLE_NAME, text(TABLE))
-
-/** What one link has in the table. */
-export interface FirewallEntry {
-  /** Name of the node's end. */
-  link: string
-  /** Addresses that are masqueraded where they leave the node. */
-  masquerade: string[]
-}
+export type { FirewallEntry } from './firewall-table.ts'
 
 /**
- * Adds a link. Where the table is missing or not as it should be (somebody has flushed it, it is of another version), it is made anew with the
- * entries of `all`, which are those on record, and this one. Throws NetlinkError.
+ * How often a restoration begins again because somebody changed nf_tables meanwhile. Sixteen
+ * processes at once need a few.
+ */
+const ATTEMPTS = 50
+
+/**
+ * nft add element inet tunlink links { LINK }, and masq4, masq6: one query, of the rules, and one
+ * transaction. Where a rule or set is missing or another, in a flushed or an older table, the whole
+ * table is made anew from `all` and `entry`. `all` gives the entries of all records and is called
+ * for that alone; the record of `entry` must be written before. What else may be wrong with chains
+ * and sets is left to ensureFirewall(). Throws NetlinkError, or an error with its code.
  */
 export function addToFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, all: () => FirewallEntry[]): void {
-  if (tableState(netfilter) === 'ok' && unlessMissing(() => change(netfilter, nft.NFT_MSG_NEWSETELEM, [entry]))) return
-  restore(netfilter, () => [...all(), entry])
+  const requests = nft.transaction(elementRequests(nft.NFT_MSG_NEWSETELEM, elementsOf([entry])))
+  const whole = () => [...all().filter(({ link }) => link !== entry.link), entry]
+  repeatedly(() => (wrongRules(netfilter).length === 0 && attempted(netfilter, requests)) || restored(netfilter, whole))
 }
-
-/** Removes a link. An element that is missing is no error; a table that is missing is restored for the links of `all`, if there are any. */
-export function removeFromFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, all: () => FirewallEntry[]): void {
-  if (tableState(netfilter) !== 'ok') {
-    if (all().length > 0) restore(netfilter, all)
-    return
-  }
-  if (unlessMissing(() => change(netfilter, nft.NFT_MSG_DELSETELEM, [entry]))) return
-  // One of them was missing, so none was removed.
-  for (const { set, key } of elementsOf(entry))
-    unlessMissing(() => netfilter.requestBatch(nft.transaction(nft.setElements(nft.NFT_MSG_DELSETELEM, TABLE, set, [key]))))
-}
-
-/** Restores what is missing of the table, or of its elements for `all`; true when something was. */
-export function ensureFirewall(netfilter: NetlinkSocket, all: () => FirewallEntry[]): boolean {
-  if (tableState(netfilter) !== 'ok') {
-    restore(netfilter, all)
-    return true
-  }
-  const missing = all().filter(entry => missingOf(netfilter, entry).length > 0)
-  if (missing.length > 0) change(netfilter, nft.NFT_MSG_NEWSETELEM, missing)
-  return missing.length > 0
-}
-
-/** What CHECK finds wrong for a link, each a sentence. */
-export function firewallFaults(netfilter: NetlinkSocket, entry: FirewallEntry): string[] {
-  const state = tableState(netfilter)
-  if (state === 'missing') return [`the nftables table inet ${TABLE} is missing: no source check, no masquerade`]
-  if (state === 'changed') return [`the nftables table inet ${TABLE} has other rules than tunlink's`]
-  return missingOf(netfilter, entry).map(({ set, what }) =>
-    set === LINKS
-      ? `the source check of ${what} is off: it is not in the nftables set inet ${TABLE} ${LINKS}`
-      : `masquerade of ${what} is off: it is not in the nftables set inet ${TABLE} ${set}`,
-  )
-}
-
-/** nft delete table inet tunlink, if it is there. */
-export function deleteFirewall(netfilter: NetlinkSocket): void {
-  unlessMissing(() => netfilter.requestBatch(nft.transaction([nft.nftRequest(nft.NFT_MSG_DELTABLE, 0, name)])))
-}
-
-/** Why the table cannot be made here, in the kernel's words; undefined when it can. It is made, where nobody sees it. */
-export function firewallRefusal(): string | undefined {
-  try {
-    inNewNetns(() => {
-      using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
-      netfilter.requestBatch(tableTransaction([]))
-    })
-    return undefined
-  } catch (error) {
-    return (error as Error).message
-  }
-}
-
-/** By the rules' comments: see above. */
-function tableState(netfilter: NetlinkSocket): 'ok' | 'missing' | 'changed' {
-  let rules: ReturnType<typeof nft.ruleList> = []
-  unlessMissing(() => {
-    rules = nft.ruleList(netfilter, TABLE)
-  })
-  if (rules.length === 0) return tableIsThere(netfilter) ? 'changed' : 'missing'
-  const found = rules.map(({ chain, comment }) => `${chain} ${comment}`).sort()
-  return found.join() === EXPECTED.join() ? 'ok' : 'changed'
-}
-
-const tableIsThere = (netfilter: NetlinkSocket) =>
-  unlessMissing(() => void netfilter.get(nft.nftType(nft.NFT_MSG_GETTABLE), 0, nft.nftHeader(), name))
 
 /**
- * The records may change while they are read: another process adds a link to the old table, which then goes. So they are read again until nothing
- * is missing.
+ * nft delete element ...: one that is not there is no error. Where the table is missing or another
+ * it is made anew from `all` without `entry`, unless it is missing and no link is left that needs
+ * it. The table stays when it has become empty. Throws as addToFirewall().
  */
-function restore(netfilter: NetlinkSocket, all: () => FirewallEntry[]): void {
-  netfilter.requestBatch(tableTransaction(all()))
-  const missing = all().filter(entry => missingOf(netfilter, entry).length > 0)
-  if (missing.length > 0) change(netfilter, nft.NFT_MSG_NEWSETELEM, missing)
-}
-
-function change(netfilter: NetlinkSocket, message: number, entries: FirewallEntry[]): void {
-  netfilter.requestBatch(nft.transaction(elementRequests(message, entries)))
-}
-
-/** One link's elements: `what` is for people. */
-function elementsOf({ link, masquerade }: FirewallEntry): { set: string; key: Buffer; what: string }[] {
-  const key = Buffer.alloc(IFNAMSIZ)
-  key.write(link)
-  return [
-    { set: LINKS, key, what: link },
-    ...masquerade.map(address => ({ set: `masq${familyOf(address)}`, key: parseAddress(address)!.bytes, what: address })),
-  ]
-}
-
-function elementRequests(message: number, entries: FirewallEntry[]): Request[] {
-  const elements = entries.flatMap(elementsOf)
-  return [LINKS, 'masq4', 'masq6'].flatMap(set =>
-    nft.setElements(
-      message,
-      TABLE,
-      set,
-      elements.filter(element => element.set === set).map(({ key }) => key),
-    ),
-  )
-}
-
-/** Elements of the link that its sets lack; all of them where a set is missing. */
-function missingOf(netfilter: NetlinkSocket, entry: FirewallEntry): ReturnType<typeof elementsOf> {
-  const elements = elementsOf(entry)
-  const sets = new Set(elements.map(({ set }) => set))
-  const present = new Map([...sets].map(set => [set, keysOf(netfilter, set)]))
-  return elements.filter(({ set, key }) => !present.get(set)!.has(key.toString('hex')))
-}
-
-function keysOf(netfilter: NetlinkSocket, set: string): Set<string> {
-  let keys: Buffer[] = []
-  unlessMissing(() => {
-    keys = nft.elementList(netfilter, TABLE, set)
+export function removeFromFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, all: () => FirewallEntry[]): void {
+  const elements = elementsOf([entry])
+  // Added first, so that each is there to be deleted: nf_tables refuses a transaction that deletes
+  // what is not there.
+  const both = [nft.NFT_MSG_NEWSETELEM, nft.NFT_MSG_DELSETELEM].flatMap(message => elementRequests(message, elements))
+  const requests = nft.transaction(both)
+  const others = () => all().filter(({ link }) => link !== entry.link)
+  repeatedly(() => {
+    if (wrongRules(netfilter).length === 0 && attempted(netfilter, requests)) return true
+    return (tableState(netfilter) === 'missing' && others().length === 0) || restored(netfilter, others)
   })
-  return new Set(keys.map(key => key.toString('hex')))
 }
 
-/** The messages that make the table anew, with these links. */
-export function tableTransaction(entries: FirewallEntry[]): Request[] {
-  const newTable = nft.nftRequest(nft.NFT_MSG_NEWTABLE, NLM_F_CREATE, name)
-  return nft.transaction([
-    newTable, // so that there is one to delete
-    nft.nftRequest(nft.NFT_MSG_DELTABLE, 0, name),
-    newTable,
-    nft.newSet(TABLE, LINKS, nft.IFNAME, 1),
-    nft.newSet(TABLE, 'masq4', nft.IPV4_ADDR, 2),
-    nft.newSet(TABLE, 'masq6', nft.IPV6_ADDR, 3),
-    nft.newChain(TABLE, 'prerouting', 'filter', nft.NF_INET_PRE_ROUTING, RAW_PRIORITY),
-    nft.newChain(TABLE, 'postrouting', 'nat', nft.NF_INET_POST_ROUTING, SRCNAT_PRIORITY),
-    ...RULE_LIST.map(({ chain, expressions }) => nft.newCommentedRule(TABLE, chain, RULES, ...expressions)),
-    ...elementRequests(nft.NFT_MSG_NEWSETELEM, uniqueByLink(entries)),
-  ])
+/**
+ * Makes the table what it should be with the entries of `all`; true when it had to change
+ * something. Elements that no entry has stay: another process may be about to write its record.
+ * With no entry, a table is not made, but one that is different is made anew.
+ */
+export function ensureFirewall(netfilter: NetlinkSocket, all: () => FirewallEntry[]): boolean {
+  let changed = false
+  repeatedly(() => {
+    const state = tableState(netfilter)
+    if (state === 'missing' && all().length === 0) return true
+    if (state !== 'ok') {
+      changed = restored(netfilter, all)
+      return changed
+    }
+    const missing = ignoringMissing(() => missingElements(netfilter, elementsOf(all())))
+    if (missing === undefined) return false // the table has gone meanwhile
+    if (missing.length === 0) return true
+    changed = attempted(netfilter, nft.transaction(elementRequests(nft.NFT_MSG_NEWSETELEM, missing)))
+    return changed
+  })
+  return changed
 }
 
-const uniqueByLink = (entries: FirewallEntry[]) => [...new Map(entries.map(entry => [entry.link, entry])).values()]
+/**
+ * What is wrong of the table, and of `entry` in it, as sentences without full stop; none when all
+ * is right.
+ */
+export function firewallFaults(netfilter: NetlinkSocket, entry: FirewallEntry): string[] {
+  const faults = tableFaults(netfilter)
+  for (const { set, key, of } of elementsOf([entry])) {
+    if (has(netfilter, set, key)) continue
+    const lack = set === LINKS ? `the source addresses of what comes in by "${of}" are not checked` : `${of} is not masqueraded`
+    faults.push(`${lack}: it is not in the set "${set}" of the nftables table inet ${TABLE}`)
+  }
+  return faults
+}
 
-/** Where a family's addresses are in its header, and how long they are. */
-const IPV4 = { protocol: nft.NFPROTO_IPV4, source: 12, destination: 16, length: 4, set: 'masq4' }
-const IPV6 = { protocol: nft.NFPROTO_IPV6, source: 8, destination: 24, length: 16, set: 'masq6' }
-type Layout = typeof IPV4
+/**
+ * Compares chains, sets and rules with ours, their order too. 'different' is an older version's
+ * table, or one where somebody added, changed or removed a rule, or changed a chain or set. Does
+ * not see chains and sets that somebody added: they change nothing of ours.
+ */
+export function tableState(netfilter: NetlinkSocket): 'ok' | 'missing' | 'different' {
+  const faults = tableFaults(netfilter)
+  return faults.length === 0 ? 'ok' : faults[0] === MISSING ? 'missing' : 'different'
+}
 
-const isFamily = ({ protocol }: Layout) => [nft.meta(nft.NFT_META_NFPROTO), nft.cmp(nft.NFT_CMP_EQ, Buffer.from([protocol]))]
-const fromLink = [nft.meta(nft.NFT_META_IIFNAME), nft.lookup(LINKS)]
+const MISSING = `the nftables table inet ${TABLE} is missing`
 
-const dropUnspecified = (layout: Layout) => [
-  ...fromLink,
-  ...isFamily(layout),
-  nft.payload(layout.source, layout.length),
-  nft.cmp(nft.NFT_CMP_EQ, Buffer.alloc(layout.length)),
-  nft.drop(),
-]
-const masqueradeOutside = (layout: Layout) => [
-  ...isFamily(layout),
-  nft.payload(layout.source, layout.length),
-  nft.lookup(layout.set),
-  nft.payload(layout.destination, layout.length),
-  nft.lookup(layout.set, nft.NFT_LOOKUP_F_INV),
-  nft.meta(nft.NFT_META_OIFNAME),
-  nft.lookup(LINKS, nft.NFT_LOOKUP_F_INV),
-  nft.masq(),
-]
+function tableFaults(netfilter: NetlinkSocket): string[] {
+  const { table, sets, chains } = parts()
+  const nameOfTable = attribute(nft.NFTA_ANY_TABLE, text(TABLE))
+  const found = answer(netfilter, nft.NFT_MSG_GETTABLE, nameOfTable)
+  if (found === undefined) return [MISSING]
+  const faults: string[] = []
+  if (!nft.holds(table, found)) faults.push(`the nftables table inet ${TABLE} is switched off (dormant)`)
+  for (const { kind, message, nameType, parts } of [
+    { kind: 'set', message: nft.NFT_MSG_GETSET, nameType: nft.NFTA_SET_NAME, parts: sets },
+    { kind: 'chain', message: nft.NFT_MSG_GETCHAIN, nameType: nft.NFTA_CHAIN_NAME, parts: chains },
+  ]) {
+    for (const { name, body } of parts) {
+      const part = answer(netfilter, message, nameOfTable, attribute(nameType, text(name)))
+      if (part === undefined) faults.push(`the ${kind} "${name}" of the nftables table inet ${TABLE} is missing`)
+      else if (!nft.holds(body, part)) faults.push(`the ${kind} "${name}" of the nftables table inet ${TABLE} was changed`)
+    }
+  }
+  for (const chain of wrongRules(netfilter))
+    faults.push(`the rules of the chain "${chain}" of the nftables table inet ${TABLE} were changed`)
+  return faults
+}
 
-const RULE_LIST: { chain: string; expressions: Buffer[] }[] = [
-  { chain: 'prerouting', expressions: dropUnspecified(IPV4) },
-  { chain: 'prerouting', expressions: dropUnspecified(IPV6) },
-  { chain: 'prerouting', expressions: [...fromLink, nft.fibSaddrIif(), nft.cmp(nft.NFT_CMP_EQ, nft.be32(0)), nft.drop()] },
-  { chain: 'postrouting', expressions: masqueradeOutside(IPV4) },
-  { chain: 'postrouting', expressions: masqueradeOutside(IPV6) },
-]
-const EXPECTED = RULE_LIST.map(({ chain }) => `${chain} ${RULES}`).sort()
+/** The chains of ours whose rules are not ours; all of them when there is no table. */
+function wrongRules(netfilter: NetlinkSocket): string[] {
+  const present = nft.rules(netfilter, TABLE)
+  const bytes = Buffer.concat(present)
+  if (knownRight?.equals(bytes)) return []
+  const { chains, rules } = parts()
+  const wrong = chains
+    .map(({ name }) => name)
+    .filter(name => {
+      const have = present.filter(rule => nft.chainOf(rule) === name)
+      const want = rules.filter(({ chain }) => chain === name)
+      return have.length !== want.length || !want.every(({ body }, at) => nft.holds(body, have[at]!))
+    })
+  if (wrong.length === 0) knownRight = bytes
+  return wrong
+}
 
-/** True when `body` ran through, false when the kernel said that the table, or something of it, is not there. */
-function unlessMissing(body: () => void): boolean {
+/**
+ * The kernel's last answer that was found right: to compare each rule takes four times as long as
+ * to ask for all (0.12 ms, 0.03 ms).
+ */
+let knownRight: Buffer | undefined
+
+let made: ReturnType<typeof tableParts> | undefined
+/** Made once, and not before it is needed. */
+const parts = () => (made ??= tableParts())
+
+/** nft delete table inet tunlink, if it is there. Throws NetlinkError. */
+export function deleteFirewall(netfilter: NetlinkSocket): void {
+  ignoringMissing(() => netfilter.requestBatch(nft.transaction([nft.deleteTable(TABLE)])))
+}
+
+/**
+ * Why the table cannot be made in this network namespace, in words; undefined when it can. The
+ * kernel tries every part of it and carries out none. Loads the modules that it needs.
+ */
+export function firewallRefusal(): string | undefined {
   try {
-    body()
+    using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
+    netfilter.requestBatch(nft.rehearsal(newTableRequests(`${TABLE}-rehearsal`)))
+    return undefined
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    return `nf_tables: ${message}${HINTS[code ?? ''] ?? ''}`
+  }
+}
+
+const HINTS: Record<string, string> = {
+  EPERM: ': CAP_NET_ADMIN is needed',
+  EPROTONOSUPPORT: ': the kernel has no nfnetlink (CONFIG_NETFILTER_NETLINK)',
+  EOPNOTSUPP: ': the kernel lacks this part of nf_tables (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT)',
+  ENOENT: ': the kernel lacks an expression of it (CONFIG_NFT_FIB_INET, CONFIG_NFT_MASQ), or the module is not loaded',
+}
+
+/**
+ * Calls `onChange` when somebody deletes, flushes or replaces the table or parts of it, but
+ * elements; see watchTable().
+ */
+export const watchFirewall = (onChange: () => void): Disposable => watchTable(TABLE, onChange)
+
+/**
+ * The table made anew, unless it is right; false when somebody changed nf_tables meanwhile: another
+ * may have made it.
+ */
+function restored(netfilter: NetlinkSocket, all: () => FirewallEntry[]): boolean {
+  // Read before the records, as a record is written before its elements are added: a transaction
+  // that comes in between is noticed.
+  const generation = nft.generation(netfilter)
+  if (tableState(netfilter) === 'ok') return false
+  try {
+    netfilter.requestBatch(nft.transaction(replaceTableRequests(all()), generation))
     return true
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if ((error as NodeJS.ErrnoException).code !== 'ERESTART') throw error
     return false
+  }
+}
+
+/**
+ * True when the transaction went through; false when it was refused because the table is not ours,
+ * or was not a moment ago.
+ */
+function attempted(netfilter: NetlinkSocket, requests: ReturnType<typeof nft.transaction>): boolean {
+  try {
+    netfilter.requestBatch(requests)
+    return true
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    if (!missing && tableState(netfilter) === 'ok') throw error
+    return false
+  }
+}
+
+function repeatedly(isDone: () => boolean): void {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) if (isDone()) return
+  throw Object.assign(new Error(`Cannot restore the nftables table inet ${TABLE}: others changed nf_tables ${ATTEMPTS} times meanwhile`), {
+    code: 'EAGAIN',
+  })
+}
+
+function missingElements(netfilter: NetlinkSocket, wanted: Element[]): Element[] {
+  const present = new Set(Object.keys(SETS).flatMap(set => nft.keys(netfilter, TABLE, set).map(key => `${set} ${key.toString('hex')}`)))
+  return wanted.filter(({ set, key }) => !present.has(`${set} ${key.toString('hex')}`))
+}
+
+function has(netfilter: NetlinkSocket, set: string, key: Buffer): boolean {
+  return ignoringMissing(() => nft.hasElement(netfilter, TABLE, set, key)) ?? false
+}
+
+const answer = (netfilter: NetlinkSocket, message: number, ...names: Buffer[]) =>
+  ignoringMissing(() => nft.query(netfilter, message, 0, ...names)[0])
+
+/** undefined when the kernel answered ENOENT. */
+function ignoringMissing<T>(body: () => T): T | undefined {
+  try {
+    return body()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return undefined
   }
 }

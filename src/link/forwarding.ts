@@ -1,14 +1,19 @@
-/** What turning IPv6 forwarding on would break on a node: see "accept_ra" in the kernel's Documentation/networking/ip-sysctl.rst. */
+/**
+ * What turning IPv6 forwarding on would break on a node: see "accept_ra" in the kernel's
+ * Documentation/networking/ip-sysctl.rst.
+ */
 import { linkList } from '../linux/link.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
 import { defaultRoutesByAdvertisement } from '../linux/route.ts'
 import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
 
 /**
- * sysctl net.ipv6.conf.DEVICE.accept_ra=2 where it is 1 and the node's IPv6 default route came by a router advertisement on DEVICE. With 1, a node that
- * forwards takes none any more, and the kernel deletes that route at the moment forwarding is turned on. So this is to be called before, where
- * net.ipv6.conf.all.forwarding is not 1 yet; `node` is a socket of the node's namespace, which the calling thread is in. A device with 0 has a
- * daemon that reads advertisements by itself (systemd-networkd, NetworkManager), and is left alone. Throws when the setting cannot be written.
+ * sysctl net.ipv6.conf.DEVICE.accept_ra=2 where it is 1 and the node's IPv6 default route came by a
+ * router advertisement on DEVICE. With 1, a node that forwards takes none any more, and the kernel
+ * deletes that route at the moment forwarding is turned on. So this is to be called before, where
+ * net.ipv6.conf.all.forwarding is not 1 yet; `node` is a socket of the node's namespace, which the
+ * calling thread is in. A device with 0 has a daemon that reads advertisements by itself
+ * (systemd-networkd, NetworkManager), and is left alone. Throws when the setting cannot be written.
  */
 export function keepRouterAdvertisements(node: NetlinkSocket): void {
   const indexes = new Set(defaultRoutesByAdvertisement(node))

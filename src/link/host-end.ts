@@ -32,13 +32,19 @@ export function prepareHostEnd(node: NetlinkSocket, end: EndPlan): void {
   ignoreRouterAdvertisements(end.ifname)
 }
 
-/** The link's entry in the node's firewall: it sends from its own addresses only, and these may be masqueraded. */
+/**
+ * The link's entry in the node's firewall: it sends from its own addresses only, and these may be
+ * masqueraded.
+ */
 export const firewallEntry = (plan: Attachment & { masquerade: string[] }): FirewallEntry => ({
   link: hostIfname(plan),
   masquerade: plan.masquerade,
 })
 
-/** The entries of all links on record, from which the table is restored when somebody has flushed it. */
+/**
+ * The entries of all links on record, from which the table is restored when somebody has flushed
+ * it.
+ */
 export const firewallEntries = (dataDir: string): FirewallEntry[] =>
   recordList(dataDir)
     .plans.filter(({ host }) => host !== undefined)

@@ -1,9 +1,11 @@
 /**
- * What one attachment needs in the kernel, as plain JSON: made here from configuration and lease by a pure function, carried to the
- * agent, written to disk as the record, and read back by CHECK, DEL and GC.
+ * What one attachment needs in the kernel, as plain JSON: made here from configuration and lease by
+ * a pure function, carried to the agent, written to disk as the record, and read back by CHECK, DEL
+ * and GC.
  *
- * Why a peer and not a subnet: a TUN device is a point-to-point link with one neighbour. `local peer remote/32` says so, needs no
- * shared subnet, and makes the kernel add the host route by itself at both ends.
+ * Why a peer and not a subnet: a TUN device is a point-to-point link with one neighbour. `local
+ * peer remote/32` says so, needs no shared subnet, and makes the kernel add the host route by
+ * itself at both ends.
  */
 
 import { bits, familyOf, holds, hostCidr, parseCidr } from '../address.ts'
@@ -56,13 +58,18 @@ export interface LinkPlan extends Attachment {
   masquerade: string[]
 }
 
-/** What the IPAM gave, in the shape of a CNI result: addresses with prefix, routes without interface. */
+/**
+ * What the IPAM gave, in the shape of a CNI result: addresses with prefix, routes without
+ * interface.
+ */
 export interface Leased {
   ips: { address: string; gateway?: string; peer?: string }[]
   routes: Route[]
 }
 
-/** The name of the node's end: derived, so that a retry or a clean-up finds it without any state. */
+/**
+ * The name of the node's end: derived, so that a retry or a clean-up finds it without any state.
+ */
 export function hostIfname({ network, containerID, ifname }: Attachment): string {
   return `tl${fnv1a(`${network}\0${containerID}\0${ifname}`).slice(3)}`
 }
@@ -72,7 +79,10 @@ export const IPV6_MIN_MTU = 1280
 
 const DEFAULT_PEER = { 4: '169.254.1.1', 6: 'fe80::1' }
 
-/** What is not the configuration's to say: where the pod is, what carries its packets, and the MTU (bytes), which may be that of the node. */
+/**
+ * What is not the configuration's to say: where the pod is, what carries its packets, and the MTU
+ * (bytes), which may be that of the node.
+ */
 export interface Circumstances {
   netns: string
   netnsId: NetnsId
@@ -114,7 +124,10 @@ export function planLink(conf: NetConf, attachment: Attachment, { netns, netnsId
 interface AddressPair {
   family: 4 | 6
   pod: Address
-  /** The far end's address; absent when the pod's peer is its own address, which then has no next hop. */
+  /**
+   * The far end's address; absent when the pod's peer is its own address, which then has no next
+   * hop.
+   */
   gateway?: string
 }
 
@@ -130,7 +143,10 @@ function addressEnds(conf: NetConf, ip: Leased['ips'][number]): AddressPair {
   return { family, pod: { local, peer, prefix: configured?.prefix ?? full }, gateway: peer }
 }
 
-/** A far end outside of the pod's subnet is on the link all the same: without a route the pod's answers to the node would go to nobody. */
+/**
+ * A far end outside of the pod's subnet is on the link all the same: without a route the pod's
+ * answers to the node would go to nobody.
+ */
 function farEndRoutes(ends: AddressPair[]): Route[] {
   return ends.flatMap(({ pod, gateway }) =>
     pod.peer === undefined && gateway !== undefined && !holds(`${pod.local}/${pod.prefix}`, gateway)
@@ -139,7 +155,10 @@ function farEndRoutes(ends: AddressPair[]): Route[] {
   )
 }
 
-/** Routes without a gateway go via the far end, so that plugins that copy routes (`sbr`) find a next hop in them. */
+/**
+ * Routes without a gateway go via the far end, so that plugins that copy routes (`sbr`) find a next
+ * hop in them.
+ */
 function podRoutes(routes: Route[], ends: AddressPair[]): Route[] {
   return routes.map(route => {
     const family = familyOf(route.dst)
@@ -149,7 +168,8 @@ function podRoutes(routes: Route[], ends: AddressPair[]): Route[] {
     }
     const gw = route.gw ?? (route.scope === RT_SCOPE_LINK ? undefined : end.gateway)
     if (gw === undefined) return route
-    // The kernel takes a next hop that it has no host route to only as "onlink": on a link with one neighbour, every one is.
+    // The kernel takes a next hop that it has no host route to only as "onlink": on a link with one
+    // neighbour, every one is.
     const hasHostRoute = family === 4 && gw === end.pod.peer && end.pod.prefix === bits(4)
     return hasHostRoute ? { ...route, gw } : { ...route, gw, onlink: true }
   })

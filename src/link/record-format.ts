@@ -1,4 +1,7 @@
-/** A record's text as a plan. Whoever may write records is root, but disks fill up, power fails, and people edit files by hand. */
+/**
+ * A record's text as a plan. Whoever may write records is root, but disks fill up, power fails, and
+ * people edit files by hand.
+ */
 import { parseAddress, parseCidr } from '../address.ts'
 import { hostIfname, type LinkPlan, PLAN_VERSION } from './plan.ts'
 
@@ -45,7 +48,10 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
   masquerade: isListOf(isAddress),
 }
 
-/** Throws SyntaxError that says what is wrong. A record without `version` is of tunlink 0.1.0, whose wires are threads. */
+/**
+ * Throws SyntaxError that says what is wrong. A record without `version` is of tunlink 0.1.0, whose
+ * wires are threads.
+ */
 export function parseRecord(text: string): LinkPlan {
   const raw: unknown = parseJson(text)
   if (!isObject(raw)) throw new SyntaxError(`it is ${JSON.stringify(raw)}, not a record`)

@@ -1,8 +1,10 @@
 /**
- * Records: one file per attachment holding its plan, `<dataDir>/links/<network>/<containerID>:<ifname>.json`. It is on disk before the kernel is
- * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is named, and never hides the others.
+ * Records: one file per attachment holding its plan,
+ * `<dataDir>/links/<network>/<containerID>:<ifname>.json`. It is on disk before the kernel is
+ * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is
+ * named, and never hides the others.
  */
-import { closeSync, constants, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { asFileName } from '../fnv.ts'
 import { makeDirectory } from '../make-directory.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
@@ -10,16 +12,25 @@ import { parseRecord } from './record-format.ts'
 
 const directory = (dataDir: string, network: string) => `${dataDir}/links/${network}`
 
-/** ":" can be in neither part, so two attachments never share a file; a name too long for a file becomes its hash. */
+/**
+ * ":" can be in neither part, so two attachments never share a file; a name too long for a file
+ * becomes its hash.
+ */
 export const recordFile = ({ containerID, ifname }: Pick<Attachment, 'containerID' | 'ifname'>) =>
   `${asFileName(`${containerID}:${ifname}`)}.json`
 
 const path = (dataDir: string, attachment: Attachment) => `${directory(dataDir, attachment.network)}/${recordFile(attachment)}`
 
-/** Derived, as a runtime never has two calls on one attachment at a time: what a writer killed half-way leaves is found again. */
+/**
+ * Derived, as a runtime never has two calls on one attachment at a time: what a writer killed
+ * half-way leaves is found again.
+ */
 const temporary = (file: string) => `${file}.tmp`
 
-/** A record that cannot be used, and why. `attachment` is what its file's name says, where it says all. */
+/**
+ * A record that cannot be used, and why. `attachment` is what its file's name says, where it says
+ * all.
+ */
 export interface BrokenRecord {
   file: string
   network: string
@@ -27,7 +38,10 @@ export interface BrokenRecord {
   reason: string
 }
 
-/** Writes atomically, and through to the disk: a reader sees the whole plan or none, after a power cut too. */
+/**
+ * Writes atomically, and through to the disk: a reader sees the whole plan or none, after a power
+ * cut too.
+ */
 export function recordWrite(dataDir: string, plan: LinkPlan): void {
   makeDirectory(directory(dataDir, plan.network), 0o700)
   const file = path(dataDir, plan)
@@ -51,6 +65,9 @@ export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | 
   return read(dataDir, attachment.network, recordFile(attachment))
 }
 
+/** When the record was written, in ms since the epoch. Throws ENOENT. */
+export const recordTime = (dataDir: string, attachment: Attachment): number => statSync(path(dataDir, attachment)).mtimeMs
+
 export const isBroken = (record: LinkPlan | BrokenRecord): record is BrokenRecord => 'reason' in record
 
 export function recordRemove(dataDir: string, attachment: Attachment): void {
@@ -59,7 +76,10 @@ export function recordRemove(dataDir: string, attachment: Attachment): void {
   rmSync(temporary(file), { force: true })
 }
 
-/** Puts a record out of the way under another name: one that does not even say by its file's name whose it is. */
+/**
+ * Puts a record out of the way under another name: one that does not even say by its file's name
+ * whose it is.
+ */
 export const recordSetAside = ({ file }: BrokenRecord): void => renameSync(file, `${file}.broken`)
 
 /** Removes what writers killed half-way have left. For GC, which no other call runs beside. */

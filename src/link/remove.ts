@@ -1,4 +1,7 @@
-/** Takes a link out of the kernel. What is missing already counts as removed; what cannot be looked at does not. */
+/**
+ * Takes a link out of the kernel. What is missing already counts as removed; what cannot be looked
+ * at does not.
+ */
 import { CniError, CODE } from '../cni/error.ts'
 import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
@@ -7,12 +10,15 @@ import { findDevice, isGone } from './device.ts'
 import { firewallEntry, unprotectLink } from './host-end.ts'
 import { type Attachment, hostIfname, type LinkPlan } from './plan.ts'
 
-/** As much of a link as is needed to take it out: a plan, or what is known of one whose record is broken. */
+/**
+ * As much of a link as is needed to take it out: a plan, or what is known of one whose record is
+ * broken.
+ */
 export type Remains = Attachment & Pick<LinkPlan, 'masquerade'> & { netns?: string; netnsId?: NetnsId }
 
 /**
- * `deleteLink` deletes a device: LinkDeleter.delete() need not wait for the kernel's grace period. `opened` is the pod's namespace where the caller
- * has it; otherwise it is looked for by its path.
+ * `deleteLink` deletes a device: LinkDeleter.delete() need not wait for the kernel's grace period.
+ * `opened` is the pod's namespace where the caller has it; otherwise it is looked for by its path.
  */
 export async function remove(remains: Remains, dataDir: string, deleteLink = deleteAndWait, opened?: Netns): Promise<void> {
   const doomed: DoomedLink[] = []
@@ -44,7 +50,10 @@ function findEnd(remains: Remains, ifname: string): DoomedLink | undefined {
   return undefined
 }
 
-/** Nothing is looked for where the pod's namespace is gone: its path leads nowhere, or to another namespace. */
+/**
+ * Nothing is looked for where the pod's namespace is gone: its path leads nowhere, or to another
+ * namespace.
+ */
 function findPodEnd(remains: Remains, opened: Netns | undefined): DoomedLink | undefined {
   const { netns: path, netnsId, ifname } = remains
   if (opened !== undefined && (netnsId === undefined || sameNetns(opened.id, netnsId))) return opened.enter(() => findEnd(remains, ifname))
@@ -52,7 +61,8 @@ function findPodEnd(remains: Remains, opened: Netns | undefined): DoomedLink | u
   try {
     return inNetns(path, () => findEnd(remains, ifname))
   } catch (error) {
-    if (error instanceof TypeError) return undefined // a file: the namespace was unmounted, or this never was one
+    // a file: the namespace was unmounted, or this never was one
+    if (error instanceof TypeError) return undefined
     if (PATH_IS_GONE.includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
     throw error
   }
@@ -60,7 +70,10 @@ function findPodEnd(remains: Remains, opened: Netns | undefined): DoomedLink | u
 
 const PATH_IS_GONE = ['ENOENT', 'ENOTDIR']
 
-/** True when `path` leads to the namespace `id`; to any, where none was noted (records of 0.1.0). Throws CniError 5 when it cannot be told. */
+/**
+ * True when `path` leads to the namespace `id`; to any, where none was noted (records of 0.1.0).
+ * Throws CniError 5 when it cannot be told.
+ */
 export function namespaceIsThere(path: string, id: NetnsId | undefined): boolean {
   try {
     const found = netnsIdAt(path)

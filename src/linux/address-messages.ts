@@ -25,7 +25,10 @@ export function addressAddition(index: number, { local, peer, prefix }: Address)
   return { type: uapi.RTM_NEWADDR, flags: CREATE, body, doing }
 }
 
-/** ip address show dev INDEX: without the addresses that the kernel made itself (link-local, by SLAAC). */
+/**
+ * ip address show dev INDEX: without the addresses that the kernel made itself (link-local, by
+ * SLAAC).
+ */
 export function addressList(netlink: NetlinkSocket, index: number): Address[] {
   return [uapi.AF_INET, uapi.AF_INET6].flatMap(family =>
     netlink.get(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, uapi.ifaddrmsg.encode({ family, index })).map(decodeAddress),

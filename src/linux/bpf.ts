@@ -1,6 +1,9 @@
-/** BPF programs: see bpf(2), <linux/bpf.h> and the kernel's Documentation/bpf/standardization/instruction-set.rst. */
+/**
+ * BPF programs: see bpf(2), <linux/bpf.h> and the kernel's
+ * Documentation/bpf/standardization/instruction-set.rst.
+ */
 import { SyscallError } from './errno.ts'
-import { addressOf, errno, func } from './libc.ts'
+import { addressOf, errno, func, keepAlive } from './libc.ts'
 import { raiseMemlock } from './rlimit.ts'
 import { struct, u8, u16, u32, u64 } from './struct.ts'
 
@@ -13,7 +16,8 @@ export interface Instruction {
   imm?: number
 }
 
-// Opcodes: a class (ALU64, LDX, ST, STX, JMP), an operation or size, and where the operand comes from.
+// Opcodes: a class (ALU64, LDX, ST, STX, JMP), an operation or size, and where the operand comes
+// from.
 /** rDST = IMM */
 export const movImm = (dst: number, imm: number): Instruction => ({ code: 0xb7, dst, imm })
 /** rDST = rSRC */
@@ -83,13 +87,14 @@ const raw = func('syscall', 'int', ['int', 'int', 'uint64_t', 'uint32_t']) as (
 ) => number
 
 /**
- * Loads a program for a tc hook: its descriptor, close-on-exec. `name` is what `bpftool prog` shows, at most 15 bytes. Throws SyscallError with
- * the end of the verifier's log.
+ * Loads a program for a tc hook: its descriptor, close-on-exec. `name` is what `bpftool prog`
+ * shows, at most 15 bytes. Throws SyscallError with the end of the verifier's log.
  */
 export function loadClassifier(name: string, program: Instruction[]): number {
   const fd = tryLoad(name, program)
   if (fd >= 0) return fd
-  // Before Linux 5.11 programs count as locked memory, of which a process may have 64 KiB unless it asks for more.
+  // Before Linux 5.11 programs count as locked memory, of which a process may have 64 KiB unless it
+  // asks for more.
   if (errno() === EPERM && raiseMemlock()) {
     const second = tryLoad(name, program)
     if (second >= 0) return second
@@ -105,7 +110,10 @@ const EPERM = 1
 const EAGAIN = 11
 const MOST_TRIES = 10
 
-/** The verifier stops with EAGAIN when a signal waits for this thread, such as the end of a child: libbpf tries again, too. */
+/**
+ * The verifier stops with EAGAIN when a signal waits for this thread, such as the end of a child:
+ * libbpf tries again, too.
+ */
 function tryLoad(name: string, program: Instruction[], log?: Buffer): number {
   for (let tries = 1; ; tries++) {
     const fd = loadOnce(name, program, log)
@@ -115,7 +123,8 @@ function tryLoad(name: string, program: Instruction[], log?: Buffer): number {
 
 function loadOnce(name: string, program: Instruction[], log?: Buffer): number {
   const insns = encode(program)
-  const license = Buffer.from('GPL\0') // the helpers are for programs under a licence compatible with the kernel's
+  // the helpers are for programs under a licence compatible with the kernel's
+  const license = Buffer.from('GPL\0')
   const attr = Buffer.concat([
     progLoad.encode({
       type: BPF_PROG_TYPE_SCHED_CLS,
@@ -128,14 +137,20 @@ function loadOnce(name: string, program: Instruction[], log?: Buffer): number {
     }),
     Buffer.from(name.padEnd(BPF_OBJ_NAME_LEN, '\0')),
   ])
-  return raw(SYS_BPF, BPF_PROG_LOAD, addressOf(attr), attr.length)
+  const fd = raw(SYS_BPF, BPF_PROG_LOAD, addressOf(attr), attr.length)
+  keepAlive(insns, license, attr)
+  return fd
 }
 
-/** The kernel's hash of a loaded program, 16 hex digits: what `tc filter show` and `bpftool prog` call its tag. */
+/**
+ * The kernel's hash of a loaded program, 16 hex digits: what `tc filter show` and `bpftool prog`
+ * call its tag.
+ */
 export function programTag(fd: number): string {
   const info = Buffer.alloc(PROG_INFO_TAG + BPF_TAG_SIZE)
   const attr = objInfo.encode({ fd, length: info.length, info: addressOf(info) })
-  if (raw(SYS_BPF, BPF_OBJ_GET_INFO_BY_FD, addressOf(attr), attr.length) < 0)
-    throw new SyscallError('bpf', errno(), 'BPF_OBJ_GET_INFO_BY_FD')
+  const result = raw(SYS_BPF, BPF_OBJ_GET_INFO_BY_FD, addressOf(attr), attr.length)
+  keepAlive(attr)
+  if (result < 0) throw new SyscallError('bpf', errno(), 'BPF_OBJ_GET_INFO_BY_FD')
   return info.toString('hex', PROG_INFO_TAG)
 }

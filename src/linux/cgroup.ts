@@ -2,13 +2,14 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 
 /**
- * Moves this process, with all its threads, to the root of every hierarchy where it is in a group below: `echo PID > /sys/fs/cgroup/cgroup.procs`.
- * A group ends with all its processes (`systemctl stop`, cgroup.kill), and the one that the caller is in belongs to somebody else. Does what can
- * be done; returns, in words, what could not.
+ * Moves this process, with all its threads, to the root of every hierarchy where it is in a group
+ * below: `echo PID > /sys/fs/cgroup/cgroup.procs`. A group ends with all its processes (`systemctl
+ * stop`, cgroup.kill), and the one that the caller is in belongs to somebody else. Does what can be
+ * done; returns, in words, what could not.
  */
 export function leaveCgroup(): string[] {
-  // `ip netns exec` and the like mount a /sys of their own, without cgroups: then who called them shows them. To mount them here is no way, as
-  // the options of cgroup2 hold for all its mounts.
+  // `ip netns exec` and the like mount a /sys of their own, without cgroups: then who called them
+  // shows them. To mount them here is no way, as the options of cgroup2 hold for all its mounts.
   const views = [
     { mountinfo: read('/proc/self/mountinfo'), root: '' },
     ...ancestors().map(pid => ({ mountinfo: read(`/proc/${pid}/mountinfo`), root: `/proc/${pid}/root` })),
@@ -29,7 +30,8 @@ function ancestors(): number[] {
   const pids: number[] = []
   for (let pid = process.ppid; pid > 0 && !pids.includes(pid); ) {
     pids.push(pid)
-    const stat = read(`/proc/${pid}/stat`) // PID (NAME) STATE PPID ...: the name may hold blanks and brackets
+    // PID (NAME) STATE PPID ...: the name may hold blanks and brackets
+    const stat = read(`/proc/${pid}/stat`)
     pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] ?? 0)
   }
   return pids
@@ -44,15 +46,19 @@ function read(file: string): string {
   }
 }
 
-/** Mounts as a process sees them: the text of its mountinfo, and where its root is to be found from here. */
+/**
+ * Mounts as a process sees them: the text of its mountinfo, and where its root is to be found from
+ * here.
+ */
 export interface MountView {
   mountinfo: string
   root: string
 }
 
 /**
- * From the text of /proc/self/cgroup and what is mounted: the `cgroup.procs` of the root of each hierarchy that the process is not at the root of,
- * by the first view that has it; and the hierarchies whose root none has, as in a container that sees no more than its own group.
+ * From the text of /proc/self/cgroup and what is mounted: the `cgroup.procs` of the root of each
+ * hierarchy that the process is not at the root of, by the first view that has it; and the
+ * hierarchies whose root none has, as in a container that sees no more than its own group.
  */
 export function rootGroups(cgroup: string, views: MountView[]): { files: string[]; refusals: string[] } {
   const mounts = views.flatMap(({ mountinfo, root }) => lines(mountinfo).flatMap(line => parseMount(line, root)))
@@ -84,7 +90,10 @@ interface Mount {
   options: string[]
 }
 
-/** `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS FIELD... - TYPE SOURCE OPTIONS`; nothing for what is no cgroup. */
+/**
+ * `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS FIELD... - TYPE SOURCE OPTIONS`; nothing for what is no
+ * cgroup.
+ */
 function parseMount(line: string, root: string): Mount[] {
   const [left = '', right = ''] = line.split(' - ')
   const [, , , group, point] = left.split(' ')

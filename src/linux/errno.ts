@@ -1,6 +1,7 @@
 /** The name and text of an errno, such as ["EEXIST", "file already exists"]. */
 export function errnoName(errno: number): [string, string] {
-  const { getSystemErrorMap } = process.getBuiltinModule('node:util') // loaded for an error alone: it costs a millisecond
+  // loaded for an error alone: it costs a millisecond
+  const { getSystemErrorMap } = process.getBuiltinModule('node:util')
   return getSystemErrorMap().get(-errno) ?? EXTRA[errno] ?? [`errno ${errno}`, 'unknown error']
 }
 
@@ -8,6 +9,7 @@ export function errnoName(errno: number): [string, string] {
 const EXTRA: Record<number, [string, string]> = {
   22: ['EINVAL', 'invalid argument'],
   77: ['EBADFD', 'file descriptor in bad state'],
+  85: ['ERESTART', 'interrupted system call should be restarted'],
   95: ['EOPNOTSUPP', 'operation not supported'],
   99: ['EADDRNOTAVAIL', 'address not available'],
   101: ['ENETUNREACH', 'network is unreachable'],

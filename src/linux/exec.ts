@@ -10,15 +10,16 @@ const memfd = checked('memfd_create', ['const char *', 'uint32_t'])
 const STDIO = [0, 1, 2]
 
 /**
- * Puts the program at `path` in the place of the one that runs: same process ID, every thread but the caller's ended. The new one has the
- * descriptors 0 to 2 and `keep` and no other. `argv` begins with the program's name. Returns only by throwing SyscallError; then nothing has
- * changed.
+ * Puts the program at `path` in the place of the one that runs: same process ID, every thread but
+ * the caller's ended. The new one has the descriptors 0 to 2 and `keep` and no other. `argv` begins
+ * with the program's name. Returns only by throwing SyscallError; then nothing has changed.
  */
 export function execute(path: string, argv: string[], env: NodeJS.ProcessEnv, keep: number[]): never {
   closeOnExec()
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
   try {
-    for (const fd of [...STDIO, ...keep]) fcntl(fd, F_SETFD, 0) // Node marks its standard descriptors, too
+    // Node marks its standard descriptors, too
+    for (const fd of [...STDIO, ...keep]) fcntl(fd, F_SETFD, 0)
     execve(path, [...argv, null], [...variables, null])
   } catch (error) {
     for (const fd of keep) fcntl(fd, F_SETFD, FD_CLOEXEC)
@@ -27,7 +28,10 @@ export function execute(path: string, argv: string[], env: NodeJS.ProcessEnv, ke
   throw new Error(`execve of ${path} returned`)
 }
 
-/** Marks every descriptor but 0 to 2: a program that is started gets none that this process was given without asking. */
+/**
+ * Marks every descriptor but 0 to 2: a program that is started gets none that this process was
+ * given without asking.
+ */
 export function closeOnExec(): void {
   for (const name of readdirSync('/proc/self/fd')) {
     const fd = Number(name)
@@ -40,14 +44,18 @@ export function markCloseOnExec(fd: number): void {
   try {
     if ((fcntl(fd, F_GETFD, 0) & FD_CLOEXEC) === 0) fcntl(fd, F_SETFD, FD_CLOEXEC)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EBADF') throw error // such as the one that listed the directory
+    // such as the one that listed the directory
+    if ((error as NodeJS.ErrnoException).code !== 'EBADF') throw error
   }
 }
 
 /** Another descriptor of the same open file. */
 export const duplicate = (fd: number): number => fcntl(fd, F_DUPFD_CLOEXEC, 3)
 
-/** A file in memory that holds `text`, seen as `name` in /proc: for what is too long for an environment variable (128 KiB). */
+/**
+ * A file in memory that holds `text`, seen as `name` in /proc: for what is too long for an
+ * environment variable (128 KiB).
+ */
 export function memoryFile(name: string, text: string): number {
   const fd = memfd(name, MFD_CLOEXEC)
   const bytes = Buffer.from(text)

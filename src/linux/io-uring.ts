@@ -1,13 +1,15 @@
 /**
- * io_uring(7) through koffi: the submission and completion queues are memory shared with the kernel and are seen here as typed arrays;
- * one io_uring_enter(2) hands over whatever is queued and brings back whatever is done.
+ * io_uring(7) through koffi: the submission and completion queues are memory shared with the kernel
+ * and are seen here as typed arrays; one io_uring_enter(2) hands over whatever is queued and brings
+ * back whatever is done.
  *
- * With IORING_SETUP_SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1) the kernel touches the queues only while the one thread that made the
- * ring is inside io_uring_enter(). That is why plain loads and stores suffice where liburing needs memory barriers.
+ * With IORING_SETUP_SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1) the kernel touches the queues only
+ * while the one thread that made the ring is inside io_uring_enter(). That is why plain loads and
+ * stores suffice where liburing needs memory barriers.
  */
 import { closeSync } from 'node:fs'
 import { SyscallError } from './errno.ts'
-import { addressOf, errno, func, mmap, view } from './libc.ts'
+import { addressOf, errno, func, keepAlive, mmap, view } from './libc.ts'
 
 // <linux/io_uring.h>
 export const IORING_OP_ASYNC_CANCEL = 14
@@ -86,7 +88,10 @@ export class IoUring implements Disposable {
   #tail: number
   #queued = 0
 
-  /** `entries` requests may wait for submission, `completions` for being reaped. Throws SyscallError: EPERM where io_uring is forbidden, ENOSYS, EINVAL where it is too old. */
+  /**
+   * `entries` requests may wait for submission, `completions` for being reaped. Throws
+   * SyscallError: EPERM where io_uring is forbidden, ENOSYS, EINVAL where it is too old.
+   */
   constructor(entries: number, completions: number) {
     const params = Buffer.alloc(120) // struct io_uring_params
     params.writeUInt32LE(completions, 4)
@@ -101,7 +106,8 @@ export class IoUring implements Disposable {
     )
     this.fd = checked('io_uring_setup', setup(SYS_IO_URING_SETUP, entries, addressOf(params)))
     const [sqEntries, cqEntries] = [params.readUInt32LE(0), params.readUInt32LE(4)]
-    const word = (offset: number) => params.readUInt32LE(offset) / 4 // struct io_sqring_offsets at 40, io_cqring_offsets at 80
+    // struct io_sqring_offsets at 40, io_cqring_offsets at 80
+    const word = (offset: number) => params.readUInt32LE(offset) / 4
     const cqes = params.readUInt32LE(80 + 20)
     const size = cqes + cqEntries * 16
     this.#ring = new Int32Array(view(mmap(0, size, PROT_READ_WRITE, MAP_SHARED_POPULATE, this.fd, IORING_OFF_SQ_RING), size))
@@ -118,8 +124,8 @@ export class IoUring implements Disposable {
   }
 
   /**
-   * Where in `sqes` the next request goes; -1 when the queue is full. It is queued by this call. All is zero but operation, descriptor and
-   * user_data, which every request has.
+   * Where in `sqes` the next request goes; -1 when the queue is full. It is queued by this call.
+   * All is zero but operation, descriptor and user_data, which every request has.
    */
   next(): number {
     if (this.#queued > this.#sqMask) return -1
@@ -132,8 +138,8 @@ export class IoUring implements Disposable {
   }
 
   /**
-   * Submits what is queued, in order, and waits for at least `least` completions; how many requests were taken, which may be fewer
-   * than were queued: the rest stays queued.
+   * Submits what is queued, in order, and waits for at least `least` completions; how many requests
+   * were taken, which may be fewer than were queued: the rest stays queued.
    */
   submit(least: number): number {
     this.#ring[this.#sqTail] = this.#tail
@@ -177,9 +183,13 @@ export class IoUring implements Disposable {
     update.writeUInt32LE(index, 0)
     update.writeBigUInt64LE(BigInt(addressOf(fds)), 8)
     this.#register('a file', IORING_REGISTER_FILES_UPDATE, update, 1)
+    keepAlive(fds)
   }
 
-  /** A ring of `entries` (a power of two) buffers for IOSQE_BUFFER_SELECT at `address`, page-aligned, under the number `group`. */
+  /**
+   * A ring of `entries` (a power of two) buffers for IOSQE_BUFFER_SELECT at `address`,
+   * page-aligned, under the number `group`.
+   */
   registerBuffers(group: number, address: number, entries: number): void {
     const buffers = Buffer.alloc(40) // struct io_uring_buf_reg
     buffers.writeBigUInt64LE(BigInt(address), 0)
@@ -196,16 +206,21 @@ export class IoUring implements Disposable {
 
   /** True when this kernel knows the operation. */
   supports(operation: number): boolean {
-    const probe = Buffer.alloc(16 + 8 * 256) // struct io_uring_probe, then a struct io_uring_probe_op each
+    // struct io_uring_probe, then a struct io_uring_probe_op each
+    const probe = Buffer.alloc(16 + 8 * 256)
     this.#register('a probe', IORING_REGISTER_PROBE, probe, 256)
     return operation <= probe[0]! && (probe.readUInt16LE(16 + 8 * operation + 2) & IO_URING_OP_SUPPORTED) !== 0
   }
 
   #register(what: string, operation: number, argument: Buffer, count: number): void {
     checked(`io_uring_register of ${what}`, register(SYS_IO_URING_REGISTER, this.fd, operation, addressOf(argument), count))
+    keepAlive(argument)
   }
 
-  /** Cancels every request and gives up every file; the thread that made the ring must not use it again. */
+  /**
+   * Cancels every request and gives up every file; the thread that made the ring must not use it
+   * again.
+   */
   [Symbol.dispose](): void {
     closeSync(this.fd)
   }

@@ -1,9 +1,10 @@
 /**
  * koffi for the bundled executables: build.mjs puts this module in the place of 'koffi'.
  *
- * The addon travels inside the bundle and is loaded from a file that has no name (O_TMPFILE, see open(2)): nobody else can
- * open, replace or find it, many processes may start at once, and nothing is left behind. Any directory will do that is writable
- * and not mounted noexec, so that neither a read-only root nor a noexec /tmp is in the way.
+ * The addon travels inside the bundle and is loaded from a file that has no name (O_TMPFILE, see
+ * open(2)): nobody else can open, replace or find it, many processes may start at once, and nothing
+ * is left behind. Any directory will do that is writable and not mounted noexec, so that neither a
+ * read-only root nor a noexec /tmp is in the way.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 

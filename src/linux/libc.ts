@@ -1,4 +1,7 @@
-/** The only door to the foreign function interface: system calls throw a SyscallError instead of returning -1. */
+/**
+ * The only door to the foreign function interface: system calls throw a SyscallError instead of
+ * returning -1.
+ */
 import koffi from 'koffi'
 import { SyscallError } from './errno.ts'
 
@@ -68,8 +71,19 @@ export const epollCtl: (epoll: number, operation: number, fd: number, event: Buf
   'void *',
 ])
 
-/** Where `bytes` lie in memory, to be passed as a plain number: cheaper a call than the buffer itself. They must stay referenced. */
+/**
+ * Where `bytes` lie in memory, to be passed as a plain number: cheaper a call than the buffer
+ * itself. The engine may collect them as soon as nothing later in the program mentions them: see
+ * keepAlive().
+ */
 export const addressOf = (bytes: Uint8Array): number => Number(koffi.address(bytes))
+
+const kept: { buffers?: Uint8Array[] } = {}
+
+/** To be called after the kernel has used the addresses of `buffers`: until then they stay. */
+export function keepAlive(...buffers: Uint8Array[]): void {
+  kept.buffers = buffers
+}
 
 const rawMmap = func('mmap', 'int64_t', ['uint64_t', 'uint64_t', 'int', 'int', 'int', 'int64_t']) as (...values: number[]) => number
 
@@ -86,12 +100,18 @@ export const munmap: (address: number, length: number) => number = checked('munm
 /** madvise(2). */
 export const madvise: (address: number, length: number, advice: number) => number = checked('madvise', ['uint64_t', 'uint64_t', 'int'])
 
-/** if_nametoindex(3) in the calling thread's network namespace; 0 when there is no such device. Cheaper than a netlink query. */
+/**
+ * if_nametoindex(3) in the calling thread's network namespace; 0 when there is no such device.
+ * Cheaper than a netlink query.
+ */
 export const ifNameToIndex = func('if_nametoindex', 'uint32_t', ['const char *']) as (name: string) => number
 
 const indexToName = func('if_indextoname', 'void *', ['uint32_t', 'void *']) as (index: number, name: Buffer) => unknown
 
-/** if_indextoname(3) in the calling thread's network namespace; undefined when no device has this index. */
+/**
+ * if_indextoname(3) in the calling thread's network namespace; undefined when no device has this
+ * index.
+ */
 export function ifIndexToName(index: number): string | undefined {
   const name = Buffer.alloc(16) // IFNAMSIZ
   return indexToName(index, name) === null ? undefined : name.toString('utf8', 0, name.indexOf(0))

@@ -1,9 +1,10 @@
 /**
  * Deletes links without waiting for the kernel's grace period.
  *
- * RTM_DELLINK takes a link out of every table, announces that it is gone, and then waits some 20 ms (rcu_barrier in netdev_run_todo) before
- * send(2) returns. Nobody can see the link in that time, and the caller need not wait either: the request is sent by a thread of the
- * kernel (IOSQE_ASYNC), many at a time, while this one looks whether the link is still there.
+ * RTM_DELLINK takes a link out of every table, announces that it is gone, and then waits some 20 ms
+ * (rcu_barrier in netdev_run_todo) before send(2) returns. Nobody can see the link in that time,
+ * and the caller need not wait either: the request is sent by a thread of the kernel (IOSQE_ASYNC),
+ * many at a time, while this one looks whether the link is still there.
  */
 import { setImmediate } from 'node:timers/promises'
 import { IORING_OP_SEND, IOSQE_ASYNC, IoUring, SQE_ADDR, SQE_FD, SQE_LEN, SQE_USER_DATA } from './io-uring.ts'
@@ -11,7 +12,10 @@ import { addressOf } from './libc.ts'
 import { linkDeletion, linkExists } from './link.ts'
 import type { NetlinkSocket } from './netlink.ts'
 
-/** A link to delete. Both sockets are of its network namespace and belong to the deleter from now on: one is busy while the other looks. */
+/**
+ * A link to delete. Both sockets are of its network namespace and belong to the deleter from now
+ * on: one is busy while the other looks.
+ */
 export interface DoomedLink {
   index: number
   netlink: NetlinkSocket
@@ -28,7 +32,10 @@ export class LinkDeleter implements Disposable {
   #next = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** Resolves when the link is gone. Throws NetlinkError when the kernel refuses; a link that is gone already is no error. */
+  /**
+   * Resolves when the link is gone. Throws NetlinkError when the kernel refuses; a link that is
+   * gone already is no error.
+   */
   async delete(link: DoomedLink): Promise<void> {
     try {
       while (!this.#send(link)) await setImmediate()
@@ -76,7 +83,10 @@ export class LinkDeleter implements Disposable {
     return false
   }
 
-  /** Takes note of what has been sent. Its socket is the caller's to close while the probe is open, ours otherwise. */
+  /**
+   * Takes note of what has been sent. Its socket is the caller's to close while the probe is open,
+   * ours otherwise.
+   */
   #reap(): void {
     this.#ring.submit(0)
     this.#ring.reap(userData => {

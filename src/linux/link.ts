@@ -13,7 +13,10 @@ export interface Link {
   kind?: string
   /** Link layer address, hex pairs with colons; absent where there is none. */
   mac?: string
-  /** Since the device was made. What it has received is what came out of it, for who is at its other end. */
+  /**
+   * Since the device was made. What it has received is what came out of it, for who is at its other
+   * end.
+   */
   stats: LinkStats
   /** The device has a carrier: a TUN has one while somebody holds it. */
   running: boolean
@@ -159,7 +162,10 @@ export function linkChange(index: number, set: LinkSettings): Request {
   return { type: uapi.RTM_NEWLINK, flags: 0, body, doing: 'set link' }
 }
 
-/** ip link delete dev INDEX: takes the kernel's grace period, some 20 ms; LinkDeleter does not wait for it. */
+/**
+ * ip link delete dev INDEX: takes the kernel's grace period, some 20 ms; LinkDeleter does not wait
+ * for it.
+ */
 export function linkDelete(netlink: NetlinkSocket, index: number): void {
   netlink.requestBatch([linkDeletion(index)])
 }

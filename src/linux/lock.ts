@@ -1,4 +1,6 @@
-/** Locks among processes: flock(2). The kernel drops a lock with its last holder, however that ends. */
+/**
+ * Locks among processes: flock(2). The kernel drops a lock with its last holder, however that ends.
+ */
 import { ftruncateSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { flock } from './libc.ts'
 import { LOCK_EX, LOCK_NB } from './uapi.ts'
@@ -17,7 +19,10 @@ export function tryLock(lock: number): boolean {
   }
 }
 
-/** Writes this process's ID into the lock file that it holds. On a full disk the file stays empty: lockHolder() does without. */
+/**
+ * Writes this process's ID into the lock file that it holds. On a full disk the file stays empty:
+ * lockHolder() does without.
+ */
 export function writeHolder(lock: number): void {
   try {
     ftruncateSync(lock, 0)
@@ -28,9 +33,10 @@ export function writeHolder(lock: number): void {
 }
 
 /**
- * ID of the process that holds the lock on the file `path`; undefined when nobody does, or a process that cannot be seen from this
- * PID namespace. The file and /proc/locks only give candidates: an ID may have passed to another process since, so each one is asked
- * for the lock itself.
+ * ID of the process that holds the lock on the file `path`; undefined when nobody does, or a
+ * process that cannot be seen from this PID namespace. The file and /proc/locks only give
+ * candidates: an ID may have passed to another process since, so each one is asked for the lock
+ * itself.
  */
 export function lockHolder(path: string): number | undefined {
   const file = statSync(path, { throwIfNoEntry: false })
@@ -41,8 +47,9 @@ export function lockHolder(path: string): number | undefined {
 }
 
 /**
- * Process IDs that have a flock on an inode of this number, from the text of /proc/locks: see proc_locks(5). The device is not compared:
- * some file systems show another one there than stat(2) gives.
+ * Process IDs that have a flock on an inode of this number, from the text of /proc/locks: see
+ * proc_locks(5). The device is not compared: some file systems show another one there than stat(2)
+ * gives.
  */
 export function lockersOf(inode: number, locks: string): number[] {
   return [...locks.matchAll(/^\d+: FLOCK +\S+ +\S+ (\d+) [^:]+:[^:]+:(\d+) /gm)]
@@ -59,7 +66,10 @@ function procLocks(): string {
   }
 }
 
-/** True when a descriptor of the process is the file and has the flock: the kernel says so in its fdinfo, see proc_pid_fdinfo(5). */
+/**
+ * True when a descriptor of the process is the file and has the flock: the kernel says so in its
+ * fdinfo, see proc_pid_fdinfo(5).
+ */
 function holdsLock(pid: number, file: { dev: number; ino: number }): boolean {
   try {
     return readdirSync(`/proc/${pid}/fd`).some(fd => {

@@ -1,9 +1,14 @@
-/** Permanent neighbours, and a VXLAN device's forwarding entries: see ip-neighbour(8), bridge(8). */
+/**
+ * Permanent neighbours, and a VXLAN device's forwarding entries: see ip-neighbour(8), bridge(8).
+ */
 import { formatAddress, parseAddress } from '../address.ts'
 import { attribute, attributes, type NetlinkSocket, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 
-/** `mac` answers for `address`: in a neighbour entry as the next hop, in a forwarding entry as the far VTEP's underlay address. */
+/**
+ * `mac` answers for `address`: in a neighbour entry as the next hop, in a forwarding entry as the
+ * far VTEP's underlay address.
+ */
 export interface Neighbour {
   address: string
   /** Six hex pairs with colons. */
@@ -75,7 +80,10 @@ export function fdbList(netlink: NetlinkSocket, index: number): Neighbour[] {
     .flatMap(payload => decodeNeighbour(payload, index))
 }
 
-/** The payload of an RTM_NEWNEIGH message as a list: empty when it is of another device or has no address. */
+/**
+ * The payload of an RTM_NEWNEIGH message as a list: empty when it is of another device or has no
+ * address.
+ */
 export function decodeNeighbour(payload: Buffer, index: number): Neighbour[] {
   const found = attributes(payload.subarray(uapi.ndmsg.size))
   const address = found.get(uapi.NDA_DST)

@@ -1,4 +1,7 @@
-/** Netlink messages: see netlink(7). A message is a header, a family struct, then attributes padded to four bytes; host byte order. */
+/**
+ * Netlink messages: see netlink(7). A message is a header, a family struct, then attributes padded
+ * to four bytes; host byte order.
+ */
 import { closeSync } from 'node:fs'
 import { parseAddress } from '../address.ts'
 import { errnoName } from './errno.ts'
@@ -41,7 +44,9 @@ export function message(type: number, flags: number, seq: number, body: Buffer[]
   return Buffer.concat([uapi.nlmsghdr.encode({ len: uapi.nlmsghdr.size + payload.length, type, flags, seq }), payload])
 }
 
-/** The attributes in `bytes` by type, the last of a type winning. Throws RangeError when cut short. */
+/**
+ * The attributes in `bytes` by type, the last of a type winning. Throws RangeError when cut short.
+ */
 export function attributes(bytes: Buffer): Map<number, Buffer> {
   const found = new Map<number, Buffer>()
   for (let at = 0; at < bytes.length; ) {
@@ -74,7 +79,10 @@ export function messages(bytes: Buffer): Message[] {
   return found
 }
 
-/** The kernel refused a request; `code` is the errno's name, the message has the kernel's own words where it gave some. */
+/**
+ * The kernel refused a request; `code` is the errno's name, the message has the kernel's own words
+ * where it gave some.
+ */
 export class NetlinkError extends Error {
   override name = 'NetlinkError'
   readonly errno: number
@@ -94,7 +102,10 @@ export function acknowledge(reply: Message): void {
   if (errno !== 0) throw new NetlinkError(errno, extendedAck(reply))
 }
 
-/** NLMSGERR_ATTR_MSG: it follows the header of the request, or (not NLM_F_CAPPED) all of the request. */
+/**
+ * NLMSGERR_ATTR_MSG: it follows the header of the request, or (not NLM_F_CAPPED) all of the
+ * request.
+ */
 function extendedAck({ flags, payload }: Message): string {
   if ((flags & uapi.NLM_F_ACK_TLVS) === 0) return ''
   const echoed = flags & uapi.NLM_F_CAPPED ? uapi.nlmsghdr.size : align(uapi.nlmsghdr.decode(payload.subarray(4)).len)
@@ -115,7 +126,10 @@ export interface Request {
 const MOST_DUMPS = 20
 const EINTR = 4
 
-/** One for all sockets: a reply is taken apart, and what is kept of it copied, before the next one is received. */
+/**
+ * One for all sockets: a reply is taken apart, and what is kept of it copied, before the next one
+ * is received.
+ */
 const REPLY = Buffer.alloc(65536)
 
 /** Bytes that every socket takes at once. */
@@ -141,13 +155,19 @@ export class NetlinkSocket implements Disposable {
       setsockopt(this.fd, uapi.SOL_NETLINK, option, ONE, 4)
   }
 
-  /** Sends requests in one datagram and waits for every acknowledgement. Throws the first refusal: a NetlinkError, or an error with the same code that says what was being done. */
+  /**
+   * Sends requests in one datagram and waits for every acknowledgement. Throws the first refusal: a
+   * NetlinkError, or an error with the same code that says what was being done.
+   */
   requestBatch(requests: Request[]): void {
     this.#send(this.prepare(requests))
     this.awaitAcknowledgements()
   }
 
-  /** The datagram that requestBatch() sends, for who sends it otherwise; then awaitAcknowledgements() is due. */
+  /**
+   * The datagram that requestBatch() sends, for who sends it otherwise; then
+   * awaitAcknowledgements() is due.
+   */
   prepare(requests: Request[]): Buffer {
     this.#first = this.#seq + 1
     this.#waiting.clear()
@@ -171,14 +191,18 @@ export class NetlinkSocket implements Disposable {
           acknowledge(reply)
         } catch (error) {
           failure ??= during(doing, error as NetlinkError)
-          if (doing === undefined) this.#waiting.clear() // a batch refused as a whole: at its silent first message
+          // a batch refused as a whole: at its silent first message
+          if (doing === undefined) this.#waiting.clear()
         }
       }
     }
     if (failure !== undefined) throw failure
   }
 
-  /** Sends a query; the payloads of the answers, all of them with NLM_F_DUMP in `flags`. Throws NetlinkError. */
+  /**
+   * Sends a query; the payloads of the answers, all of them with NLM_F_DUMP in `flags`. Throws
+   * NetlinkError.
+   */
   get(type: number, flags: number, ...body: Buffer[]): Buffer[] {
     for (let tries = 1; ; tries++) {
       const found = this.#query(type, flags, body)
@@ -187,7 +211,10 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
-  /** undefined when something changed while the kernel listed it (NLM_F_DUMP_INTR): entries may be missing, so it is to be asked again. */
+  /**
+   * undefined when something changed while the kernel listed it (NLM_F_DUMP_INTR): entries may be
+   * missing, so it is to be asked again.
+   */
   #query(type: number, flags: number, body: Buffer[]): Buffer[] | undefined {
     const seq = ++this.#seq
     const dump = (flags & uapi.NLM_F_DUMP) === uapi.NLM_F_DUMP
@@ -206,7 +233,10 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
-  /** A datagram is taken whole or not at all, so that a large one needs a larger buffer than sockets have: net.core.wmem_default, 208 KiB. */
+  /**
+   * A datagram is taken whole or not at all, so that a large one needs a larger buffer than sockets
+   * have: net.core.wmem_default, 208 KiB.
+   */
   #send(bytes: Buffer): void {
     if (bytes.length > ROOMY) setsockopt(this.fd, uapi.SOL_SOCKET, uapi.SO_SNDBUFFORCE, u32(2 * bytes.length), 4)
     send(this.fd, bytes, bytes.length, 0)

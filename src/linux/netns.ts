@@ -3,7 +3,10 @@ import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs'
 import { checked, ioctlNumber, setns } from './libc.ts'
 import { CLONE_NEWNET, NS_GET_NSTYPE } from './uapi.ts'
 
-/** What a namespace is, whatever path leads to it: two paths may be one namespace, and one path another namespace tomorrow. */
+/**
+ * What a namespace is, whatever path leads to it: two paths may be one namespace, and one path
+ * another namespace tomorrow.
+ */
 export interface NetnsId {
   dev: number
   ino: number
@@ -25,7 +28,10 @@ export class Netns implements Disposable {
   readonly fd: number
   readonly id: NetnsId
 
-  /** Throws TypeError when `path` is no network namespace, and what open(2) says when it cannot be opened. */
+  /**
+   * Throws TypeError when `path` is no network namespace, and what open(2) says when it cannot be
+   * opened.
+   */
   constructor(path: string) {
     this.fd = openSync(path, 'r')
     if (!isNetns(this.fd)) {
@@ -39,8 +45,9 @@ export class Netns implements Disposable {
   /**
    * Runs `body` with the calling thread in this namespace.
    *
-   * A socket or TUN device belongs for life to the namespace it was opened in, so open descriptors here and use them outside. `body`
-   * cannot be async: the thread would be in the wrong namespace for whatever ran at the await.
+   * A socket or TUN device belongs for life to the namespace it was opened in, so open descriptors
+   * here and use them outside. `body` cannot be async: the thread would be in the wrong namespace
+   * for whatever ran at the await.
    */
   enter<T>(body: () => T extends Promise<unknown> ? never : T): T {
     const here = openSync('/proc/thread-self/ns/net', 'r')
@@ -69,7 +76,9 @@ export function inNetns<T>(path: string, body: () => T extends Promise<unknown> 
 
 const unshare = checked('unshare', ['int'])
 
-/** Runs `body` in a new network namespace, which is gone afterwards. Equivalent to: unshare --net */
+/**
+ * Runs `body` in a new network namespace, which is gone afterwards. Equivalent to: unshare --net
+ */
 export function inNewNetns<T>(body: () => T extends Promise<unknown> ? never : T): T {
   const here = openSync('/proc/thread-self/ns/net', 'r')
   try {
@@ -84,7 +93,10 @@ export function inNewNetns<T>(body: () => T extends Promise<unknown> ? never : T
   }
 }
 
-/** A process that cannot leave a pod's namespace must do nothing more: the next thing it did would be done to the pod instead of the node. */
+/**
+ * A process that cannot leave a pod's namespace must do nothing more: the next thing it did would
+ * be done to the pod instead of the node.
+ */
 function comeBack(here: number): void {
   try {
     setns(here, CLONE_NEWNET)

@@ -1,75 +1,89 @@
-/** Changes of nf_tables, as `nft monitor` shows them: see NETLINK_NETFILTER in netlink(7). */
-import { closeSync, read } from 'node:fs'
-import { checked, send } from './libc.ts'
-import { message, messages, NetlinkSocket } from './netlink.ts'
-import {
-  NFT_MSG_DELCHAIN,
-  NFT_MSG_DELRULE,
-  NFT_MSG_DELSET,
-  NFT_MSG_DELTABLE,
-  NFT_MSG_GETGEN,
-  NFTA_TABLE_NAME,
-  nftAttributes,
-  nftHeader,
-  nftMessage,
-  nftType,
-} from './nfnetlink.ts'
+/**
+ * Notifications of nf_tables: netlink(7), and F_SETSIG in fcntl(2), so that nothing polls and no
+ * thread waits.
+ */
+import { closeSync } from 'node:fs'
+import type { SyscallError } from './errno.ts'
+import { checked, recv, socket } from './libc.ts'
+import { attributes, messages } from './netlink.ts'
+import * as nft from './nfnetlink.ts'
 import { struct, u16, u32 } from './struct.ts'
-import { AF_NETLINK, NETLINK_NETFILTER, NFNLGRP_NFTABLES, NLM_F_REQUEST } from './uapi.ts'
+import * as uapi from './uapi.ts'
 
 const bind = checked('bind', ['int', 'void *', 'uint32_t'])
-const sockaddrNl = struct({ family: u16, pad: u16, pid: u32, groups: u32 })
+const fcntl = checked('fcntl', ['int', 'int', 'int'])
 
-const DELETIONS = [NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELSET]
-/** What one change sends, and what a reload of a whole ruleset does: as much as one read takes. */
-const BUFFER_BYTES = 1 << 16
-/** Somebody who reloads a ruleset is given time to finish. */
-const SETTLE_MS = 50
+// <fcntl.h>, <asm-generic/signal.h>, <linux/netlink.h>, <sys/socket.h>
+const F_SETFL = 4
+const F_SETOWN = 8
+const F_SETSIG = 10
+const O_RDWR = 2
+const O_ASYNC = 0o20000
+const SIGURG = 23
+const sockaddr_nl = struct({ family: u16, pad: u16, pid: u32, groups: u32 })
+const MSG_DONTWAIT = 0x40
+
+const SETTLED_MS = 50
 
 /**
- * Calls `deleted` after something of the table `inet NAME` was deleted, by whomever. Nothing is polled: a thread of the runtime's pool waits in
- * read(2). To be disposed of before the process ends.
+ * Calls `onChange` when the table `inet NAME`, a chain, set or rule of it is made, changed or
+ * deleted, by anybody, or when notifications were lost; elements of sets do not count. Calls come
+ * SETTLED_MS after the first of a row of changes. The socket tells the process by SIGURG, which
+ * means nothing else here and is ignored where nobody listens. Keeps no process from ending. Throws
+ * SyscallError.
  */
-export function watchTable(name: string, deleted: () => void): Disposable {
-  const socket = new NetlinkSocket(NETLINK_NETFILTER)
-  const address = sockaddrNl.encode({ family: AF_NETLINK, groups: 1 << (NFNLGRP_NFTABLES - 1) })
-  bind(socket.fd, address, address.length)
-  const bytes = Buffer.alloc(BUFFER_BYTES)
-  let settling: NodeJS.Timeout | undefined
-  let closed = false
-  const next = () =>
-    read(socket.fd, bytes, 0, bytes.length, null, (error, length) => {
-      if (closed) return closeSync(socket.fd)
-      // ENOBUFS: there were more changes than the socket holds, so anything may have happened.
-      const lost = error !== null && error.code === 'ENOBUFS'
-      if (error !== null && !lost && error.code !== 'EINTR' && error.code !== 'EAGAIN') return
-      if (lost || concerns(name, bytes.subarray(0, length))) settling ??= setTimeout(settled, SETTLE_MS)
-      next()
-    })
-  const settled = () => {
-    settling = undefined
-    deleted()
+export function watchTable(name: string, onChange: () => void): Disposable {
+  const fd = socket(uapi.AF_NETLINK, uapi.SOCK_RAW | uapi.SOCK_CLOEXEC, uapi.NETLINK_NETFILTER)
+  let timer: NodeJS.Timeout | undefined
+  const settle = () => {
+    timer = undefined
+    onChange()
   }
-  next()
-  return {
-    [Symbol.dispose]: () => {
-      closed = true
-      clearTimeout(settling)
-      // A question, so that an answer ends the read: Node waits at its end for the threads of its pool.
-      const question = message(nftType(NFT_MSG_GETGEN), NLM_F_REQUEST, 1, [nftHeader()])
-      send(socket.fd, question, question.length, 0)
-    },
+  const wake = () => {
+    if (drain(fd, name)) timer ??= setTimeout(settle, SETTLED_MS).unref()
+  }
+  process.on('SIGURG', wake)
+  const stop = () => {
+    closeSync(fd)
+    process.off('SIGURG', wake)
+    clearTimeout(timer)
+  }
+  try {
+    fcntl(fd, F_SETOWN, process.pid)
+    fcntl(fd, F_SETSIG, SIGURG)
+    fcntl(fd, F_SETFL, O_RDWR | O_ASYNC)
+    bind(fd, sockaddr_nl.encode({ family: uapi.AF_NETLINK, groups: 1 << (nft.NFNLGRP_NFTABLES - 1) }), sockaddr_nl.size)
+  } catch (error) {
+    stop()
+    throw error
+  }
+  return { [Symbol.dispose]: stop }
+}
+
+const NOTIFICATION = Buffer.alloc(65536)
+
+/** Receives all that has come; true when something of the table is in it, or something was lost. */
+function drain(fd: number, table: string): boolean {
+  let found = false
+  for (;;) {
+    try {
+      const length = recv(fd, NOTIFICATION, NOTIFICATION.length, MSG_DONTWAIT)
+      found ||= concerns(NOTIFICATION.subarray(0, length), table)
+    } catch (error) {
+      const { code } = error as SyscallError
+      if (code === 'ENOBUFS') found = true
+      else if (code !== 'EINTR') return found // EAGAIN: nothing is left
+    }
   }
 }
 
-function concerns(name: string, datagram: Buffer): boolean {
-  try {
-    return messages(datagram).some(({ type, payload }) => {
-      const deletion = nftMessage(type)
-      if (deletion === undefined || !DELETIONS.includes(deletion)) return false
-      return nftAttributes(payload).get(NFTA_TABLE_NAME)?.toString('latin1') === `${name}\0`
-    })
-  } catch {
-    return true // cut short: more than the buffer holds
-  }
+/** True when a notification in `datagram` is of the table and not of an element alone. */
+export function concerns(datagram: Buffer, table: string): boolean {
+  return messages(datagram).some(({ type, payload }) => {
+    if (OTHERS.includes(type)) return false
+    const name = attributes(payload.subarray(nft.nfgenmsg.size)).get(nft.NFTA_ANY_TABLE)
+    return name?.toString('latin1') === `${table}\0`
+  })
 }
+
+const OTHERS = [nft.NFT_MSG_NEWSETELEM, nft.NFT_MSG_DELSETELEM, nft.NFT_MSG_NEWGEN].map(nft.nftType)

@@ -1,13 +1,10 @@
-/** Routes between nodes, told apart from everybody else's by their protocol number: see ip-route(8), "protocol RTPROTO". */
+/**
+ * Routes between nodes, told apart from everybody else's by a protocol number that the caller
+ * gives: see ip-route(8), "protocol RTPROTO".
+ */
 import { formatAddress, parseAddress, parseCidr } from '../address.ts'
 import { attribute, attributes, type NetlinkSocket, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
-
-/**
- * "tunlink" in /etc/iproute2/rt_protos, where an operator names it: `77 tunlink`. Free in the kernel's and iproute2's lists; a route with
- * another number is never changed or deleted.
- */
-export const RTPROT_TUNLINK = 77
 
 /** A route of the main table. Without `index` it is unreachable: what it leads to is nowhere. */
 export interface NodeRoute {
@@ -19,30 +16,38 @@ export interface NodeRoute {
   onlink?: boolean
 }
 
-/** ip route add DST via GW dev INDEX [onlink] proto 77; ip route add unreachable DST proto 77. Throws NetlinkError EEXIST when there is one. */
-export function nodeRouteAdd(netlink: NetlinkSocket, route: NodeRoute): void {
+/**
+ * ip route add DST via GW dev INDEX [onlink] proto PROTOCOL; ip route add unreachable DST proto
+ * PROTOCOL. Throws NetlinkError EEXIST when there is one.
+ */
+export function nodeRouteAdd(netlink: NetlinkSocket, route: NodeRoute, protocol: number): void {
   netlink.requestBatch([
-    { type: uapi.RTM_NEWROUTE, flags: uapi.NLM_F_CREATE | uapi.NLM_F_EXCL, body: routeBody(route), doing: `add route ${route.dst}` },
+    {
+      type: uapi.RTM_NEWROUTE,
+      flags: uapi.NLM_F_CREATE | uapi.NLM_F_EXCL,
+      body: routeBody(route, protocol),
+      doing: `add route ${route.dst}`,
+    },
   ])
 }
 
-/** ip route delete ...: of our protocol only; one that is not there is no error. */
-export function nodeRouteDelete(netlink: NetlinkSocket, route: NodeRoute): void {
+/** ip route delete ...: of this protocol only; one that is not there is no error. */
+export function nodeRouteDelete(netlink: NetlinkSocket, route: NodeRoute, protocol: number): void {
   try {
-    netlink.requestBatch([{ type: uapi.RTM_DELROUTE, flags: 0, body: routeBody(route), doing: `delete route ${route.dst}` }])
+    netlink.requestBatch([{ type: uapi.RTM_DELROUTE, flags: 0, body: routeBody(route, protocol), doing: `delete route ${route.dst}` }])
   } catch (error) {
     if (!['ESRCH', 'ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
   }
 }
 
-function routeBody({ dst, gw, index, onlink }: NodeRoute): Buffer[] {
+function routeBody({ dst, gw, index, onlink }: NodeRoute, protocol: number): Buffer[] {
   const cidr = parseCidr(dst)
   if (cidr === undefined) throw new SyntaxError(`Cannot parse destination "${dst}"`)
   const header = {
     family: cidr.family === 4 ? uapi.AF_INET : uapi.AF_INET6,
     dst_len: cidr.prefix,
     table: uapi.RT_TABLE_MAIN,
-    protocol: RTPROT_TUNLINK,
+    protocol,
     scope: uapi.RT_SCOPE_UNIVERSE,
     type: index === undefined ? uapi.RTN_UNREACHABLE : uapi.RTN_UNICAST,
     flags: onlink ? uapi.RTNH_F_ONLINK : 0,
@@ -53,23 +58,24 @@ function routeBody({ dst, gw, index, onlink }: NodeRoute): Buffer[] {
   return body
 }
 
-/** ip route show table main proto 77, of both families. */
-export const nodeRouteList = (netlink: NetlinkSocket): NodeRoute[] => decodeNodeRoutes(nodeRouteDump(netlink))
-
-/** The payloads of RTM_NEWROUTE messages that nodeRouteList() decodes: the same bytes are the same routes. */
-export function nodeRouteDump(netlink: NetlinkSocket): Buffer[] {
-  const header = { table: uapi.RT_TABLE_MAIN, protocol: RTPROT_TUNLINK }
+/**
+ * The payloads of RTM_NEWROUTE messages of this protocol, of both families: the same bytes are the
+ * same routes.
+ */
+export function nodeRouteDump(netlink: NetlinkSocket, protocol: number): Buffer[] {
+  const header = { table: uapi.RT_TABLE_MAIN, protocol }
   return [uapi.AF_INET, uapi.AF_INET6].flatMap(family =>
     netlink.get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode({ ...header, family })),
   )
 }
 
-export const decodeNodeRoutes = (dump: Buffer[]): NodeRoute[] => dump.map(decodeNodeRoute).filter(route => route !== undefined)
-
-/** The payload of an RTM_NEWROUTE message; undefined when the route is not of our protocol. */
-export function decodeNodeRoute(payload: Buffer): NodeRoute | undefined {
+/**
+ * The payload of an RTM_NEWROUTE message; undefined when the route is of another protocol than
+ * `wanted`.
+ */
+export function decodeNodeRoute(payload: Buffer, wanted: number): NodeRoute | undefined {
   const { family, dst_len, protocol, type, flags } = uapi.rtmsg.decode(payload)
-  if (protocol !== RTPROT_TUNLINK) return undefined
+  if (protocol !== wanted) return undefined
   const found = attributes(payload.subarray(uapi.rtmsg.size))
   const any = Buffer.alloc(family === uapi.AF_INET ? 4 : 16)
   const route: NodeRoute = { dst: `${formatAddress(found.get(uapi.RTA_DST) ?? any)}/${dst_len}` }
@@ -82,7 +88,10 @@ export function decodeNodeRoute(payload: Buffer): NodeRoute | undefined {
   return route
 }
 
-/** How the node reaches an address: `ip route get ADDRESS`. `gw` is absent when it is on a shared link. undefined when there is no way. */
+/**
+ * How the node reaches an address: `ip route get ADDRESS`. `gw` is absent when it is on a shared
+ * link. undefined when there is no way.
+ */
 export function nextHop(netlink: NetlinkSocket, address: string): { index: number; gw?: string } | undefined {
   const { family, bytes } = parseAddress(address)!
   const header = { family: family === 4 ? uapi.AF_INET : uapi.AF_INET6, dst_len: bytes.length * 8 }
@@ -99,7 +108,10 @@ export function nextHop(netlink: NetlinkSocket, address: string): { index: numbe
   }
 }
 
-/** The index of the device that holds `address`, as `ip address show to ADDRESS` finds it; undefined when none does. */
+/**
+ * The index of the device that holds `address`, as `ip address show to ADDRESS` finds it; undefined
+ * when none does.
+ */
 export function indexOfAddress(netlink: NetlinkSocket, address: string): number | undefined {
   const { family, bytes } = parseAddress(address)!
   const header = uapi.ifaddrmsg.encode({ family: family === 4 ? uapi.AF_INET : uapi.AF_INET6 })

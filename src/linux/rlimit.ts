@@ -12,7 +12,10 @@ const setrlimit = func('setrlimit', 'int', ['int', 'void *']) as (resource: numb
 /** ulimit -l unlimited: false when that is not allowed (CAP_SYS_RESOURCE). */
 export const raiseMemlock = (): boolean => setrlimit(RLIMIT_MEMLOCK, UNLIMITED) === 0
 
-/** ulimit -Sn "$(ulimit -Hn)": how many files this process may open from now on. The kernel's default for both is 1,024 and 4,096. */
+/**
+ * ulimit -Sn "$(ulimit -Hn)": how many files this process may open from now on. The kernel's
+ * default for both is 1,024 and 4,096.
+ */
 export function raiseOpenFiles(): number {
   const limit = Buffer.alloc(16) // struct rlimit: soft, hard
   getrlimit(RLIMIT_NOFILE, limit)

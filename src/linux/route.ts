@@ -18,7 +18,10 @@ export interface Route {
 const CREATE = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
 const ROUTE_HEADER = { protocol: uapi.RTPROT_STATIC, type: uapi.RTN_UNICAST }
 
-/** ip route add DST [via GW] dev INDEX [onlink] [metric PRIORITY] [table TABLE] [mtu MTU] [advmss ADVMSS] [scope SCOPE] */
+/**
+ * ip route add DST [via GW] dev INDEX [onlink] [metric PRIORITY] [table TABLE] [mtu MTU] [advmss
+ * ADVMSS] [scope SCOPE]
+ */
 export function routeAddition(index: number, route: Route): Request {
   const body = [...routeBody(route, route.onlink ? uapi.RTNH_F_ONLINK : 0), attribute(uapi.RTA_OIF, u32(index))]
   if (route.gw !== undefined) body.push(attribute(uapi.RTA_GATEWAY, inet(route.gw).bytes))
@@ -26,7 +29,10 @@ export function routeAddition(index: number, route: Route): Request {
   return { type: uapi.RTM_NEWROUTE, flags: CREATE, body, doing }
 }
 
-/** ip route add DST nexthop via GW1 dev INDEX nexthop via GW2 dev INDEX ...: the first route says all but the next hops. */
+/**
+ * ip route add DST nexthop via GW1 dev INDEX nexthop via GW2 dev INDEX ...: the first route says
+ * all but the next hops.
+ */
 export function ecmpAddition(index: number, routes: Route[]): Request {
   const first = routes[0]!
   const hops = routes.map(({ gw, onlink }) => {
@@ -104,7 +110,10 @@ function nextHops(multipath: Buffer): { index: number; gw?: string }[] {
   return hops
 }
 
-/** Indexes of the devices that the default routes leave by: of IPv4, where there are none of IPv6. Several where a route has several next hops. */
+/**
+ * Indexes of the devices that the default routes leave by: of IPv4, where there are none of IPv6.
+ * Several where a route has several next hops.
+ */
 export function defaultRouteIndexes(netlink: NetlinkSocket): number[] {
   for (const probe of ['1.1.1.1', '2000::']) {
     const found = defaultRouteMatch(netlink, probe) ?? defaultRoutesOf(netlink, probe)
@@ -113,7 +122,10 @@ export function defaultRouteIndexes(netlink: NetlinkSocket): number[] {
   return []
 }
 
-/** ip route get fibmatch PROBE: undefined when what it matches is no default route, as somebody has another one for this very address. */
+/**
+ * ip route get fibmatch PROBE: undefined when what it matches is no default route, as somebody has
+ * another one for this very address.
+ */
 function defaultRouteMatch(netlink: NetlinkSocket, probe: string): number[] | undefined {
   const { family, bytes } = inet(probe)
   const header = uapi.rtmsg.encode({ family, dst_len: bytes.length * 8, flags: uapi.RTM_F_FIB_MATCH })
@@ -150,7 +162,10 @@ export function devicesOf(payload: Buffer): number[] {
   return index === undefined ? [] : [index.readUInt32LE()]
 }
 
-/** ip -6 route show default proto ra: indexes of the devices that the default routes leave by which routers have advertised. */
+/**
+ * ip -6 route show default proto ra: indexes of the devices that the default routes leave by which
+ * routers have advertised.
+ */
 export function defaultRoutesByAdvertisement(netlink: NetlinkSocket): number[] {
   const header = { family: uapi.AF_INET6, protocol: uapi.RTPROT_RA }
   return netlink

@@ -12,7 +12,10 @@ const setScheduler = func('sched_setscheduler', 'int', ['int', 'int', 'void *'])
   parameters: Buffer,
 ) => number
 
-/** SCHED_RR with the lowest priority, or SCHED_OTHER; false when that is not allowed (CAP_SYS_NICE, a cgroup without real-time budget). */
+/**
+ * SCHED_RR with the lowest priority, or SCHED_OTHER; false when that is not allowed (CAP_SYS_NICE,
+ * a cgroup without real-time budget).
+ */
 export function setRealtime(realtime: boolean): boolean {
   const parameters = Buffer.alloc(4) // struct sched_param
   parameters.writeInt32LE(realtime ? 1 : 0)
@@ -29,7 +32,10 @@ export class RunDelay implements Disposable {
   readonly #fd = openSync('/proc/thread-self/schedstat', 'r')
   readonly #text = Buffer.alloc(64)
 
-  /** Since the thread that made this began: how long it has waited to run, in ms, and how often it got a CPU. */
+  /**
+   * Since the thread that made this began: how long it has waited to run, in ms, and how often it
+   * got a CPU.
+   */
   read(): Waiting {
     const length = readSync(this.#fd, this.#text, 0, this.#text.length, 0)
     const [, delay, waits] = this.#text.toString('latin1', 0, length).split(' ')

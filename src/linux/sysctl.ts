@@ -1,4 +1,7 @@
-/** sysctl(8) by /proc/sys, which follows the calling thread's network namespace. Keys come as parts, as interface names may hold dots. */
+/**
+ * sysctl(8) by /proc/sys, which follows the calling thread's network namespace. Keys come as parts,
+ * as interface names may hold dots.
+ */
 import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
 
 /** TUNLINK_PROC_SYS: a container sees its own /proc/sys read-only, and gets another mount of it. */

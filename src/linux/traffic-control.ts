@@ -24,7 +24,10 @@ export const clsactAddition = (ifindex: number): Request => ({
   doing: 'add qdisc clsact',
 })
 
-/** tc filter add dev INDEX ingress|egress prio 1 handle 1 bpf direct-action object-pinned ...: `program` is a descriptor of this process. */
+/**
+ * tc filter add dev INDEX ingress|egress prio 1 handle 1 bpf direct-action object-pinned ...:
+ * `program` is a descriptor of this process.
+ */
 export const filterAddition = (ifindex: number, hook: Hook, name: string, program: number): Request => ({
   type: uapi.RTM_NEWTFILTER,
   flags: uapi.NLM_F_CREATE | uapi.NLM_F_EXCL,
@@ -57,7 +60,10 @@ export interface BpfFilter {
   directAction: boolean
 }
 
-/** The filters of a hook in the order in which they run: tc filter show dev INDEX ingress|egress. Those that are not BPF have an empty tag. */
+/**
+ * The filters of a hook in the order in which they run: tc filter show dev INDEX ingress|egress.
+ * Those that are not BPF have an empty tag.
+ */
 export const filterList = (netlink: NetlinkSocket, ifindex: number, hook: Hook): BpfFilter[] =>
   netlink
     .get(uapi.RTM_GETTFILTER, uapi.NLM_F_DUMP, tcmsg.encode({ ifindex, parent: hook }))

@@ -6,7 +6,10 @@ import * as uapi from './uapi.ts'
 
 export interface TunOptions {
   name: string
-  /** Numeric uid and gid, as the initial user namespace sees them; both must match where both are set. */
+  /**
+   * Numeric uid and gid, as the initial user namespace sees them; both must match where both are
+   * set.
+   */
   owner?: number | undefined
   group?: number | undefined
   multiQueue?: boolean
@@ -17,8 +20,10 @@ export interface TunOptions {
 }
 
 /**
- * Makes a device in the calling thread's network namespace, which goes with its descriptor until setPersist(). Equivalent to:
- * ip tuntap add mode tun NAME ... Returns its descriptor. Throws EBUSY when the name is taken by a TUN or the index by anything, EINVAL when the name is another device's.
+ * Makes a device in the calling thread's network namespace, which goes with its descriptor until
+ * setPersist(). Equivalent to: ip tuntap add mode tun NAME ... Returns its descriptor. Throws EBUSY
+ * when the name is taken by a TUN or the index by anything, EINVAL when the name is another
+ * device's.
  */
 export function createTun(options: TunOptions): number {
   if (options.name.includes('%')) throw new RangeError(`Cannot name an interface "${options.name}": the kernel would expand "%"`)
@@ -35,14 +40,20 @@ export function createTun(options: TunOptions): number {
   }
 }
 
-/** A descriptor for the device `name`, which must exist (ENODEV): TUNSETIFF alone would make a new one. */
+/**
+ * A descriptor for the device `name`, which must exist (ENODEV): TUNSETIFF alone would make a new
+ * one.
+ */
 export function attachTun(options: { name: string; vnetHdr: boolean; multiQueue?: boolean }): number {
   if (ifNameToIndex(options.name) === 0)
     throw Object.assign(new Error(`attach to ${options.name}: ENODEV (no such device)`), { code: 'ENODEV' })
   return openTun(options.name, flags(options))
 }
 
-/** Offers the device every offload that passes GSO packets whole; `uso` is false where the kernel (before 6.2) refuses UDP's. */
+/**
+ * Offers the device every offload that passes GSO packets whole; `uso` is false where the kernel
+ * (before 6.2) refuses UDP's.
+ */
 export function setOffloads(fd: number): { uso: boolean } {
   const tcp = uapi.TUN_F_CSUM | uapi.TUN_F_TSO4 | uapi.TUN_F_TSO6 | uapi.TUN_F_TSO_ECN
   try {

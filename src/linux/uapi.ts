@@ -25,8 +25,6 @@ export const NETLINK_GET_STRICT_CHK = 12
 export const nlmsghdr = struct({ len: u32, type: u16, flags: u16, seq: u32, pid: u32 })
 export const nlattr = struct({ len: u16, type: u16 })
 
-export const NFNLGRP_NFTABLES = 7 // <linux/netfilter/nfnetlink.h>
-
 // <linux/rtnetlink.h>
 export const RTM_NEWLINK = 16
 export const RTM_DELLINK = 17
@@ -53,7 +51,8 @@ export const RTPROT_RA = 9
 export const RT_SCOPE_UNIVERSE = 0
 export const RT_SCOPE_LINK = 253
 export const RTN_UNICAST = 1
-export const RTM_F_FIB_MATCH = 0x2000 // answer with the entry of the table, not with what follows from it
+// answer with the entry of the table, not with what follows from it
+export const RTM_F_FIB_MATCH = 0x2000
 export const rtmsg = struct({ family: u8, dst_len: u8, src_len: u8, tos: u8, table: u8, protocol: u8, scope: u8, type: u8, flags: u32 })
 export const ifinfomsg = struct({ family: u8, pad: u8, type: u16, index: s32, flags: u32, change: u32 })
 export const rtnexthop = struct({ len: u16, flags: u8, hops: u8, ifindex: s32 })

@@ -9,8 +9,8 @@ const listen = checked('listen', ['int', 'int'])
 const SUN_PATH = 108 // sizeof sockaddr_un.sun_path, with the zero at its end
 
 /**
- * Binds `path`, readable and writable by root alone, and listens. At most `backlog` connections wait to be accepted. Throws EADDRINUSE when
- * the path exists, RangeError when it is too long.
+ * Binds `path`, readable and writable by root alone, and listens. At most `backlog` connections
+ * wait to be accepted. Throws EADDRINUSE when the path exists, RangeError when it is too long.
  */
 export function listenUnix(path: string, backlog: number): number {
   const length = Buffer.byteLength(path)

@@ -6,14 +6,17 @@ export interface VethEnd {
   name: string
   /** Six bytes. Given at creation, it is final: udev changes only what the kernel made up. */
   mac: Buffer
-  /** Index; the kernel chooses where it is absent, and for the peer (veth_newlink() heeds that only in some versions). */
+  /**
+   * Index; the kernel chooses where it is absent, and for the peer (veth_newlink() heeds that only
+   * in some versions).
+   */
   index?: number | undefined
 }
 
 /**
- * The request that makes a pair, both ends without ARP and down, `peer` in the network namespace of the descriptor `netns`, the other end in that
- * of the socket. Equivalent to:
- * ip link add NAME address MAC mtu MTU arp off type veth peer name PEER address MAC mtu MTU arp off netns NETNS
+ * The request that makes a pair, both ends without ARP and down, `peer` in the network namespace of
+ * the descriptor `netns`, the other end in that of the socket. Equivalent to: ip link add NAME
+ * address MAC mtu MTU arp off type veth peer name PEER address MAC mtu MTU arp off netns NETNS
  */
 export function vethAddition(end: VethEnd, peer: VethEnd, netns: number, mtu: number): Request {
   const data = nested(uapi.IFLA_INFO_DATA, nested(uapi.VETH_INFO_PEER, ...endBody(peer, mtu), attribute(uapi.IFLA_NET_NS_FD, u32(netns))))

@@ -1,7 +1,7 @@
 /** A VXLAN device without learning and flooding: see ip-link(8), "type vxlan", and RFC 7348. */
 import { closeSync } from 'node:fs'
 import { formatAddress, parseAddress } from '../address.ts'
-import { addressOf, ioctl, socket } from './libc.ts'
+import { addressOf, ioctl, keepAlive, socket } from './libc.ts'
 import { decodeLink } from './link.ts'
 import { macBytes } from './neighbour.ts'
 import { attribute, attributes, type NetlinkSocket, nested, u32 } from './netlink.ts'
@@ -20,7 +20,10 @@ export interface Vxlan {
   mtu: number
 }
 
-/** Bytes that VXLAN puts around an inner IP packet: outer IP (20 or 40), UDP (8), VXLAN (8), inner Ethernet (14). */
+/**
+ * Bytes that VXLAN puts around an inner IP packet: outer IP (20 or 40), UDP (8), VXLAN (8), inner
+ * Ethernet (14).
+ */
 export const vxlanOverhead = (underlay: 4 | 6) => (underlay === 4 ? 50 : 70)
 
 const text = (value: string) => Buffer.from(`${value}\0`)
@@ -50,7 +53,9 @@ export function vxlanAdd(netlink: NetlinkSocket, { name, id, local, port, mac, m
   netlink.requestBatch([{ type: uapi.RTM_NEWLINK, flags: uapi.NLM_F_CREATE | uapi.NLM_F_EXCL, body, doing: `add VXLAN device ${name}` }])
 }
 
-/** ip -d link show dev NAME type vxlan: undefined when there is none, or a device of another kind. */
+/**
+ * ip -d link show dev NAME type vxlan: undefined when there is none, or a device of another kind.
+ */
 export function vxlanGet(netlink: NetlinkSocket, name: string): (Vxlan & { index: number; up: boolean }) | undefined {
   let payload: Buffer
   try {
@@ -81,7 +86,10 @@ export function decodeVxlan(payload: Buffer): (Vxlan & { index: number; up: bool
   }
 }
 
-/** ethtool -K NAME tx off: inner checksums in software, for network cards that get those of encapsulated packets wrong. */
+/**
+ * ethtool -K NAME tx off: inner checksums in software, for network cards that get those of
+ * encapsulated packets wrong.
+ */
 export function disableTxChecksum(name: string): void {
   const value = Buffer.alloc(8) // struct ethtool_value { cmd, data }
   value.writeUInt32LE(uapi.ETHTOOL_STXCSUM)
@@ -91,6 +99,7 @@ export function disableTxChecksum(name: string): void {
   const fd = socket(uapi.AF_INET, uapi.SOCK_DGRAM | uapi.SOCK_CLOEXEC, 0)
   try {
     ioctl(fd, uapi.SIOCETHTOOL, ifreq)
+    keepAlive(value)
   } finally {
     closeSync(fd)
   }

@@ -1,4 +1,7 @@
-/** Waiting times that double, with jitter, so that a cluster's nodes do not all come back at the same moment. */
+/**
+ * Waiting times that double, with jitter, so that a cluster's nodes do not all come back at the
+ * same moment.
+ */
 
 export class Backoff {
   readonly #firstMs: number
@@ -11,7 +14,10 @@ export class Backoff {
     this.#nextMs = firstMs
   }
 
-  /** Half to all of the time that is due, in ms; the next one is twice as long. `random` is in [0, 1). */
+  /**
+   * Half to all of the time that is due, in ms; the next one is twice as long. `random` is in [0,
+   * 1).
+   */
   next(random = Math.random()): number {
     const ms = this.#nextMs * (0.5 + random / 2)
     this.#nextMs = Math.min(this.#nextMs * 2, this.#mostMs)

@@ -1,6 +1,7 @@
 /**
- * The plugins behind ours in the conflist: which versions of CNI they speak. containerd 2 takes the highest of `cniVersions` that it knows itself, and
- * gives that to every plugin of the chain; one that does not know it fails each pod.
+ * The plugins behind ours in the conflist: which versions of CNI they speak. containerd 2 takes the
+ * highest of `cniVersions` that it knows itself, and gives that to every plugin of the chain; one
+ * that does not know it fails each pod.
  */
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -59,7 +60,10 @@ export class ChainedPlugins {
   }
 }
 
-/** CNI_COMMAND=VERSION PATH: see "VERSION" in the CNI specification. Rejects with the end of a sentence that begins with the plugin. */
+/**
+ * CNI_COMMAND=VERSION PATH: see "VERSION" in the CNI specification. Rejects with the end of a
+ * sentence that begins with the plugin.
+ */
 export function askVersion(path: string): Promise<string[]> {
   return new Promise((resolve, reject) => {
     const env = { PATH: process.env.PATH, CNI_COMMAND: 'VERSION' }
@@ -88,7 +92,10 @@ function parseVersions(stdout: string): string[] | undefined {
   }
 }
 
-/** `cniVersion` for these: 1.0.0, or the highest below that all know. Throws an Error when there is none. */
+/**
+ * `cniVersion` for these: 1.0.0, or the highest below that all know. Throws an Error when there is
+ * none.
+ */
 export function plainVersion(versions: string[]): string {
   const found = versions.filter(version => compareVersions(version, PLAIN) <= 0).at(-1)
   if (found === undefined)

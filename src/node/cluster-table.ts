@@ -1,95 +1,88 @@
 /**
  * The table `inet tunlink-cluster`, as `nft list table inet tunlink-cluster` prints it:
  *
- *   set inside4 { type ipv4_addr; flags interval }   set inside6 { type ipv6_addr; flags interval }   where pods are met unchanged
- *   chain postrouting { type nat hook postrouting priority srcnat;
- *     ip saddr POD_CIDR ip daddr != @inside4 masquerade fully-random }               and the same for ip6
+ *   set inside4 { type ipv4_addr; flags interval }      where pods are met unchanged
+ *   set inside6 { type ipv6_addr; flags interval }
+ *   chain postrouting { type nat hook postrouting priority srcnat
+ *     ip saddr POD_CIDR ip daddr != @inside4 masquerade fully-random         and the same for ip6 }
  *
- * Replaced whole, in one transaction, whenever the cluster's networks change; connections keep the translation they began with.
+ * Replaced whole, in one transaction, whenever the cluster's networks change; connections keep the
+ * translation they began with.
  */
 import { bits, maskOf, networkSize, parseCidr, toBytes, toNumber } from '../address.ts'
-import { attribute, type NetlinkSocket, nested, type Request, text } from '../linux/netlink.ts'
+import { attribute, type NetlinkSocket, type Request, text } from '../linux/netlink.ts'
 import * as nft from '../linux/nfnetlink.ts'
-import { NLM_F_CREATE } from '../linux/uapi.ts'
+import * as expr from '../linux/nft-expressions.ts'
 
 const TABLE = 'tunlink-cluster'
-const name = attribute(nft.NFTA_TABLE_NAME, text(TABLE))
 
-const NFT_SET_INTERVAL = 0x4
-const NFT_SET_ELEM_INTERVAL_END = 0x1
+const SRCNAT = 100 // NF_IP_PRI_NAT_SRC in <linux/netfilter_ipv4.h>
 
 /** True when the table is there. */
 export function hasClusterTable(netfilter: NetlinkSocket): boolean {
-  return ignoringMissing(() => void netfilter.get(nft.nftType(nft.NFT_MSG_GETTABLE), 0, nft.nftHeader(), name))
+  return ignoringMissing(() => void nft.query(netfilter, nft.NFT_MSG_GETTABLE, 0, attribute(nft.NFTA_ANY_TABLE, text(TABLE))))
 }
 
-/** Makes or replaces the table: what comes from `podCIDRs` and goes outside of `inside` is masqueraded. All in CIDR notation. */
+/**
+ * Makes or replaces the table: what comes from `podCIDRs` and goes outside of `inside` is
+ * masqueraded. All in CIDR notation.
+ */
 export function setClusterTable(netfilter: NetlinkSocket, podCIDRs: string[], inside: string[]): void {
   netfilter.requestBatch(clusterTransaction(podCIDRs, inside))
 }
 
 /** nft delete table inet tunlink-cluster, if it is there; true when it was. */
 export function deleteClusterTable(netfilter: NetlinkSocket): boolean {
-  return ignoringMissing(() => netfilter.requestBatch(nft.transaction([nft.nftRequest(nft.NFT_MSG_DELTABLE, 0, name)])))
+  return ignoringMissing(() => netfilter.requestBatch(nft.transaction([nft.deleteTable(TABLE)])))
 }
 
 /** The messages that make the table. */
 export function clusterTransaction(podCIDRs: string[], inside: string[]): Request[] {
-  const newTable = nft.nftRequest(nft.NFT_MSG_NEWTABLE, NLM_F_CREATE, name)
   return nft.transaction([
-    newTable, // so that there is one to delete
-    nft.nftRequest(nft.NFT_MSG_DELTABLE, 0, name),
-    newTable,
-    nft.newChain(TABLE, 'postrouting', 'nat', nft.NF_INET_POST_ROUTING, 100),
-    ...([4, 6] as const).flatMap(family => [
-      intervalSet(`inside${family}`, family),
-      ...elements(`inside${family}`, intervals(inside, family)),
+    nft.newTable(TABLE), // so that there is one to delete
+    nft.deleteTable(TABLE),
+    nft.newTable(TABLE),
+    nft.newChain(nft.chainBody(TABLE, 'postrouting', 'nat', nft.NF_INET_POST_ROUTING, SRCNAT)),
+    ...FAMILIES.flatMap(({ family, set, type }) => [
+      nft.newSet(nft.setBody(TABLE, set, type, nft.NFT_SET_INTERVAL), type, family),
+      ...nft.setElements(nft.NFT_MSG_NEWSETELEM, TABLE, set, intervals(inside, family).flatMap(elementsOf)),
       ...podCIDRs.map(parse).flatMap(cidr => (cidr.family === family ? [masqueradeRule(cidr)] : [])),
     ]),
   ])
 }
 
+const IPV4 = { family: 4, set: 'inside4', type: nft.IPV4_ADDR, protocol: nft.NFPROTO_IPV4, source: 12, destination: 16 } as const
+const IPV6 = { family: 6, set: 'inside6', type: nft.IPV6_ADDR, protocol: nft.NFPROTO_IPV6, source: 8, destination: 24 } as const
+const FAMILIES = [IPV4, IPV6]
+
 function masqueradeRule({ family, bytes, prefix }: ReturnType<typeof parse>): Request {
-  const { protocol, source, destination } = family === 4 ? IPV4 : IPV6
+  const { set, protocol, source, destination } = family === 4 ? IPV4 : IPV6
   return nft.newRule(
-    TABLE,
-    'postrouting',
-    nft.meta(nft.NFT_META_NFPROTO),
-    nft.cmp(nft.NFT_CMP_EQ, Buffer.from([protocol])),
-    nft.payload(source, bytes.length),
-    nft.bitwise(maskOf(family, prefix)),
-    nft.cmp(nft.NFT_CMP_EQ, bytes),
-    nft.payload(destination, bytes.length),
-    nft.lookup(`inside${family}`, nft.NFT_LOOKUP_F_INV),
-    nft.masqFullyRandom(),
+    nft.ruleBody(
+      TABLE,
+      'postrouting',
+      expr.meta(expr.NFT_META_NFPROTO),
+      expr.cmp(expr.NFT_CMP_EQ, Buffer.from([protocol])),
+      expr.payload(source, bytes.length),
+      expr.bitwise(maskOf(family, prefix)),
+      expr.cmp(expr.NFT_CMP_EQ, bytes),
+      expr.payload(destination, bytes.length),
+      expr.lookup(set, expr.NFT_LOOKUP_F_INV),
+      expr.masq(expr.NF_NAT_RANGE_PROTO_RANDOM_FULLY),
+    ),
   )
 }
 
-const IPV4 = { protocol: nft.NFPROTO_IPV4, source: 12, destination: 16 }
-const IPV6 = { protocol: nft.NFPROTO_IPV6, source: 8, destination: 24 }
+/** An interval is its first address, and the first address behind it, if any, flagged as an end. */
+const elementsOf = ({ first, end }: { first: Buffer; end?: Buffer }): nft.SetElement[] => [
+  { key: first },
+  ...(end === undefined ? [] : [{ key: end, flags: nft.NFT_SET_ELEM_INTERVAL_END }]),
+]
 
-const intervalSet = (set: string, family: 4 | 6) =>
-  nft.newSet(TABLE, set, family === 4 ? nft.IPV4_ADDR : nft.IPV6_ADDR, family, NFT_SET_INTERVAL)
-
-/** In one message: the length of an attribute has 16 bits, and an interval of IPv6 takes 68 bytes. */
-const MOST_INTERVALS = 500
-
-/** Each interval is its first address, and the first address behind it, if any, flagged as an end. */
-function elements(set: string, ranges: { first: Buffer; end?: Buffer }[]): Request[] {
-  const key = (bytes: Buffer) => nested(nft.NFTA_SET_ELEM_KEY, attribute(nft.NFTA_DATA_VALUE, bytes))
-  const endOf = (end: Buffer) =>
-    nested(nft.NFTA_LIST_ELEM, attribute(nft.NFTA_SET_ELEM_FLAGS, nft.be32(NFT_SET_ELEM_INTERVAL_END)), key(end))
-  const requests: Request[] = []
-  for (let at = 0; at < ranges.length; at += MOST_INTERVALS) {
-    const items = ranges
-      .slice(at, at + MOST_INTERVALS)
-      .flatMap(({ first, end }) => [nested(nft.NFTA_LIST_ELEM, key(first)), ...(end === undefined ? [] : [endOf(end)])])
-    requests.push(nft.elementsRequest(nft.NFT_MSG_NEWSETELEM, TABLE, set, items))
-  }
-  return requests
-}
-
-/** The networks of one family as disjoint intervals in ascending order, which is all that the kernel takes. `end` is exclusive. */
+/**
+ * The networks of one family as disjoint intervals in ascending order, which is all that the kernel
+ * takes. `end` is exclusive.
+ */
 export function intervals(cidrs: string[], family: 4 | 6): { first: Buffer; end?: Buffer }[] {
   const limit = 1n << BigInt(bits(family))
   const ranges = cidrs

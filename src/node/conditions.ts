@@ -3,7 +3,10 @@ import type { Condition } from './kube.ts'
 import type { NodeInfo } from './node-info.ts'
 import type { Programmed } from './program.ts'
 
-/** NetworkUnavailable keeps pods off a node, and clouds set it at first; the other says which nodes' pods are out of reach, and why. */
+/**
+ * NetworkUnavailable keeps pods off a node, and clouds set it at first; the other says which nodes'
+ * pods are out of reach, and why.
+ */
 export function nodeConditions(own: NodeInfo, backend: string, programmed: Programmed | undefined): Condition[] {
   const refused = programmed?.refused ?? []
   return [

@@ -19,7 +19,10 @@ export interface NodeConfig {
 
 const KEYS = ['mtu', 'peer', 'wire', 'ipMasq', 'dataDir', 'plugins']
 
-/** Throws an Error that names key, value and what would be right. An empty text is an empty object. The conflist's own check sees to `peer`. */
+/**
+ * Throws an Error that names key, value and what would be right. An empty text is an empty object.
+ * The conflist's own check sees to `peer`.
+ */
 export function parseConfig(text: string): NodeConfig {
   const raw = parseObject(text)
   const unknown = Object.keys(raw).find(key => !KEYS.includes(key))

@@ -1,4 +1,7 @@
-/** The network configuration list that a runtime reads: see "Network configuration format" in the CNI specification. */
+/**
+ * The network configuration list that a runtime reads: see "Network configuration format" in the
+ * CNI specification.
+ */
 import type { Environment } from '../cni/environment.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { parseNetConf } from '../cni/netconf.ts'
@@ -80,7 +83,10 @@ export function dataDirOf(text: string | undefined): string | undefined {
   }
 }
 
-/** What an operator must know of the configurations in `directory` that sort before ours; undefined when there are none. */
+/**
+ * What an operator must know of the configurations in `directory` that sort before ours; undefined
+ * when there are none.
+ */
 export function shadowedBy(before: string[], directory: string): string | undefined {
   if (before.length === 0) return undefined
   return `${before.join(', ')} in ${directory} sorts before ${CONFLIST}: the runtime uses that, not tunlink`

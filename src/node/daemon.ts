@@ -1,4 +1,7 @@
-/** tunlinkd: what should be is compared with what is, again and again. Every part heals by the same path by which it was set up. */
+/**
+ * tunlinkd: what should be is compared with what is, again and again. Every part heals by the same
+ * path by which it was set up.
+ */
 import { closeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -91,7 +94,8 @@ export class Daemon {
     const { signal } = this.#stopping
     log.info('tunlinkd starts', { version: this.#version, node: options.nodeName, backend: options.backend, dataDir, server: kube.server })
     const lock = await this.#takeLock()
-    const servers = await listen(this.#version, this.#state, this.#failing, this.#loop) // behind the lock: the one before has let go of the ports
+    // behind the lock: the one before has let go of the ports
+    const servers = await listen(this.#version, this.#state, this.#failing, this.#loop)
     if (!signal.aborted) {
       kube.followNodes(
         this.#state.nodes,

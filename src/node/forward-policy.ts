@@ -1,6 +1,7 @@
 /**
- * Firewalls of the node that drop what is forwarded unless a rule accepts it: base chains at the hook "forward" with the policy drop, as Docker's
- * `ip filter FORWARD`. Accepting in a chain of our own would not help: every chain must accept. So what opens one is rules in that very chain, which
+ * Firewalls of the node that drop what is forwarded unless a rule accepts it: base chains at the
+ * hook "forward" with the policy drop, as Docker's `ip filter FORWARD`. Accepting in a chain of our
+ * own would not help: every chain must accept. So what opens one is rules in that very chain, which
  * iptables can list too:
  *
  *   iptables -I FORWARD -i tl+ -s POD_CIDR -j ACCEPT
@@ -11,9 +12,11 @@
 import { familyOf, maskOf, parseCidr } from '../address.ts'
 import { attribute, attributes, type NetlinkSocket, nested, type Request, text } from '../linux/netlink.ts'
 import * as nft from '../linux/nfnetlink.ts'
+import * as expr from '../linux/nft-expressions.ts'
 import { NLM_F_CREATE, NLM_F_DUMP } from '../linux/uapi.ts'
 
-// <linux/netfilter/nf_tables.h>: enum nft_chain_attributes, nft_hook_attributes, nft_rule_attributes
+// <linux/netfilter/nf_tables.h>: enum nft_chain_attributes, nft_hook_attributes,
+// nft_rule_attributes
 const NFTA_CHAIN_TABLE = 1
 const NFTA_CHAIN_NAME = 3
 const NFTA_CHAIN_HOOK = 4
@@ -47,7 +50,10 @@ export const droppingChains = (netfilter: NetlinkSocket): Chain[] =>
     .map(decodeDroppingChain)
     .filter(chain => chain !== undefined)
 
-/** The payload of an NFT_MSG_NEWCHAIN message; undefined when the chain drops nothing that is forwarded. */
+/**
+ * The payload of an NFT_MSG_NEWCHAIN message; undefined when the chain drops nothing that is
+ * forwarded.
+ */
 export function decodeDroppingChain(payload: Buffer): Chain | undefined {
   const { family } = nft.nfgenmsg.decode(payload)
   const found = attributes(payload.subarray(nft.nfgenmsg.size))
@@ -75,7 +81,8 @@ function ruleList(netfilter: NetlinkSocket, chain: Chain): Rule[] {
   return netfilter.get(nft.nftType(nft.NFT_MSG_GETRULE), NLM_F_DUMP, nft.nftHeader(chain.family), ...of).map(payload => {
     const found = attributes(payload.subarray(nft.nfgenmsg.size))
     const comment = commentOf(found.get(NFTA_RULE_USERDATA))
-    const namesUs = (found.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)).includes(attribute(1, OURS)) // a cmp with "tl", as of tl+ or "tl*"
+    // a cmp with "tl", as of tl+ or "tl*"
+    const namesUs = (found.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)).includes(attribute(1, OURS))
     return { handle: found.get(NFTA_RULE_HANDLE)!, comment: comment?.startsWith('tunlink ') ? comment : undefined, namesUs }
   })
 }
@@ -83,7 +90,10 @@ function ruleList(netfilter: NetlinkSocket, chain: Chain): Rule[] {
 /** True when a rule of the chain names our devices: somebody, or we, have seen to it. */
 export const isOpen = (netfilter: NetlinkSocket, chain: Chain) => ruleList(netfilter, chain).some(({ namesUs }) => namesUs)
 
-/** Makes our rules of the chain those for `podCIDRs`, none for an empty list; true when the kernel was told something. */
+/**
+ * Makes our rules of the chain those for `podCIDRs`, none for an empty list; true when the kernel
+ * was told something.
+ */
 export function openChain(netfilter: NetlinkSocket, chain: Chain, podCIDRs: string[]): boolean {
   const wanted = cidrsOf(chain, podCIDRs).flatMap(cidr => [accepting(chain, cidr, 'from'), accepting(chain, cidr, 'to')])
   const present = ruleList(netfilter, chain).filter(({ comment }) => comment !== undefined)
@@ -95,20 +105,23 @@ export function openChain(netfilter: NetlinkSocket, chain: Chain, podCIDRs: stri
   return requests.length > 0
 }
 
-/** nft insert rule FAMILY TABLE NAME iifname "tl*" ip saddr CIDR accept, or with oifname and daddr. */
+/**
+ * nft insert rule FAMILY TABLE NAME iifname "tl*" ip saddr CIDR accept, or with oifname and daddr.
+ */
 export function accepting(chain: Chain, cidr: string, direction: 'from' | 'to'): { comment: string; request: Request } {
   const { family, bytes, prefix } = parseCidr(cidr)!
-  const offsets = family === 4 ? { from: 12, to: 16 } : { from: 8, to: 24 } // source and destination: RFC 791, RFC 8200
+  // source and destination: RFC 791, RFC 8200
+  const offsets = family === 4 ? { from: 12, to: 16 } : { from: 8, to: 24 }
   const comment = `tunlink ${direction} ${cidr}`
   const protocol = Buffer.from([family === 4 ? nft.NFPROTO_IPV4 : nft.NFPROTO_IPV6])
   const expressions = [
-    ...(chain.family === nft.NFPROTO_INET ? [nft.meta(nft.NFT_META_NFPROTO), nft.cmp(nft.NFT_CMP_EQ, protocol)] : []),
-    nft.meta(direction === 'from' ? nft.NFT_META_IIFNAME : nft.NFT_META_OIFNAME),
-    nft.cmp(nft.NFT_CMP_EQ, OURS),
-    nft.payload(offsets[direction], bytes.length),
-    nft.bitwise(maskOf(family, prefix)),
-    nft.cmp(nft.NFT_CMP_EQ, bytes),
-    nft.accept(),
+    ...(chain.family === nft.NFPROTO_INET ? [expr.meta(expr.NFT_META_NFPROTO), expr.cmp(expr.NFT_CMP_EQ, protocol)] : []),
+    expr.meta(direction === 'from' ? expr.NFT_META_IIFNAME : expr.NFT_META_OIFNAME),
+    expr.cmp(expr.NFT_CMP_EQ, OURS),
+    expr.payload(offsets[direction], bytes.length),
+    expr.bitwise(maskOf(family, prefix)),
+    expr.cmp(expr.NFT_CMP_EQ, bytes),
+    expr.verdict(nft.NF_ACCEPT),
   ]
   const body = [nested(NFTA_RULE_EXPRESSIONS, ...expressions), attribute(NFTA_RULE_USERDATA, userdata(comment))]
   return { comment, request: ruleRequest(nft.NFT_MSG_NEWRULE, NLM_F_CREATE, chain, ...body) }

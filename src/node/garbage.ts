@@ -1,6 +1,7 @@
 /**
- * What is left of pods whose DEL never came, since containerd and Multus send no GC: links whose namespace is gone, devices and leases
- * without a record. A node that loses power loses /run and namespaces, not this process's chance to look.
+ * What is left of pods whose DEL never came, since containerd and Multus send no GC: links whose
+ * namespace is gone, devices and leases without a record. A node that loses power loses /run and
+ * namespaces, not this process's chance to look.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,10 +12,14 @@ import { type Link, linkDelete, linkList } from '../linux/link.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
 import { NETWORK } from './conflist.ts'
 
-/** An ADD takes seconds; a lease that is older and has no record belongs to none that is under way. */
+/**
+ * An ADD takes seconds; a lease that is older and has no record belongs to none that is under way.
+ */
 const UNDER_WAY_MS = 10 * 60_000
 
-/** A device without a record in two looks that far apart belongs to no ADD or DEL that is under way. */
+/**
+ * A device without a record in two looks that far apart belongs to no ADD or DEL that is under way.
+ */
 const SECOND_LOOK_MS = 50_000
 
 export interface Collected {
@@ -55,8 +60,9 @@ function knownLinks(dataDir: string): Attachment[] {
 type Namespace = Pick<LinkPlan, 'netns'> & { netnsId?: { dev: number; ino: number } }
 
 /**
- * True when the namespace is not at its path any more: nothing is, or another one. What is no namespace (of another device) is not judged: it may be
- * one whose mount has not come into tunlinkd's container.
+ * True when the namespace is not at its path any more: nothing is, or another one. What is no
+ * namespace (of another device) is not judged: it may be one whose mount has not come into
+ * tunlinkd's container.
  */
 export function isGone({ netns, netnsId }: Namespace): boolean {
   const found = statSync(netns, { throwIfNoEntry: false })
@@ -64,14 +70,20 @@ export function isGone({ netns, netnsId }: Namespace): boolean {
   return netnsId !== undefined && found.dev === netnsId.dev && found.ino !== netnsId.ino
 }
 
-/** Only paths where runtimes bind namespaces can be judged: another process's /proc is not to be seen from a container. */
+/**
+ * Only paths where runtimes bind namespaces can be judged: another process's /proc is not to be
+ * seen from a container.
+ */
 export function isAbandoned(plan: LinkPlan, gone: (namespace: Namespace) => boolean): boolean {
   return /^(\/var)?\/run\/netns\//.test(plan.netns) && gone(plan)
 }
 
 type LinkSeen = Pick<Link, 'index' | 'name' | 'alias' | 'kind'>
 
-/** What was stray before. A carrier tells nothing: the node's end of a link that the kernel carries always has one. */
+/**
+ * What was stray before. A carrier tells nothing: the node's end of a link that the kernel carries
+ * always has one.
+ */
 export class StrayDevices {
   #sinceMs = new Map<string, number>()
 
@@ -83,7 +95,10 @@ export class StrayDevices {
   }
 }
 
-/** The node's ends of our network that no record knows: a TUN of a wire by threads, a veth of the kernel's. */
+/**
+ * The node's ends of our network that no record knows: a TUN of a wire by threads, a veth of the
+ * kernel's.
+ */
 export function strayDevices(links: LinkSeen[], records: Attachment[]): LinkSeen[] {
   const known = new Set(records.map(hostIfname))
   return links.filter(({ name, alias, kind }) => {
@@ -120,7 +135,8 @@ function leaseOwners(dataDir: string, network: string): LeaseOwner[] {
       const { containerID, ifname } = JSON.parse(readFileSync(file, 'utf8').split('\n')[0]!) as Owner
       return [{ containerID, ifname, sinceMs: statSync(file).mtimeMs }]
     } catch {
-      return [] // released meanwhile, or cut short by a crash: the plugin's own collect() sees to those
+      // released meanwhile, or cut short by a crash: the plugin's own collect() sees to those
+      return []
     }
   })
 }

@@ -23,7 +23,10 @@ export async function listen(version: string, state: State, failing: ReadonlyMap
   return servers
 }
 
-/** What readiness asks: may pods be scheduled here? Not whether the API answers: pods have their network without it. */
+/**
+ * What readiness asks: may pods be scheduled here? Not whether the API answers: pods have their
+ * network without it.
+ */
 function readiness(state: State, failing: ReadonlyMap<string, string>): Record<string, string | true> {
   const { options, own, dataDir } = state
   const isInstalled = !options.conflist || state.conflistInstalled

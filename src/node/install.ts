@@ -1,4 +1,7 @@
-/** Files on the node: the executable first, the conflist last, each by a rename within its directory, so that nobody meets half of one. */
+/**
+ * Files on the node: the executable first, the conflist last, each by a rename within its
+ * directory, so that nobody meets half of one.
+ */
 import {
   chmodSync,
   closeSync,
@@ -32,8 +35,9 @@ export const signature = (path: string): string | undefined => {
 }
 
 /**
- * Makes `to` an executable copy of `from`; true when it had to. An executable that runs meanwhile keeps its inode. Either way all of it
- * is read once, so that the first pod does not wait for the disk.
+ * Makes `to` an executable copy of `from`; true when it had to. An executable that runs meanwhile
+ * keeps its inode. Either way all of it is read once, so that the first pod does not wait for the
+ * disk.
  */
 export function installExecutable(from: string, to: string): boolean {
   if (existsSync(to) && (statSync(to).mode & 0o777) === 0o755 && sameContent(from, to)) return false
@@ -53,8 +57,8 @@ export function installExecutable(from: string, to: string): boolean {
 }
 
 /**
- * Makes `text` the content of `path`; true when it had to. containerd takes a rename for news only when the old name was in the same
- * directory, and what it reads at once must be whole.
+ * Makes `text` the content of `path`; true when it had to. containerd takes a rename for news only
+ * when the old name was in the same directory, and what it reads at once must be whole.
  */
 export function installText(text: string, path: string): boolean {
   if (readText(path) === text) return false
@@ -81,7 +85,10 @@ export function readText(path: string): string | undefined {
   }
 }
 
-/** Network configurations in `directory` that a runtime would take instead of `name`: the first by name wins. */
+/**
+ * Network configurations in `directory` that a runtime would take instead of `name`: the first by
+ * name wins.
+ */
 export function configurationsBefore(directory: string, name: string): string[] {
   if (!existsSync(directory)) return []
   return readdirSync(directory)

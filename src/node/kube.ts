@@ -36,7 +36,10 @@ export class Kube implements NodeApi {
   /** Requests that failed, for the metrics. */
   errors = 0
 
-  /** With a file as kubectl has it, else with the service account of the pod. Throws when neither is there. */
+  /**
+   * With a file as kubectl has it, else with the service account of the pod. Throws when neither is
+   * there.
+   */
   constructor(kubeconfig?: string) {
     if (kubeconfig !== undefined) this.#config.loadFromFile(kubeconfig)
     else {
@@ -51,7 +54,10 @@ export class Kube implements NodeApi {
     return this.#config.getCurrentCluster()?.server ?? ''
   }
 
-  /** Keeps `nodes` up, and calls `changed` after each change that tunlinkd acts on, until `signal` aborts. */
+  /**
+   * Keeps `nodes` up, and calls `changed` after each change that tunlinkd acts on, until `signal`
+   * aborts.
+   */
   followNodes(nodes: Nodes, changed: () => void, signal: AbortSignal): void {
     const failed = () => void this.errors++
     void followNodes(this, nodes, { backoff: new Backoff(1_000, 30_000), changed, failed, signal })
@@ -59,7 +65,8 @@ export class Kube implements NodeApi {
 
   async listNodes(next?: string): Promise<NodePage> {
     let page: string | undefined
-    // The client would make an object of a class of each part of each Node: the text is taken from it before.
+    // The client would make an object of a class of each part of each Node: the text is taken from
+    // it before.
     const taken = async (response: ResponseContext) => {
       if (response.httpStatusCode !== 200) return response
       page = await response.body.text()
@@ -105,13 +112,17 @@ export class Kube implements NodeApi {
     })
   }
 
-  /** Sets conditions of a node's status. `present` is their status by type: only with that may lastTransitionTime change. */
+  /**
+   * Sets conditions of a node's status. `present` is their status by type: only with that may
+   * lastTransitionTime change.
+   */
   async setConditions(node: string, conditions: Condition[], present: Record<string, string> = {}): Promise<void> {
     const now = new Date().toISOString()
     const timed = conditions.map(condition => ({
       ...condition,
       lastHeartbeatTime: now,
-      ...(present[condition.type] === condition.status ? {} : { lastTransitionTime: now }), // the patch keeps what it does not name
+      // The patch keeps what it does not name.
+      ...(present[condition.type] === condition.status ? {} : { lastTransitionTime: now }),
     }))
     const body = { status: { conditions: timed } }
     const strategy = setHeaderOptions('Content-Type', PatchStrategy.StrategicMergePatch)
@@ -123,7 +134,8 @@ export class Kube implements NodeApi {
     const now = new Date()
     const body = {
       metadata: { name: `${node}.${now.getTime().toString(16)}${Math.floor(Math.random() * 65536).toString(16)}`, namespace: 'default' },
-      involvedObject: { kind: 'Node', name: node, uid: node }, // as the kubelet names a node in its events
+      // as the kubelet names a node in its events
+      involvedObject: { kind: 'Node', name: node, uid: node },
       type,
       reason,
       message: message.slice(0, 1024),

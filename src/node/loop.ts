@@ -1,7 +1,13 @@
-/** The loop of tunlinkd: runs each part when it is due. A part that waits for somebody does not keep the others waiting. */
+/**
+ * The loop of tunlinkd: runs each part when it is due. A part that waits for somebody does not keep
+ * the others waiting.
+ */
 import type { Part } from './parts/part.ts'
 
-/** A part that has run for so long is stuck: whatever it waits for has a shorter deadline of its own. */
+/**
+ * A part that has run for so long is stuck: whatever it waits for has a shorter deadline of its
+ * own.
+ */
 const STUCK_MS = 60_000
 /** The loop comes round at least so often, which is how it is seen to live. */
 const MOST_REST_MS = 1_000

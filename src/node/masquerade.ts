@@ -1,4 +1,6 @@
-/** Which networks pods meet with their own address, and the nftables table that translates the rest. */
+/**
+ * Which networks pods meet with their own address, and the nftables table that translates the rest.
+ */
 import { hostCidr } from '../address.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
 import { deleteClusterTable, hasClusterTable, setClusterTable } from './cluster-table.ts'
@@ -9,8 +11,9 @@ import type { Backend } from './routes.ts'
 const NEVER = ['224.0.0.0/4', '169.254.0.0/16', 'ff00::/8', 'fe80::/10']
 
 /**
- * The pods of all nodes; with host-gw the nodes too, which have a way back to the pod. With vxlan a node's answer to a pod would leave by
- * another device than the question came by, and the network in between knows no pods: nodes see the pod's node instead.
+ * The pods of all nodes; with host-gw the nodes too, which have a way back to the pod. With vxlan a
+ * node's answer to a pod would leave by another device than the question came by, and the network
+ * in between knows no pods: nodes see the pod's node instead.
  */
 export function inside(nodes: NodeInfo[], backend: Backend): string[] {
   const pods = nodes.flatMap(node => node.podCIDRs)
@@ -18,7 +21,10 @@ export function inside(nodes: NodeInfo[], backend: Backend): string[] {
   return [...new Set([...pods, ...hosts.map(hostCidr), ...NEVER])].sort()
 }
 
-/** The table as last set, so that it is written when something changed or somebody flushed it, and not else. */
+/**
+ * The table as last set, so that it is written when something changed or somebody flushed it, and
+ * not else.
+ */
 export class Masquerade {
   #set = ''
 

@@ -85,7 +85,10 @@ export function verbMetrics(verbs: Verbs): string {
   )
 }
 
-/** How many addresses of each family are in use. `leased` are the names in the network's lease directory. */
+/**
+ * How many addresses of each family are in use. `leased` are the names in the network's lease
+ * directory.
+ */
 export function poolUse(podCIDRs: string[], leased: string[]): { family: string; used: number; free: number }[] {
   if (podCIDRs.length === 0) return []
   const pool = parseIpam(poolOf(podCIDRs))

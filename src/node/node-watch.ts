@@ -1,4 +1,7 @@
-/** Follows the Nodes of the API: lists them once, then watches from there, with one list more where the API has forgotten that place. */
+/**
+ * Follows the Nodes of the API: lists them once, then watches from there, with one list more where
+ * the API has forgotten that place.
+ */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Backoff } from './backoff.ts'
 import { describe, log } from './log.ts'
@@ -9,7 +12,10 @@ import type { Nodes } from './nodes.ts'
 const GONE = 410
 /** A watch that lasted for so long was no failure. */
 const LASTING_MS = 5_000
-/** Watches that fail one after another before everything is listed again: an API restored from a backup knows other versions. */
+/**
+ * Watches that fail one after another before everything is listed again: an API restored from a
+ * backup knows other versions.
+ */
 const MOST_FAILED = 3
 
 export interface NodePage {
@@ -42,7 +48,10 @@ export interface Following {
   signal: AbortSignal
 }
 
-/** Keeps `nodes` up until `signal` aborts. While the API is away they stay as they are, and it is asked again, later each time. */
+/**
+ * Keeps `nodes` up until `signal` aborts. While the API is away they stay as they are, and it is
+ * asked again, later each time.
+ */
 export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed, failed, signal }: Following): Promise<void> {
   let version: string | undefined
   let failures = 0

@@ -1,11 +1,17 @@
-/** The cluster's Nodes, as far as tunlinkd acts on them. Kept up by single events: a heartbeat costs one comparison. */
+/**
+ * The cluster's Nodes, as far as tunlinkd acts on them. Kept up by single events: a heartbeat costs
+ * one comparison.
+ */
 import type { NodeInfo } from './node-info.ts'
 
 export class Nodes {
   #byName = new Map<string, NodeInfo>()
   /** The API has told all of them once. */
   known = false
-  /** Counts the changes of names, pod CIDRs and InternalIPs: what routes and masquerade are made from. */
+  /**
+   * Counts the changes of names, pod CIDRs and InternalIPs: what routes and masquerade are made
+   * from.
+   */
   version = 0
 
   get(name: string): NodeInfo | undefined {

@@ -1,4 +1,7 @@
-/** What an operator must know: logged, and told to the API as an Event of this node; each once until it changes or an hour has gone by. */
+/**
+ * What an operator must know: logged, and told to the API as an Event of this node; each once until
+ * it changes or an hour has gone by.
+ */
 import type { Kube, NodeEvent } from './kube.ts'
 import { describe, log } from './log.ts'
 

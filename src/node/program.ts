@@ -1,24 +1,19 @@
-/** Puts the wanted routes, neighbours and forwarding entries into the kernel: what differs and no more, and nothing that is not ours. */
+/**
+ * Puts the wanted routes, neighbours and forwarding entries into the kernel: what differs and no
+ * more, and nothing that is not ours.
+ */
 import { addressPart, bits, familyOf } from '../address.ts'
 import { addressAddition, addressList } from '../linux/address-messages.ts'
 import { linkChange, linkDelete, linkMtu } from '../linux/link.ts'
 import * as neighbour from '../linux/neighbour.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
-import {
-  decodeNodeRoutes,
-  indexOfAddress,
-  type NodeRoute,
-  nextHop,
-  nodeRouteAdd,
-  nodeRouteDelete,
-  nodeRouteDump,
-  nodeRouteList,
-} from '../linux/node-route.ts'
+import { indexOfAddress, type NodeRoute, nextHop } from '../linux/node-route.ts'
 import { defaultRouteIndexes } from '../linux/route.ts'
 import { disableTxChecksum, type Vxlan, vxlanAdd, vxlanGet, vxlanOverhead } from '../linux/vxlan.ts'
 import { describe } from './log.ts'
 import type { NodeInfo } from './node-info.ts'
 import type { Nodes } from './nodes.ts'
+import { decodeOwnRoutes, nodeRouteAdd, nodeRouteDelete, nodeRouteDump, nodeRouteList } from './own-routes.ts'
 import { type Backend, difference, neighbourKey, routeKey, vtepMac, type Wanted, wantedByHostGw, wantedByVxlan } from './routes.ts'
 
 export const VXLAN_DEVICE = 'tunlink-vxlan'
@@ -39,8 +34,9 @@ export interface Programmed {
 }
 
 /**
- * MTU in bytes that the pods' packets to other nodes may have: that of the device with the InternalIP. Where that is on `lo`, as with routers that
- * announce it, or nowhere, the least of the devices that the default routes leave by; 1500 when there is none.
+ * MTU in bytes that the pods' packets to other nodes may have: that of the device with the
+ * InternalIP. Where that is on `lo`, as with routers that announce it, or nowhere, the least of the
+ * devices that the default routes leave by; 1500 when there is none.
  */
 export function podMtu(netlink: NetlinkSocket, own: NodeInfo, backend: Backend): number {
   const address = own.internalIPs[0]
@@ -56,8 +52,9 @@ const LOOPBACK_INDEX = 1
 const LOOK_AGAIN_MS = 60_000
 
 /**
- * The routes of one node. What should be is worked out when Nodes have changed, when the kernel lacks something, and once a minute. What is, is asked
- * each time, and looked at only where the answer is another one. So a cluster at rest costs one dump of our routes.
+ * The routes of one node. What should be is worked out when Nodes have changed, when the kernel
+ * lacks something, and once a minute. What is, is asked each time, and looked at only where the
+ * answer is another one. So a cluster at rest costs one dump of our routes.
  */
 export class Network {
   readonly #hops = new Map<string, ReturnType<typeof nextHop>>()
@@ -76,7 +73,7 @@ export class Network {
     const isOld = Date.now() - this.#lookedMs > LOOK_AGAIN_MS
     const settled = this.#settled
     if (vxlan === undefined && !isOld && settled?.key === key && isSame(settled.dump, dump)) return settled.programmed
-    const present = decodeNodeRoutes(dump)
+    const present = decodeOwnRoutes(dump)
     if (isOld || this.#isDoubtful(present)) {
       this.#hops.clear()
       this.#wanted = undefined
@@ -88,7 +85,10 @@ export class Network {
     return programmed
   }
 
-  /** True when what has been looked up of the kernel may be wrong by now: something that is missing went for a reason. */
+  /**
+   * True when what has been looked up of the kernel may be wrong by now: something that is missing
+   * went for a reason.
+   */
   #isDoubtful(present: NodeRoute[]): boolean {
     const { routes, refused } = this.#wanted?.routes ?? { routes: [], refused: [] }
     return refused.length > 0 || difference(routes, present, routeKey).add.length > 0
@@ -155,7 +155,10 @@ function withoutLinkLocal(netlink: NetlinkSocket, index: number): void {
   }
 }
 
-/** The base address of each pod CIDR: what this node sends from to the pods of others, so that their answers come back by VXLAN too. */
+/**
+ * The base address of each pod CIDR: what this node sends from to the pods of others, so that their
+ * answers come back by VXLAN too.
+ */
 function ensureAddresses(netlink: NetlinkSocket, index: number, own: NodeInfo): void {
   const present = addressList(netlink, index).map(({ local }) => local)
   const missing = own.podCIDRs.map(addressPart).filter(local => !present.includes(local))

@@ -1,6 +1,7 @@
 /**
- * Which routes, neighbours and forwarding entries this node should have for the pods of the others: pure functions, so that every
- * case is a test without a kernel. program.ts puts the difference into the kernel.
+ * Which routes, neighbours and forwarding entries this node should have for the pods of the others:
+ * pure functions, so that every case is a test without a kernel. program.ts puts the difference
+ * into the kernel.
  */
 
 import { addressPart, type Family, familyOf, parseAddress } from '../address.ts'
@@ -24,7 +25,10 @@ export interface Wanted {
 /** How an underlay address is reached: see nextHop(). */
 export type NextHop = (address: string) => { index: number; gw?: string } | undefined
 
-/** The MAC of a node's VTEP: locally administered, "t" and "l" for us, then the IPv4 address or 32 bits of a hash of the IPv6 one. */
+/**
+ * The MAC of a node's VTEP: locally administered, "t" and "l" for us, then the IPv4 address or 32
+ * bits of a hash of the IPv6 one.
+ */
 export function vtepMac(address: string): string {
   const tail = familyOf(address) === 4 ? parseAddress(address)!.bytes : Buffer.from(fnv1a(address).slice(8), 'hex')
   return ['02', '74', ...[...tail].map(byte => byte.toString(16).padStart(2, '0'))].join(':')
@@ -46,7 +50,10 @@ export function wantedByHostGw(nodes: NodeInfo[], own: NodeInfo, nextHop: NextHo
   return wanted
 }
 
-/** vxlan: the pods of each node via its VTEP, which neighbour and forwarding entries make known, so that nothing is ever flooded. */
+/**
+ * vxlan: the pods of each node via its VTEP, which neighbour and forwarding entries make known, so
+ * that nothing is ever flooded.
+ */
 export function wantedByVxlan(nodes: NodeInfo[], own: NodeInfo, index: number): Wanted {
   const wanted: Wanted = { routes: ownRoutes(own), neighbours: [], fdb: [], refused: [] }
   const underlay = familyOf(own.internalIPs[0]!)
@@ -66,10 +73,16 @@ export function wantedByVxlan(nodes: NodeInfo[], own: NodeInfo, index: number): 
   return wanted
 }
 
-/** What no pod of this node has is nowhere: without these routes it would follow the default route, and come back by a router's. */
+/**
+ * What no pod of this node has is nowhere: without these routes it would follow the default route,
+ * and come back by a router's.
+ */
 const ownRoutes = (own: NodeInfo): NodeRoute[] => own.podCIDRs.map(dst => ({ dst }))
 
-/** Calls `route` for each pod CIDR of each other node, in the order of their names; keeps the reasons it gives. */
+/**
+ * Calls `route` for each pod CIDR of each other node, in the order of their names; keeps the
+ * reasons it gives.
+ */
 function forEachCidr(
   nodes: NodeInfo[],
   own: NodeInfo,

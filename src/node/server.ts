@@ -30,7 +30,10 @@ export function serve(address: string, pages: Record<string, Page>): Promise<Ser
   })
 }
 
-/** An empty host is every address; an IPv6 one may come without brackets. Throws an Error when there is no port. */
+/**
+ * An empty host is every address; an IPv6 one may come without brackets. Throws an Error when there
+ * is no port.
+ */
 export function parseBindAddress(address: string): { host?: string; port: number } {
   const [, host, port] = /^(.*):(\d{1,5})$/.exec(address) ?? []
   if (host === undefined || Number(port) > 65535) throw new Error(`Cannot listen at "${address}": it must be HOST:PORT`)

@@ -1,4 +1,7 @@
-/** What the parts of tunlinkd know in common. Behind the blank line each field is written by the part that is named beside it. */
+/**
+ * What the parts of tunlinkd know in common. Behind the blank line each field is written by the
+ * part that is named beside it.
+ */
 import type { NetlinkSocket } from '../linux/netlink.ts'
 import type { NodeConfig } from './config.ts'
 import type { Collected } from './garbage.ts'

@@ -1,4 +1,7 @@
-/** `tunlinkd uninstall`: the conflist first, so that no pod comes any more, then everything else that is ours and no pod still uses. */
+/**
+ * `tunlinkd uninstall`: the conflist first, so that no pod comes any more, then everything else
+ * that is ours and no pod still uses.
+ */
 import { closeSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -26,7 +29,10 @@ import { removeRoutes, removeVxlan } from './program.ts'
 
 const LOCK_SECONDS = 60
 
-/** How many links are still in use and were left. Throws when a tunlinkd runs: it would heal what is removed. */
+/**
+ * How many links are still in use and were left. Throws when a tunlinkd runs: it would heal what is
+ * removed.
+ */
 export async function uninstall(options: Options): Promise<number> {
   const conflistPath = join(options.cniConfDir, CONFLIST)
   const dataDir = options.dataDir ?? dataDirOf(readText(conflistPath)) ?? parseConfig(readText(options.config) ?? '').dataDir
@@ -97,7 +103,10 @@ function removeNetwork(links: number): number {
   }
 }
 
-/** What is in the directory, and the directory where it is no mount point (of a container whose root is read-only, perhaps). */
+/**
+ * What is in the directory, and the directory where it is no mount point (of a container whose root
+ * is read-only, perhaps).
+ */
 function removeState(dataDir: string): void {
   for (const name of readdirSync(dataDir)) rmSync(join(dataDir, name), { recursive: true, force: true })
   try {

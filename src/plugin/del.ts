@@ -1,4 +1,7 @@
-/** DEL, and GC's removals: the link by the agent where one answers, as it need not wait for the kernel; then the lease, then the record. */
+/**
+ * DEL, and GC's removals: the link by the agent where one answers, as it need not wait for the
+ * kernel; then the lease, then the record.
+ */
 import { askIfAny } from '../agent/reach.ts'
 import type { Environment } from '../cni/environment.ts'
 import { parseNetConf } from '../cni/netconf.ts'
@@ -10,7 +13,7 @@ import { callerOf } from './caller.ts'
 
 /** Nothing that must be loaded for a link is loaded here: most DELs are the agent's. */
 export function del(environment: Environment, stdin: string): Promise<void> {
-  const context = { environment, conf: parseNetConf(stdin, environment), stdin }
+  const context = { environment, conf: parseNetConf(stdin, environment), stdin, started: performance.timeOrigin }
   return delAttachment(context, attachmentOf(context))
 }
 
@@ -23,7 +26,7 @@ export async function delAttachment(context: Context, attachment: Attachment): P
     attachment,
     lease: !ipam.isDelegated,
     ...(caller ? { caller } : {}),
-    started: performance.timeOrigin,
+    started: context.started,
   } as const
   const isDone = (await askIfAny(conf.dataDir, request)) !== undefined
   if (!isDone) await (await import('./remove-here.ts')).removeHere(conf, attachment)

@@ -13,7 +13,7 @@ import { warn } from './main.ts'
 
 /** Runs one verb; what to print, undefined for nothing. Throws CniError. */
 export async function runHere(environment: Environment, stdin: string): Promise<unknown> {
-  const context: Context = { environment, conf: parseNetConf(stdin, environment), stdin }
+  const context: Context = { environment, conf: parseNetConf(stdin, environment), stdin, started: performance.timeOrigin }
   for (const warning of context.conf.warnings) warn(warning)
   switch (environment.command) {
     case 'ADD':
@@ -33,7 +33,10 @@ export async function runHere(environment: Environment, stdin: string): Promise<
   }
 }
 
-/** The link carries packets when this returns; an agent that holds its TUN open may come a moment later. */
+/**
+ * The link carries packets when this returns; an agent that holds its TUN open may come a moment
+ * later.
+ */
 async function addHere(context: Context): Promise<string> {
   using netns = openNetns(context.environment.netns, context.environment)
   const result = await add(context, new LoneKeeper(context.conf), netns)

@@ -25,7 +25,10 @@ export class LoneKeeper implements Keeper {
     this.#conf = conf
   }
 
-  /** Devices persist without their descriptors, and a kernel wire needs nobody. A thread wire needs an agent that takes it up. */
+  /**
+   * Devices persist without their descriptors, and a kernel wire needs nobody. A thread wire needs
+   * an agent that takes it up.
+   */
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
     for (const fd of Object.values(ends)) closeSync(fd)
     if (plan.wire !== 'thread') return
@@ -50,8 +53,9 @@ export class LoneKeeper implements Keeper {
 }
 
 /**
- * Has an agent take up a link that this process made, so that the pod finds its TUN running. One is started where none answers. A link with a kernel
- * wire carries packets without it, so its absence fails nothing.
+ * Has an agent take up a link that this process made, so that the pod finds its TUN running. One is
+ * started where none answers. A link with a kernel wire carries packets without it, so its absence
+ * fails nothing.
  */
 export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): Promise<void> {
   const open = () => ask(dataDir, { op: 'open', attachment })
@@ -64,7 +68,10 @@ export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): 
   }
 }
 
-/** Starts an agent where none answers and links need one: thread wires, to carry packets; kernel wires, to show that they are up. */
+/**
+ * Starts an agent where none answers and links need one: thread wires, to carry packets; kernel
+ * wires, to show that they are up.
+ */
 export async function reviveAgent({ dataDir, agent }: Conf, wait?: 'wait'): Promise<void> {
   if (!agent.spawn || !recordList(dataDir).plans.some(plan => plan.host !== undefined)) return
   try {

@@ -1,6 +1,7 @@
 /**
- * The plugin: environment and standard input in, CNI JSON and exit status out. ADD is done by the agent where one answers: it is warm, so this process
- * loads next to nothing. Everything else, and ADD where no agent answers, is in here.ts.
+ * The plugin: environment and standard input in, CNI JSON and exit status out. ADD is done by the
+ * agent where one answers: it is warm, so this process loads next to nothing. Everything else, and
+ * ADD where no agent answers, is in here.ts.
  */
 import { readFileSync, writeSync } from 'node:fs'
 import { askIfAny } from '../agent/reach.ts'
@@ -31,7 +32,10 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
   }
 }
 
-/** The agent's result; undefined when this ADD is to be done here. What is wrong with the configuration is for whoever does it to say. */
+/**
+ * The agent's result; undefined when this ADD is to be done here. What is wrong with the
+ * configuration is for whoever does it to say.
+ */
 async function addByAgent(environment: Environment, stdin: string): Promise<string | undefined> {
   const { ipam, dataDir = DEFAULT_DATA_DIR } = peek(stdin)
   const isForAgent = !isForAnother(stdin) && (ipam?.type === undefined || ipam.type === TUNLINK) && typeof dataDir === 'string'

@@ -1,6 +1,7 @@
 /**
- * ADD: clear what a dead run has left, lease, plan, record, apply. One function, run by the agent where one answers and in the plugin's process
- * where none does, with one undo: the link, then the lease, and the record only when both are gone.
+ * ADD: clear what a dead run has left, lease, plan, record, apply. One function, run by the agent
+ * where one answers and in the plugin's process where none does, with one undo: the link, then the
+ * lease, and the record only when both are gone.
  */
 import { CniError, CODE } from '../cni/error.ts'
 import { appendResult, printResult, type Result } from '../cni/result.ts'
@@ -9,7 +10,7 @@ import { openDataDir } from '../link/data-dir.ts'
 import { defaultRouteMtu } from '../link/default-mtu.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Circumstances, hostIfname, type LinkPlan, planLink } from '../link/plan.ts'
-import { isBroken, recordRead, recordWrite } from '../link/record.ts'
+import { isBroken, recordRead, recordTime, recordWrite } from '../link/record.ts'
 import { namespaceIsThere } from '../link/remove.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
@@ -23,8 +24,9 @@ import { removeAttachment, removeLink } from './link.ts'
 const ATTACH_MTU = 1500
 
 /**
- * Resolves with the result's JSON. `netns` is the pod's namespace, which the caller closes; `isCallerGone` says that nobody waits for the result any
- * more: the runtime gave up, will send a DEL or has done so, and must not find a link after that.
+ * Resolves with the result's JSON. `netns` is the pod's namespace, which the caller closes;
+ * `isCallerGone` says that nobody waits for the result any more: the runtime gave up, will send a
+ * DEL or has done so, and must not find a link after that.
  */
 export async function add(context: Context, keeper: Keeper, netns: Netns, isCallerGone = () => false): Promise<string> {
   const { dataDir } = context.conf
@@ -48,8 +50,10 @@ export async function add(context: Context, keeper: Keeper, netns: Netns, isCall
 }
 
 /**
- * A link whose namespace is gone is what a lost DEL leaves, a broken record what a power cut leaves, and a lease or a device without a record what
- * a killed process leaves: none of them is an error for ever. Nobody else works on this attachment: a runtime makes one call at a time.
+ * Removes what is left of a call that did not end well, so that it is no error for ever: a link
+ * whose namespace is gone (a DEL was lost), a broken record (a power cut), a lease or a device
+ * without a record (a killed process), a link that an agent began for this very ADD before it was
+ * killed. Nobody else works on this attachment: a runtime makes one call at a time.
  */
 async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
   const { dataDir } = context.conf
@@ -61,7 +65,7 @@ async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
     if (!ipam.isDelegated) ipam.release()
     return
   }
-  if (!isBroken(record) && namespaceIsThere(record.netns, record.netnsId)) {
+  if (!isBroken(record) && namespaceIsThere(record.netns, record.netnsId) && recordTime(dataDir, attachment) < context.started) {
     throw new CniError(
       CODE.invalidEnvironment,
       `CNI_CONTAINERID "${attachment.containerID}" has a link for CNI_IFNAME "${attachment.ifname}" already`,

@@ -1,4 +1,7 @@
-/** CHECK: the link, what it stands on, its addresses and routes, the lease, and for a thread wire the agent. */
+/**
+ * CHECK: the link, what it stands on, its addresses and routes, the lease, and for a thread wire
+ * the agent.
+ */
 import { ask, noAgent } from '../agent/client.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { check } from '../link/check.ts'

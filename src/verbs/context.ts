@@ -8,9 +8,13 @@ export interface Context {
   conf: NetConf
   /** The configuration as it came, for delegates. */
   stdin: string
+  /** When the plugin's process began, in ms since the epoch. */
+  started: number
 }
 
-/** The link this call is about: `ifName` of the configuration names an extra interface in a chain. */
+/**
+ * The link this call is about: `ifName` of the configuration names an extra interface in a chain.
+ */
 export const attachmentOf = ({ environment, conf }: Pick<Context, 'environment' | 'conf'>): Attachment => ({
   network: conf.name,
   containerID: environment.containerID,

@@ -1,4 +1,7 @@
-/** GC: removes every link and lease of the network that is not among the valid attachments; goes on after an error and reports all. */
+/**
+ * GC: removes every link and lease of the network that is not among the valid attachments; goes on
+ * after an error and reports all.
+ */
 import { CniError, CODE } from '../cni/error.ts'
 import type { Attachment } from '../link/plan.ts'
 import { type BrokenRecord, recordCollect, recordList, recordSetAside } from '../link/record.ts'
@@ -10,7 +13,8 @@ export async function gc(context: Context, removeAll: (attachment: Attachment) =
   const { conf } = context
   if (conf.validAttachments === undefined)
     throw new CniError(CODE.invalidConfig, '"cni.dev/valid-attachments" is missing: GC cannot tell which links are in use')
-  // In a chain the runtime knows the attachment by CNI_IFNAME, and we by the name of our own interface.
+  // In a chain the runtime knows the attachment by CNI_IFNAME, and we by the name of our own
+  // interface.
   const valid = conf.validAttachments.map(({ containerID, ifname }) => ({ containerID, ifname: conf.ifName ?? ifname }))
   const isValid = (attachment: Attachment) =>
     valid.some(({ containerID, ifname }) => containerID === attachment.containerID && ifname === attachment.ifname)

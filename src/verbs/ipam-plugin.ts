@@ -1,4 +1,7 @@
-/** The IPAM plugin: what a configuration of another plugin gets that names this one under `ipam.type`. */
+/**
+ * The IPAM plugin: what a configuration of another plugin gets that names this one under
+ * `ipam.type`.
+ */
 import { ipamDataDirOf } from '../cni/data-dir.ts'
 import type { Environment } from '../cni/environment.ts'
 import { CniError, CODE } from '../cni/error.ts'

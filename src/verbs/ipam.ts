@@ -1,4 +1,7 @@
-/** The three kinds of IPAM that a configuration may ask for, as one: the built-in one, another plugin, or none but the addresses requested. */
+/**
+ * The three kinds of IPAM that a configuration may ask for, as one: the built-in one, another
+ * plugin, or none but the addresses requested.
+ */
 import { hostCidr } from '../address.ts'
 import { delegate, parseLease } from '../cni/delegate.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -11,7 +14,10 @@ import { attachmentOf, BUILT_IN_IPAM, type Context } from './context.ts'
 export type Lease = Leased & { dns?: Result['dns'] }
 
 export interface Ipam {
-  /** Runs another program, which wants this one's environment: so it is the plugin's process that runs it, never the agent. */
+  /**
+   * Runs another program, which wants this one's environment: so it is the plugin's process that
+   * runs it, never the agent.
+   */
   isDelegated: boolean
   /** Throws CniError; then nothing is leased. */
   acquire(): Lease
@@ -82,7 +88,8 @@ function requestedAddresses(context: Context, attachment: Attachment): Ipam {
       }
       return { ips: requestedIPs.map(ip => ({ address: ip.includes('/') ? ip : hostCidr(ip) })), routes: [] }
     },
-    release: () => release(dataDir, name, attachment), // a configuration may have had the built-in one before
+    // a configuration may have had the built-in one before
+    release: () => release(dataDir, name, attachment),
     check: nothing,
     collect: nothing,
     status: nothing,

@@ -1,4 +1,7 @@
-/** The way out of every link: taken by DEL and GC, by the undo of an ADD, and by an ADD that finds what a dead one has left. */
+/**
+ * The way out of every link: taken by DEL and GC, by the undo of an ADD, and by an ADD that finds
+ * what a dead one has left.
+ */
 import { leaseOf } from '../ipam/lease.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname } from '../link/plan.ts'
@@ -7,8 +10,9 @@ import { type Remains, remove } from '../link/remove.ts'
 import type { Netns } from '../linux/netns.ts'
 
 /**
- * Takes the link out of the kernel, by its record or, where that is missing or broken, by the names that follow from the attachment. The record
- * stays: it goes when the addresses are given back too. `netns` is the pod's namespace where it is known.
+ * Takes the link out of the kernel, by its record or, where that is missing or broken, by the names
+ * that follow from the attachment. The record stays: it goes when the addresses are given back too.
+ * `netns` is the pod's namespace where it is known.
  */
 export async function removeLink(
   attachment: Attachment,
@@ -26,7 +30,10 @@ function remainsOf(attachment: Attachment, dataDir: string): Remains {
   return { ...attachment, masquerade: leaseOf(dataDir, attachment.network, attachment) ?? [] }
 }
 
-/** All that is left of an attachment: the link, then its addresses, so that no address is leased again while the link lives, then the record. */
+/**
+ * All that is left of an attachment: the link, then its addresses, so that no address is leased
+ * again while the link lives, then the record.
+ */
 export async function removeAttachment(
   attachment: Attachment,
   dataDir: string,

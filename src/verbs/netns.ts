@@ -3,8 +3,9 @@ import { CniError, CODE } from '../cni/error.ts'
 import { Netns, ownNetnsId, sameNetns } from '../linux/netns.ts'
 
 /**
- * Opens the pod's namespace by `path`, by which it is `netns` to the caller. Throws CniError 8 unless it is a network namespace other than this
- * process's own: a link made in the node's namespace would take the node off its network.
+ * Opens the pod's namespace by `path`, by which it is `netns` to the caller. Throws CniError 8
+ * unless it is a network namespace other than this process's own: a link made in the node's
+ * namespace would take the node off its network.
  */
 export function openNetns(path: string, { netns: given, netnsOverride }: Environment): Netns {
   let netns: Netns

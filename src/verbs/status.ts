@@ -1,4 +1,7 @@
-/** STATUS: fails with code 50 when an ADD would fail now, and with 51 when pods that are there have lost their network too. */
+/**
+ * STATUS: fails with code 50 when an ADD would fail now, and with 51 when pods that are there have
+ * lost their network too.
+ */
 import { closeSync, constants, fsyncSync, lstatSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
 import { ask, noAgent } from '../agent/client.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -37,7 +40,8 @@ function refuseIf(what: string, refusal: string | undefined): void {
   if (refusal !== undefined) throw unavailable(`${what}: ${refusal}`)
 }
 
-const TUN_DEVICE = (10 << 8) | 200 // major 10 (misc), minor 200: Documentation/admin-guide/devices.txt
+// major 10 (misc), minor 200: Documentation/admin-guide/devices.txt
+const TUN_DEVICE = (10 << 8) | 200
 
 function verifyTun(): void {
   const { rdev } = statSync('/dev/net/tun')

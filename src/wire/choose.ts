@@ -1,4 +1,7 @@
-/** Which wire a link gets. What can be had is found by trying, once; a refusal is looked at again after a while, as it may have been a shortage. */
+/**
+ * Which wire a link gets. What can be had is found by trying, once; a refusal is looked at again
+ * after a while, as it may have been a shortage.
+ */
 import { closeSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
 import { inNewNetns } from '../linux/netns.ts'
@@ -18,12 +21,16 @@ export function kernelRefusal(): string | undefined {
 }
 
 /**
- * Bytes. bpf_skb_change_head() refuses packets beyond BPF_SKB_MAX_LEN, which was SKB_MAX_ALLOC (four pages less overhead) before it grew: see
- * net/core/filter.c. What is still to be segmented passes whole, so only the MTU counts.
+ * Bytes. bpf_skb_change_head() refuses packets beyond BPF_SKB_MAX_LEN, which was SKB_MAX_ALLOC
+ * (four pages less overhead) before it grew: see net/core/filter.c. What is still to be segmented
+ * passes whole, so only the MTU counts.
  */
 const KERNEL_WIRE_MAX_MTU = 16_000
 
-/** What a link of this MTU (bytes) gets. Throws CniError 50 when `wanted` is `kernel` and cannot be had. */
+/**
+ * What a link of this MTU (bytes) gets. Throws CniError 50 when `wanted` is `kernel` and cannot be
+ * had.
+ */
 export function chooseWire(wanted: Wire | 'auto', mtu: number): Wire {
   if (wanted === 'thread') return 'thread'
   const tooLarge = mtu > KERNEL_WIRE_MAX_MTU ? `it carries an MTU of at most ${KERNEL_WIRE_MAX_MTU}, not ${mtu}` : undefined

@@ -10,8 +10,9 @@
  *     ▼
  *   eth0 receives
  *
- * A packet that leaves a TUN passes the tc egress hook before the device's own transmit, so nobody need read the TUN. All of this lives and dies
- * with the devices. Some things follow: eth0 counts nothing and tcpdump on it sees only what comes in; qdiscs on eth0 are passed by.
+ * A packet that leaves a TUN passes the tc egress hook before the device's own transmit, so nobody
+ * need read the TUN. All of this lives and dies with the devices. Some things follow: eth0 counts
+ * nothing and tcpdump on it sees only what comes in; qdiscs on eth0 are passed by.
  */
 import { closeSync } from 'node:fs'
 import { loadClassifier, programTag } from '../linux/bpf.ts'
@@ -31,11 +32,17 @@ export interface PodIndexes {
   veth: number
 }
 
-/** Where the devices of a pod's links get their indexes: far above what the kernel gives by itself, and the same in every pod. */
+/**
+ * Where the devices of a pod's links get their indexes: far above what the kernel gives by itself,
+ * and the same in every pod.
+ */
 const FIRST_INDEX = 7400
 const LINKS_WITH_KNOWN_INDEXES = 8
 
-/** The first pair of indexes that is free in the calling thread's network namespace; undefined when that pod has very many links. */
+/**
+ * The first pair of indexes that is free in the calling thread's network namespace; undefined when
+ * that pod has very many links.
+ */
 export function freeIndexes(): PodIndexes | undefined {
   for (let link = 0; link < LINKS_WITH_KNOWN_INDEXES; link++) {
     const indexes = { tun: FIRST_INDEX + 2 * link, veth: FIRST_INDEX + 2 * link + 1 }
@@ -77,14 +84,18 @@ function close(programs: Programs): void {
 }
 
 /**
- * Makes the veth pair, down and without addresses, from the pod's side (the kernel gives only this one the index that was asked for): `pod` is a
- * socket of the pod's namespace, `node` the node's, `ifname` the name of both ends. `vethIndex` is absent where the kernel is to choose.
+ * Makes the veth pair, down and without addresses, from the pod's side (the kernel gives only this
+ * one the index that was asked for): `pod` is a socket of the pod's namespace, `node` the node's,
+ * `ifname` the name of both ends. `vethIndex` is absent where the kernel is to choose.
  */
 export function addPair(pod: NetlinkSocket, node: Netns, ifname: string, mtu: number, vethIndex: number | undefined): void {
   pod.requestBatch([vethAddition({ name: ifname, mac: POD_MAC, index: vethIndex }, { name: ifname, mac: NODE_MAC }, node.fd, mtu)])
 }
 
-/** Brings the pod's veth end up and joins it to the TUN. `pod` is a socket of the pod's namespace; `before` are requests that come first. */
+/**
+ * Brings the pod's veth end up and joins it to the TUN. `pod` is a socket of the pod's namespace;
+ * `before` are requests that come first.
+ */
 export function joinPod(pod: NetlinkSocket, indexes: PodIndexes, hasIPv6: boolean, before: Request[]): void {
   using programs = programsFor(indexes)
   pod.requestBatch([
@@ -99,7 +110,10 @@ export function joinPod(pod: NetlinkSocket, indexes: PodIndexes, hasIPv6: boolea
   ])
 }
 
-/** Faults of the pod's side, each a sentence: `tun` is the pod's TUN, `ifname` the name of the veth end. */
+/**
+ * Faults of the pod's side, each a sentence: `tun` is the pod's TUN, `ifname` the name of the veth
+ * end.
+ */
 export function podFaults(pod: NetlinkSocket, tun: Link, ifname: string, mtu: number): string[] {
   const veth = linkFind(pod, ifname)
   if (veth === undefined) return [`the pod's end ${ifname} of the kernel wire is missing or renamed`]
@@ -137,8 +151,9 @@ function hookFaults(netlink: NetlinkSocket, { index, name }: Link, hook: Hook, t
 }
 
 /**
- * Why there can be no kernel wire here, in the kernel's words; undefined when there can. Everything that a link needs is made, in a network
- * namespace that nobody else ever sees: no BPF, no clsact, no veth, or no permission for one of them.
+ * Why there can be no kernel wire here, in the kernel's words; undefined when there can. Everything
+ * that a link needs is made, in a network namespace that nobody else ever sees: no BPF, no clsact,
+ * no veth, or no permission for one of them.
  */
 export function kernelWireRefusal(): string | undefined {
   try {

@@ -1,14 +1,20 @@
 /**
- * The two programs of a kernel wire. They are for a tc hook with direct action: what they return is what becomes of the packet.
+ * The two programs of a kernel wire. They are for a tc hook with direct action: what they return is
+ * what becomes of the packet.
  *
- *   out   on what leaves the pod's TUN: puts an Ethernet header in front, and the packet onto the pod's veth end
- *   in    on what comes out of the pod's veth end: lets the TUN receive it; the kernel takes the Ethernet header off
+ *   out   on what leaves the pod's TUN: puts an Ethernet header in front, and the packet onto the
+ *         pod's veth end
+ *   in    on what comes out of the pod's veth end: lets the TUN receive it; the kernel takes the
+ *         Ethernet header off
  *
- * Device indexes are constants of a program. As the devices have the same indexes in nearly every pod, one loaded pair serves them all.
+ * Device indexes are constants of a program. As the devices have the same indexes in nearly every
+ * pod, one loaded pair serves them all.
  */
 import * as bpf from '../linux/bpf.ts'
 
-/** Locally administered, the same for all links: a pair has two ends, and nobody else hears them. */
+/**
+ * Locally administered, the same for all links: a pair has two ends, and nobody else hears them.
+ */
 export const NODE_MAC = Buffer.from([0x02, 0x74, 0x6c, 0, 0, 1])
 export const POD_MAC = Buffer.from([0x02, 0x74, 0x6c, 0, 0, 2])
 
@@ -47,7 +53,8 @@ export function outProgram(vethIndex: number): bpf.Instruction[] {
   return [
     bpf.movReg(SKB, R1),
     bpf.load32(PROTOCOL, SKB, bpf.SKB_PROTOCOL),
-    // bpf_skb_change_head(skb, ETH_HLEN, 0): made for going from layer 3 to layer 2, it leaves packets that are still to be segmented whole
+    // bpf_skb_change_head(skb, ETH_HLEN, 0): made for going from layer 3 to layer 2, it leaves
+    // packets that are still to be segmented whole
     bpf.movImm(R2, ETH_HLEN),
     bpf.movImm(R3, 0),
     bpf.call(bpf.BPF_FUNC_skb_change_head),

@@ -1,6 +1,9 @@
 /** What carries a link's packets between the pod's TUN and the node. */
 
-/** `kernel`: two BPF programs and a veth pair, see kernel.ts. `thread`: a thread of the agent that copies them, see threads/. */
+/**
+ * `kernel`: two BPF programs and a veth pair, see kernel.ts. `thread`: a thread of the agent that
+ * copies them, see threads/.
+ */
 export type Wire = 'kernel' | 'thread'
 
 /** How a wire does it: the thread wire knows two ways. */

@@ -1,4 +1,7 @@
-/** What the tests of the agent share: agents as processes of their own, asked by the client that the plugin has. */
+/**
+ * What the tests of the agent share: agents as processes of their own, asked by the client that the
+ * plugin has.
+ */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'

@@ -1,4 +1,7 @@
-/** ask(): what it makes of agents that are slow, old, full, or about to go. Both transports: this file runs itself by Bun as well. */
+/**
+ * ask(): what it makes of agents that are slow, old, full, or about to go. Both transports: this
+ * file runs itself by Bun as well.
+ */
 import { spawnSync } from 'node:child_process'
 import { closeSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'

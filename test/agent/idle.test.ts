@@ -1,4 +1,6 @@
-/** An agent at rest rests: it wakes for nothing, sees what vanishes, and ends when it was told to. */
+/**
+ * An agent at rest rests: it wakes for nothing, sees what vanishes, and ends when it was told to.
+ */
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -33,7 +35,8 @@ for (const [name, executable] of EXECUTABLES) {
   test(`${name}: with links at rest it wakes at most ${MOST} times a second`, async () => {
     const lab = new Lab(executable)
     const pod = lab.netns()
-    // The agent sees no namespaces come and go: others on this machine make them, too. It finds the pod by its process.
+    // The agent sees no namespaces come and go: others on this machine make them, too. It finds the
+    // pod by its process.
     const hidden = `mount -t tmpfs none /run/netns && exec ${executable} agent --data-dir ${lab.dataDir} --idle-exit 1`
     const sleeper = spawn('ip', ['netns', 'exec', pod, 'sleep', '600'])
     const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, BUN_GC_TIMER_DISABLE: '1' }

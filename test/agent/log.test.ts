@@ -15,7 +15,10 @@ import { alive, status } from './agents.ts'
 const test = suite('log')
 const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
 
-/** Makes the agent say something: it logs each request that fails. Resolves when all have been answered. */
+/**
+ * Makes the agent say something: it logs each request that fails. Resolves when all have been
+ * answered.
+ */
 async function provoke(path: string, times: number): Promise<void> {
   const socket = connect(path)
   let answers = 0

@@ -1,4 +1,7 @@
-/** As much of the agent of 0.1.0 as the next one meets: its lock, without a process ID in it, and its way to answer whatever is asked. */
+/**
+ * As much of the agent of 0.1.0 as the next one meets: its lock, without a process ID in it, and
+ * its way to answer whatever is asked.
+ */
 import { createServer } from 'node:net'
 import { lockPath, socketPath } from '../../src/agent/protocol.ts'
 import { openLock, tryLock } from '../../src/linux/lock.ts'

@@ -1,4 +1,7 @@
-/** An agent that renews itself is the same process with the same descriptors: nobody who uses it or its wires notices. */
+/**
+ * An agent that renews itself is the same process with the same descriptors: nobody who uses it or
+ * its wires notices.
+ */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { copyFileSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -32,8 +35,8 @@ for (const [name, executable] of EXECUTABLES) {
     const lab = new Lab(executable)
     try {
       const [pod, other, third] = [lab.netns(), lab.netns(), lab.netns()]
-      // The devices' queues hold what comes while the program starts. The default, 500 packets, is half a second of this: less than Node takes
-      // on a busy machine.
+      // The devices' queues hold what comes while the program starts. The default, 500 packets, is
+      // half a second of this: less than Node takes on a busy machine.
       const conf = { agent: { idleSeconds: 60 }, txQLen: 2000 }
       lab.must('ADD', pod, conf)
       lab.must('ADD', third, conf)

@@ -1,4 +1,7 @@
-/** What comes over the agent's socket: whatever it is, it is answered or dropped, and the agent goes on. */
+/**
+ * What comes over the agent's socket: whatever it is, it is answered or dropped, and the agent goes
+ * on.
+ */
 import { closeSync, mkdtempSync, rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'

@@ -1,7 +1,8 @@
 /** One agent at a time, and always one that answers: whatever state the one before is in. */
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -135,9 +136,28 @@ testWithLab('an agent of 0.1.0, which answers anything with ok, is ended and rep
   await eventually('it has ended', () => !alive(old.pid!))
 })
 
+for (const spawn of [true, false])
+  testWithLab(`an ADD goes on when its agent is killed with the link made; another agent: ${spawn}`, async lab => {
+    const pod = lab.netns()
+    const conf = { agent: { spawn } }
+    const dying = createServer(socket => {
+      socket.once('data', () => {
+        dying.close()
+        lab.must('ADD', pod, conf) // what it does, as its socket has gone
+        socket.destroy()
+      })
+    }).listen(socketPath(lab.dataDir))
+    await once(dying, 'listening')
+    await lab.mustBeside('ADD', pod, conf)
+    assert.ok(pings(pod, '10.66.0.1'))
+    assert.is(lab.cni('ADD', pod, conf).json.code, 4, 'a link of an ADD before is not touched')
+    lab.must('DEL', pod, conf)
+    assert.equal(lab.links(pod), [])
+  })
+
 testWithLab('one idle connection does not keep an agent that ends', async lab => {
   const pid = await startAgent(lab)
-  const idle = connect(socketPath(lab.dataDir))
+  const idle = connect(socketPath(lab.dataDir)).on('error', () => {}) // a reset ends it as well
   await new Promise(done => idle.on('connect', done))
   const closed = new Promise(done => idle.on('close', done))
   process.kill(pid, 'SIGTERM')

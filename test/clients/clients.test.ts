@@ -1,4 +1,7 @@
-/** Real clients of the plugin: cnitool (libcni) and podman with its CNI backend, IPv4 and dual-stack, on a node of their own. */
+/**
+ * Real clients of the plugin: cnitool (libcni) and podman with its CNI backend, IPv4 and
+ * dual-stack, on a node of their own.
+ */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -25,7 +28,10 @@ function node(name: string, ranges: object, zeroMac = false) {
   return { lab, confDir }
 }
 
-/** In the node's network namespace alone: clients bind their own namespaces where everybody sees them. */
+/**
+ * In the node's network namespace alone: clients bind their own namespaces where everybody sees
+ * them.
+ */
 const onNode = (lab: Lab, env: Record<string, string>, ...command: string[]) =>
   spawnSync('nsenter', [`--net=/run/netns/${lab.node}`, ...command], { encoding: 'utf8', env: { PATH: process.env.PATH, ...env } })
 

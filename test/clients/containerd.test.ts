@@ -1,6 +1,7 @@
 /**
- * containerd as a client of the plugin, driven over CRI as a kubelet does, on a node of its own. It is the machine's own, or with TUNLINK_CONTAINERD
- * one of another Debian release (see suite); TUNLINK_OCI is runc or crun.
+ * containerd as a client of the plugin, driven over CRI as a kubelet does, on a node of its own. It
+ * is the machine's own, or with TUNLINK_CONTAINERD one of another Debian release (see suite);
+ * TUNLINK_OCI is runc or crun.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -44,7 +45,10 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.
         BinaryName = "${oci}"
 `
 
-/** crun refuses cgroup v2 beside v1, which is how some machines have it: containerd then sees v1 alone. */
+/**
+ * crun refuses cgroup v2 beside v1, which is how some machines have it: containerd then sees v1
+ * alone.
+ */
 const hideUnified = 'mount --make-rprivate /sys; umount -l /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
 
 /** A containerd in the node's network namespace, whose only configured network is ours. */
@@ -125,7 +129,9 @@ class Containerd {
     return readFileSync(join(this.#root, 'log'), 'utf8').slice(-4000)
   }
 
-  /** Returns the sandbox's ID. Without an answer within `seconds` the runtime is told to give up. */
+  /**
+   * Returns the sandbox's ID. Without an answer within `seconds` the runtime is told to give up.
+   */
   run(name: string, seconds?: number): Promise<string> {
     return this.cri!.runPodSandbox(name, this.#root, seconds)
   }

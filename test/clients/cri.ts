@@ -1,8 +1,14 @@
-/** A CRI v1 client as small as the tests need: gRPC over HTTP/2 on a unix socket, and Protocol Buffers' wire format. */
+/**
+ * A CRI v1 client as small as the tests need: gRPC over HTTP/2 on a unix socket, and Protocol
+ * Buffers' wire format.
+ */
 import { type ClientHttp2Session, connect } from 'node:http2'
 import { createConnection } from 'node:net'
 
-/** A message as [field number, value] pairs: text and nested messages are length-delimited, numbers and booleans are varints. */
+/**
+ * A message as [field number, value] pairs: text and nested messages are length-delimited, numbers
+ * and booleans are varints.
+ */
 export type Fields = [field: number, value: string | number | boolean | Fields][]
 
 const varint = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...varint(Math.floor(value / 128))])
@@ -17,7 +23,10 @@ export function encode(fields: Fields): Buffer {
   return Buffer.concat(parts)
 }
 
-/** The values of field `wanted`, in order: Buffers for what is length-delimited, numbers for varints. No other wire type is used by CRI. */
+/**
+ * The values of field `wanted`, in order: Buffers for what is length-delimited, numbers for
+ * varints. No other wire type is used by CRI.
+ */
 export function fieldsOf(message: Buffer, wanted: number): (Buffer | number)[] {
   let offset = 0
   const next = () => {
@@ -42,7 +51,10 @@ export function fieldsOf(message: Buffer, wanted: number): (Buffer | number)[] {
 const nested = (message: Buffer, field: number) => fieldsOf(message, field) as Buffer[]
 const text = (message: Buffer, field: number) => String(fieldsOf(message, field)[0] ?? '')
 
-/** One RPC of runtime.v1.RuntimeService; rejects with gRPC's message, or after a minute. The server gives up after `seconds`. */
+/**
+ * One RPC of runtime.v1.RuntimeService; rejects with gRPC's message, or after a minute. The server
+ * gives up after `seconds`.
+ */
 function call(session: ClientHttp2Session, method: string, request: Fields, seconds?: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const path = `/runtime.v1.RuntimeService/${method}`
@@ -99,7 +111,10 @@ function sandboxConfig(name: string, logDirectory: string): Fields {
   ]
 }
 
-/** A client of the runtime at `socket`. Field numbers: k8s.io/cri-api, pkg/apis/runtime/v1/api.proto. */
+/**
+ * A client of the runtime at `socket`. Field numbers: k8s.io/cri-api,
+ * pkg/apis/runtime/v1/api.proto.
+ */
 export class Cri {
   readonly #session: ClientHttp2Session
 

@@ -1,4 +1,7 @@
-/** A Kubernetes of two nodes on this machine, from nothing to nodes that wait for a network; one at a time. */
+/**
+ * A Kubernetes of two nodes on this machine, from nothing to nodes that wait for a network; one at
+ * a time.
+ */
 import { execFileSync } from 'node:child_process'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -24,7 +27,10 @@ export class Cluster {
     this.nodes = nodes
   }
 
-  /** Both nodes registered, each with its pod CIDR, 10.244.0.0/24 and 10.244.1.0/24, and without any network configuration. */
+  /**
+   * Both nodes registered, each with its pod CIDR, 10.244.0.0/24 and 10.244.1.0/24, and without any
+   * network configuration.
+   */
   static async up({ routed = false, images = [] }: ClusterOptions = {}): Promise<Cluster> {
     if (process.getuid?.() !== 0) throw new Error('The cluster is made of network namespaces: run this as root')
     removeAll()
@@ -44,7 +50,10 @@ export class Cluster {
     return cluster
   }
 
-  /** Waits until the node's kubelet has registered it, then does at once what the nodeipam controller does late. */
+  /**
+   * Waits until the node's kubelet has registered it, then does at once what the nodeipam
+   * controller does late.
+   */
   async registered(node: Machine): Promise<void> {
     await eventually(`node ${node.name} registers`, () => kubectlTry('get', 'node', node.name).status === 0, 60)
     const podCIDR = this.podCIDR(node)
@@ -75,7 +84,10 @@ export class Cluster {
   }
 }
 
-/** The router between the nodes, on which the control plane runs; what is not for the cluster ends there. */
+/**
+ * The router between the nodes, on which the control plane runs; what is not for the cluster ends
+ * there.
+ */
 function fabric(routed: boolean): void {
   const ip = (...words: string[]) => execFileSync('ip', ['-n', FABRIC, ...words])
   execFileSync('ip', ['netns', 'add', FABRIC])

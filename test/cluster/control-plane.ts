@@ -1,4 +1,7 @@
-/** etcd and the Kubernetes daemons, in the network namespace that is also the router between the nodes. Nothing of it is on the host. */
+/**
+ * etcd and the Kubernetes daemons, in the network namespace that is also the router between the
+ * nodes. Nothing of it is on the host.
+ */
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

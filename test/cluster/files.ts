@@ -20,7 +20,10 @@ export const kubeconfig = (server: string, certificateAuthority: string, token: 
     contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
   })
 
-/** Without CAP_SYS_RESOURCE no process may get the -998 that a pod's first one is due, and every pod would fail. */
+/**
+ * Without CAP_SYS_RESOURCE no process may get the -998 that a pod's first one is due, and every pod
+ * would fail.
+ */
 export const containerdToml = () => `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd-state"
@@ -62,7 +65,10 @@ export const kubeletConfig = (address: string, cgroupRoot: string) =>
     volumePluginDir: '/var/lib/kubelet/volume-plugins',
   })
 
-/** In the place of kube-proxy: the node leads the address of the Service `kubernetes` to the API server. */
+/**
+ * In the place of kube-proxy: the node leads the address of the Service `kubernetes` to the API
+ * server.
+ */
 export const serviceRules = (service: string, api: string, port: number) => `*nat
 :TEST-API - [0:0]
 -A PREROUTING -d ${service}/32 -p tcp --dport 443 -j TEST-API

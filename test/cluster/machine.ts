@@ -84,11 +84,15 @@ export class Machine {
     execFileSync('nsenter', [`--net=/run/netns/${this.netns}`, 'iptables-restore'], { input: serviceRules(SERVICE, API, PORT) })
   }
 
-  /** Ends every process of it, and its namespaces with them: a power cut. Its /run is lost, its disk is not. */
+  /**
+   * Ends every process of it, and its namespaces with them: a power cut. Its /run is lost, its disk
+   * is not.
+   */
   stop(): void {
     remove(this.netns)
     this.#init = undefined
-    spawnSync('ip', ['-n', FABRIC, 'link', 'del', `up-${this.name}`]) // the kernel may take its time
+    // the kernel may take its time
+    spawnSync('ip', ['-n', FABRIC, 'link', 'del', `up-${this.name}`])
     rmSync(join(this.directory, 'run'), { recursive: true, force: true })
   }
 

@@ -1,4 +1,7 @@
-/** What a cluster occupies on the machine: namespaces, cgroups and a directory, all by name, so that a crashed run's can be removed too. */
+/**
+ * What a cluster occupies on the machine: namespaces, cgroups and a directory, all by name, so that
+ * a crashed run's can be removed too.
+ */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
@@ -50,7 +53,10 @@ const cgroupPids = (name: string) =>
 
 const numbers = (text: string) => text.split(/\s+/).filter(Boolean).map(Number)
 
-/** Processes whose network namespace is that of `netns`, or whose mount namespace one of theirs is in: a shim, or what a shim started. */
+/**
+ * Processes whose network namespace is that of `netns`, or whose mount namespace one of theirs is
+ * in: a shim, or what a shim started.
+ */
 function netnsPids(netns: string): number[] {
   if (!existsSync(`/run/netns/${netns}`)) return []
   const wanted = statSync(`/run/netns/${netns}`).ino
@@ -67,7 +73,10 @@ function netnsPids(netns: string): number[] {
 
 const namespace = (pid: number, kind: string) => unlessGone(() => readlinkSync(`/proc/${pid}/ns/${kind}`), '')
 
-/** Ends all processes of a network namespace and a cgroup, then both. The cgroup of a node has the name of its namespace. */
+/**
+ * Ends all processes of a network namespace and a cgroup, then both. The cgroup of a node has the
+ * name of its namespace.
+ */
 export function remove(netns: string): void {
   const deadline = Date.now() + 10_000
   for (;;) {

@@ -1,4 +1,7 @@
-/** Pods that serve HTTP, and what the tests ask of them. Their commands run in the pod's network namespace, entered from outside. */
+/**
+ * Pods that serve HTTP, and what the tests ask of them. Their commands run in the pod's network
+ * namespace, entered from outside.
+ */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { eventually } from '../support.ts'
 import type { Cluster } from './cluster.ts'
@@ -22,7 +25,9 @@ export interface DeploymentOptions {
   node?: string
 }
 
-/** The pods answer HTTP on port 8080 with their names, and are Ready when the kubelet has seen that. */
+/**
+ * The pods answer HTTP on port 8080 with their names, and are Ready when the kubelet has seen that.
+ */
 export function deployment({ name, replicas, hostPort, node }: DeploymentOptions): string {
   const serve = 'mkdir -p /tmp/www && hostname >/tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www'
   const container = {
@@ -118,7 +123,10 @@ export const inPod = (pod: Pod, ...command: string[]) => execFileSync(...podComm
 
 export const podPings = (pod: Pod, address: string) => spawnSync(...podCommand(pod, 'ping', '-c', '1', '-W', '2', address)).status === 0
 
-/** What the pod or node at the other end serves; empty when nothing answers within 3 s. `from` is a command in its network. */
+/**
+ * What the pod or node at the other end serves; empty when nothing answers within 3 s. `from` is a
+ * command in its network.
+ */
 export function http(from: [string, string[]], address: string, port = 8080): string {
   const [file, args] = from
   const request = 'GET / HTTP/1.0\r\n\r\n'

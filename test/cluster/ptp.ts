@@ -1,4 +1,7 @@
-/** The reference `ptp` plugin as the cluster's network, to compare with: a configuration on each node and a static route to the other. */
+/**
+ * The reference `ptp` plugin as the cluster's network, to compare with: a configuration on each
+ * node and a static route to the other.
+ */
 import { renameSync, writeFileSync } from 'node:fs'
 import type { Cluster } from './cluster.ts'
 

@@ -1,4 +1,6 @@
-/** From no network at all: apply, pods everywhere reach each other, and back to a node as it was. */
+/**
+ * From no network at all: apply, pods everywhere reach each other, and back to a node as it was.
+ */
 import { readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
 import { eventually } from '../support.ts'

@@ -1,4 +1,6 @@
-/** A node loses its power: processes, namespaces and /run go; its disk, and so its pods, come back. */
+/**
+ * A node loses its power: processes, namespaces and /run go; its disk, and so its pods, come back.
+ */
 import * as assert from 'uvu/assert'
 import { eventually } from '../support.ts'
 import { deploy, type Pod, podsOf, undeploy } from './pods.ts'

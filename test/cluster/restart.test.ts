@@ -1,4 +1,7 @@
-/** What lives through the end of what made it: connections through tunlinkd's, files through their removal, pods through containerd's. */
+/**
+ * What lives through the end of what made it: connections through tunlinkd's, files through their
+ * removal, pods through containerd's.
+ */
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
@@ -21,7 +24,10 @@ test('both nodes become Ready, with a pod on each', async cluster => {
   measured(`packets travel by the wire "${agents(cluster)[0]!.wire}"`)
 })
 
-/** Runs `event` during a transfer between the nodes, which must complete; prints for how long nothing came. */
+/**
+ * Runs `event` during a transfer between the nodes, which must complete; prints for how long
+ * nothing came.
+ */
 async function during(what: string, event: () => Promise<void>): Promise<void> {
   const transfer = await Transfer.start(...pair, { pauseMs: 10 })
   await event()

@@ -29,7 +29,8 @@ const veths = (cluster: Cluster) =>
 
 test('60 pods at once run, and leave nothing when deleted; ptp in turns', async cluster => {
   await apply(cluster)
-  await deploy(cluster, { name: 'warm', replicas: 4 }) // so that nothing is read from the disk for the first time
+  // so that nothing is read from the disk for the first time
+  await deploy(cluster, { name: 'warm', replicas: 4 })
   await undeploy(cluster, 'warm')
   for (let turn = 1; turn <= ROUNDS; turn++) {
     measured(`${PODS} pods with tunlink, round ${turn}: ${await round(cluster, `tunlink-${turn}`, () => cluster.nodes.every(isEmpty))}`)

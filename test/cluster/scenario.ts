@@ -1,4 +1,7 @@
-/** Tests that share one cluster, in order; the first that fails shows what the cluster looked like, and those after it are not run. */
+/**
+ * Tests that share one cluster, in order; the first that fails shows what the cluster looked like,
+ * and those after it are not run.
+ */
 import { suite } from 'uvu'
 import type { Cluster, ClusterOptions } from './cluster.ts'
 import { kubectlTry } from './control-plane.ts'

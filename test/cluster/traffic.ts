@@ -49,7 +49,9 @@ export class Transfer {
     return !ended(this.#receiver) && !ended(this.#sender)
   }
 
-  /** Ends an endless one, else waits; throws unless the same bytes arrived. Returns bytes and bit/s. */
+  /**
+   * Ends an endless one, else waits; throws unless the same bytes arrived. Returns bytes and bit/s.
+   */
   async finish(seconds = 30, endless = true): Promise<{ bytes: number; rate: number; longestPauseMs: number }> {
     if (endless) this.#sender.process.kill('SIGTERM')
     try {

@@ -18,7 +18,10 @@ const COMPONENT = `${SELECTOR},app.kubernetes.io/component=node`
 /** A cluster whose nodes have the image, as no registry is asked. */
 export const clusterUp = (options: ClusterOptions = {}) => Cluster.up({ images: [IMAGE], ...options })
 
-/** kubectl apply -f manifests/tunlink.yaml, or -k an overlay; milliseconds from there until both nodes are Ready. */
+/**
+ * kubectl apply -f manifests/tunlink.yaml, or -k an overlay; milliseconds from there until both
+ * nodes are Ready.
+ */
 export async function apply(cluster: Cluster, overlay?: string): Promise<number> {
   const started = Date.now()
   kubectl(['apply', ...(overlay === undefined ? ['-f', MANIFEST] : ['-k', resolve(OVERLAYS, overlay)])])
@@ -58,7 +61,10 @@ export function daemons(cluster: Cluster): Daemon[] {
 export const agents = (cluster: Cluster): { pid: number; wire: string }[] =>
   cluster.nodes.map(node => JSON.parse(node.run('/opt/cni/bin/tunlink', 'status')))
 
-/** Process IDs of a node's agent as this machine numbers them: an agent in tunlinkd's container knows itself by another one. */
+/**
+ * Process IDs of a node's agent as this machine numbers them: an agent in tunlinkd's container
+ * knows itself by another one.
+ */
 export function agentPids(node: Machine): number[] {
   const netns = statSync(`/run/netns/${node.netns}`).ino
   return readdirSync('/proc')
@@ -152,7 +158,10 @@ export async function nothingLeft(cluster: Cluster, seconds = 60): Promise<void>
   })
 }
 
-/** All that an installation may change on a node, for comparison before and after; not the chains that portmap keeps in iptables' tables. */
+/**
+ * All that an installation may change on a node, for comparison before and after; not the chains
+ * that portmap keeps in iptables' tables.
+ */
 export function snapshot(node: Machine): Record<string, string[]> {
   const lines = (...command: string[]) =>
     node
@@ -160,7 +169,8 @@ export function snapshot(node: Machine): Record<string, string[]> {
       .trim()
       .split('\n')
   const names = (path: string) => readdirSync(node.path(path)).sort()
-  const isEmptyDirectory = (path: string) => statSync(path).isDirectory() && readdirSync(path).length === 0 // the uninstaller's mount was there
+  // the uninstaller's mount was there
+  const isEmptyDirectory = (path: string) => statSync(path).isDirectory() && readdirSync(path).length === 0
   return {
     links: node.ip('link').map(({ ifname }: { ifname: string }) => ifname),
     addresses: node.ip('-4', 'address').flatMap(({ addr_info }: { addr_info: { local: string }[] }) => addr_info.map(({ local }) => local)),

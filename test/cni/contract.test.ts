@@ -1,4 +1,7 @@
-/** The CNI contract as a black box: dispatch, validation, codes, and result shapes in every version, of both executables. */
+/**
+ * The CNI contract as a black box: dispatch, validation, codes, and result shapes in every version,
+ * of both executables.
+ */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { EXECUTABLES, ip, Lab, VERSIONS } from '../support.ts'

@@ -1,4 +1,7 @@
-/** A pool has as many addresses as are counted; what is reserved is never leased; what a power cut leaves is found. */
+/**
+ * A pool has as many addresses as are counted; what is reserved is never leased; what a power cut
+ * leaves is found.
+ */
 import { mkdtempSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -71,7 +71,8 @@ test('the same owner twice is an error that leaves the first lease', () => {
 test('after a crash, release() takes what the owner has and leaves what others have', () => {
   take('a', { subnet: '10.0.0.5/32' })
   take('b', { subnet: '10.0.0.6/32' })
-  appendFileSync(join(dir, 'ipam/net/.owners/a:eth0'), '10.0.0.6\n10.0.0.7\n10.0.') // intended, not linked; and a line cut short
+  // intended, not linked; and a line cut short
+  appendFileSync(join(dir, 'ipam/net/.owners/a:eth0'), '10.0.0.6\n10.0.0.7\n10.0.')
   release(dir, 'net', owner('a'))
   assert.equal(leased(), ['10.0.0.6'])
   release(dir, 'net', owner('a'))

@@ -1,4 +1,7 @@
-/** The wire format of what joins nodes: routes of our protocol, neighbours, forwarding entries, a VXLAN device, an nftables table. */
+/**
+ * The wire format of what joins nodes: routes of our protocol, neighbours, forwarding entries, a
+ * VXLAN device, an nftables table.
+ */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { decodeNeighbour, fdbReplace, neighbourReplace } from '../../src/linux/neighbour.ts'
@@ -22,28 +25,28 @@ const header = 16
 
 test('nodeRouteAdd() encodes `ip route add 10.244.1.0/24 via 192.0.2.12 dev 2 proto 77`', () => {
   assert.equal(
-    sent(netlink => nodeRouteAdd(netlink, { dst: '10.244.1.0/24', gw: '192.0.2.12', index: 2 })),
+    sent(netlink => nodeRouteAdd(netlink, { dst: '10.244.1.0/24', gw: '192.0.2.12', index: 2 }, 77)),
     hex(
       '34000000 1800 0006 01000000 00000000   02 18 00 00 fe 4d 00 01 00000000   0800 0100 0af40100   0800 0400 02000000   0800 0500 c000020c',
     ),
   )
 })
 test('nodeRouteAdd() encodes onlink, and `ip route add unreachable`', () => {
-  const onlink = sent(netlink => nodeRouteAdd(netlink, { dst: '10.244.1.0/24', gw: '10.244.1.0', index: 2, onlink: true }))
+  const onlink = sent(netlink => nodeRouteAdd(netlink, { dst: '10.244.1.0/24', gw: '10.244.1.0', index: 2, onlink: true }, 77))
   assert.equal(onlink.subarray(header, header + 12), hex('02 18 00 00 fe 4d 00 01 04000000'))
-  const nowhere = sent(netlink => nodeRouteAdd(netlink, { dst: '10.244.0.0/24' }))
+  const nowhere = sent(netlink => nodeRouteAdd(netlink, { dst: '10.244.0.0/24' }, 77))
   assert.equal(nowhere.subarray(header), hex('02 18 00 00 fe 4d 00 07 00000000   0800 0100 0af40000'))
 })
 test('decodeNodeRoute() reads our routes, and takes no other for ours', () => {
   const ours = hex('02 18 00 00 fe 4d 00 01 04000000   0800 0100 0af40100   0800 0500 c000020c   0800 0400 02000000')
-  assert.equal(decodeNodeRoute(ours), { dst: '10.244.1.0/24', gw: '192.0.2.12', index: 2, onlink: true })
+  assert.equal(decodeNodeRoute(ours, 77), { dst: '10.244.1.0/24', gw: '192.0.2.12', index: 2, onlink: true })
   const foreign = Buffer.from(ours)
   foreign[5] = 4 // RTPROT_STATIC
-  assert.is(decodeNodeRoute(foreign), undefined)
-  for (let length = 0; length < 12; length++) assert.throws(() => decodeNodeRoute(ours.subarray(0, length)), RangeError)
+  assert.is(decodeNodeRoute(foreign, 77), undefined)
+  for (let length = 0; length < 12; length++) assert.throws(() => decodeNodeRoute(ours.subarray(0, length), 77), RangeError)
 })
 test('nodeRouteDelete() names our protocol, and takes a missing route for deleted', () => {
-  const bytes = sent(netlink => nodeRouteDelete(netlink, { dst: '10.244.1.0/24', gw: '192.0.2.12', index: 2 }))
+  const bytes = sent(netlink => nodeRouteDelete(netlink, { dst: '10.244.1.0/24', gw: '192.0.2.12', index: 2 }, 77))
   assert.is(bytes[header + 5], 77)
   const refusing = (code: string) =>
     ({
@@ -51,8 +54,8 @@ test('nodeRouteDelete() names our protocol, and takes a missing route for delete
         throw Object.assign(new Error(code), { code })
       },
     }) as unknown as NetlinkSocket
-  nodeRouteDelete(refusing('ESRCH'), { dst: '10.244.1.0/24' })
-  assert.throws(() => nodeRouteDelete(refusing('EPERM'), { dst: '10.244.1.0/24' }), /EPERM/)
+  nodeRouteDelete(refusing('ESRCH'), { dst: '10.244.1.0/24' }, 77)
+  assert.throws(() => nodeRouteDelete(refusing('EPERM'), { dst: '10.244.1.0/24' }, 77), /EPERM/)
 })
 test('neighbourReplace() encodes `ip neighbour replace 10.244.1.0 lladdr 02:74:c0:00:02:0c dev 7 nud permanent`', () => {
   assert.equal(

@@ -1,4 +1,7 @@
-/** The node's firewall for links: pods send from their own addresses only, and what somebody has flushed comes back. */
+/**
+ * The node's firewall for links: pods send from their own addresses only, and what somebody has
+ * flushed comes back.
+ */
 import { spawnSync } from 'node:child_process'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

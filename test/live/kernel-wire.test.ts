@@ -172,7 +172,10 @@ test('counters are those of the node’s end, from the pod and to the pod', asyn
   }
 })
 
-/** What is broken, by a command in the pod or on the node, and what CHECK says of it. TL is the name of the node's end. */
+/**
+ * What is broken, by a command in the pod or on the node, and what CHECK says of it. TL is the name
+ * of the node's end.
+ */
 const DAMAGES: [string, 'pod' | 'node', string, RegExp][] = [
   ['the qdisc of eth0', 'pod', 'tc qdisc del dev eth0 clsact', /qdisc clsact of eth0 is missing/],
   ['the qdisc of the veth', 'pod', 'tc qdisc del dev TL clsact', /qdisc clsact of tl.* is missing/],

@@ -1,4 +1,7 @@
-/** What happens over time: agents killed, many ADDs at once, namespaces that vanish, file systems that refuse. */
+/**
+ * What happens over time: agents killed, many ADDs at once, namespaces that vanish, file systems
+ * that refuse.
+ */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'

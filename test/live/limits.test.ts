@@ -1,4 +1,7 @@
-/** The thread wire where the machine gives little: it works within the limits, or says what is missing. */
+/**
+ * The thread wire where the machine gives little: it works within the limits, or says what is
+ * missing.
+ */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

@@ -1,4 +1,7 @@
-/** The links themselves: what the kernel has after ADD, as ip(8) shows it, and whether traffic passes. */
+/**
+ * The links themselves: what the kernel has after ADD, as ip(8) shows it, and whether traffic
+ * passes.
+ */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { EXECUTABLES, eventually, ip, Lab, pings } from '../support.ts'

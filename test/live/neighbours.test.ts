@@ -1,4 +1,7 @@
-/** Beside others: masquerade to the outside, reference plugins before and behind ours, user namespaces, odd callers. */
+/**
+ * Beside others: masquerade to the outside, reference plugins before and behind ours, user
+ * namespaces, odd callers.
+ */
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { readlinkSync } from 'node:fs'
 import { resolve } from 'node:path'

@@ -1,4 +1,7 @@
-/** The thread wire: what a link carries arrives whole, by io_uring and by epoll, and goes on when the thread is replaced. */
+/**
+ * The thread wire: what a link carries arrives whole, by io_uring and by epoll, and goes on when
+ * the thread is replaced.
+ */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'

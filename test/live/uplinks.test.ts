@@ -1,4 +1,7 @@
-/** What a site has set up for its uplinks stays right: the MTU that packets leave with, the default route by advertisement. Needs root. */
+/**
+ * What a site has set up for its uplinks stays right: the MTU that packets leave with, the default
+ * route by advertisement. Needs root.
+ */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { suite } from 'uvu'

@@ -1,4 +1,7 @@
-/** tunlinkd in a namespace that stands for a node, against an API of its own: what it sets up, heals, and removes. Needs root. */
+/**
+ * tunlinkd in a namespace that stands for a node, against an API of its own: what it sets up,
+ * heals, and removes. Needs root.
+ */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -106,7 +109,10 @@ class Node {
     this.#api!.stdin!.write(`${JSON.stringify({ touch: name })}\n`)
   }
 
-  /** The Node with the conditions that tunlinkd has set, as the API keeps them when somebody changes something else of it. */
+  /**
+   * The Node with the conditions that tunlinkd has set, as the API keeps them when somebody changes
+   * something else of it.
+   */
   withConditions<T extends { status: object }>(one: T): [T] {
     const conditions = this.heard.filter(({ method }) => method === 'PATCH').at(-1)!.body.status.conditions
     return [{ ...one, status: { ...one.status, conditions } }]
@@ -124,7 +130,10 @@ class Node {
     return status === 0 ? JSON.parse(stdout) : undefined
   }
 
-  /** Runs `body` beside fifty pings of the pod a second, and a second longer; none of those may be lost. */
+  /**
+   * Runs `body` beside fifty pings of the pod a second, and a second longer; none of those may be
+   * lost.
+   */
   async whilePinging(address: string, body: () => Promise<void>): Promise<void> {
     const ping = spawn('ip', ['netns', 'exec', this.netns, 'ping', '-i', '0.02', address])
     let report = ''
@@ -314,7 +323,8 @@ scenario('lastTransitionTime changes with the status alone', async () => {
   assert.ok('lastTransitionTime' in ofRoutes().at(-1))
 })
 scenario('a heartbeat of a node is no work: no list, no patch, no change of routes', async () => {
-  await new Promise(done => setTimeout(done, 1_000)) // in which what the test before began comes to an end
+  // in which what the test before began comes to an end
+  await new Promise(done => setTimeout(done, 1_000))
   const requests = node.heard.length
   const lines = node.log.split('\n').length
   for (let count = 0; count < 20; count++) node.touch('n2')

@@ -1,6 +1,7 @@
 /**
- * As much of the Kubernetes API as tunlinkd asks for, over HTTP on 127.0.0.1:PORT: nodes (list by pages, watch), patches of their status, events.
- * Standard input, a JSON line each: a list replaces all nodes; `{ "touch": name }` is a heartbeat of one. Standard output: a JSON line per request.
+ * As much of the Kubernetes API as tunlinkd asks for, over HTTP on 127.0.0.1:PORT: nodes (list by
+ * pages, watch), patches of their status, events. Standard input, a JSON line each: a list replaces
+ * all nodes; `{ "touch": name }` is a heartbeat of one. Standard output: a JSON line per request.
  */
 import { createServer, type ServerResponse } from 'node:http'
 import { createInterface } from 'node:readline'
@@ -10,7 +11,10 @@ interface Node {
   status?: object
 }
 
-/** Of a process started later no version of an earlier one is known, as of an API restored from a backup. */
+/**
+ * Of a process started later no version of an earlier one is known, as of an API restored from a
+ * backup.
+ */
 const FIRST_VERSION = Date.now()
 /** So many changes are remembered. */
 const MOST_REMEMBERED = 1_000
@@ -47,7 +51,9 @@ function touch(name: string): void {
   nodes.set(name, change('MODIFIED', { ...node, status: { ...node.status, heartbeat: new Date().toISOString() } }))
 }
 
-/** A strategic merge patch of conditions, as the API does it: by type, and what is not named stays. */
+/**
+ * A strategic merge patch of conditions, as the API does it: by type, and what is not named stays.
+ */
 function patchStatus(name: string, body: string): void {
   const node = nodes.get(name) as { metadata: Node['metadata']; status?: { conditions?: { type: string }[] } } | undefined
   if (node === undefined) return

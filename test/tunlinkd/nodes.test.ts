@@ -1,4 +1,7 @@
-/** How Nodes are followed: by pages, by single events, and again from the start where the API has forgotten. */
+/**
+ * How Nodes are followed: by pages, by single events, and again from the start where the API has
+ * forgotten.
+ */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Backoff } from '../../src/node/backoff.ts'
@@ -46,7 +49,10 @@ test('replace() takes out those that are gone, and is news the first time even w
 
 type Script = { pages?: NodePage[]; watches: (NodeWatchEvent[] | Error)[] }
 
-/** Follows an API that answers as the script says, and ends behind it: what was asked, and how often something was new. */
+/**
+ * Follows an API that answers as the script says, and ends behind it: what was asked, and how often
+ * something was new.
+ */
 async function follow({ pages = [{ items: [], resourceVersion: '1' }], watches }: Script) {
   const asked: string[] = []
   const stopping = new AbortController()

@@ -1,6 +1,7 @@
 /**
- * Sees to it that an agent serves: started where none answers, renewed where its executable has been replaced, ended where it hangs. Packets do not need
- * it where the kernel carries them: it may end with tunlinkd's container, and the plugin starts one too.
+ * Sees to it that an agent serves: started where none answers, renewed where its executable has
+ * been replaced, ended where it hangs. Packets do not need it where the kernel carries them: it may
+ * end with tunlinkd's container, and the plugin starts one too.
  */
 import { spawn } from 'node:child_process'
 import { ask } from '../../agent/client.ts'
@@ -80,11 +81,12 @@ export function agentPart(state: State): Part {
 }
 
 /**
- * An agent from the installed executable, so that it sees when that is replaced. In a session of its own: it outlives tunlinkd where no container ends
- * with it. Its log goes where ours goes.
+ * An agent from the installed executable, so that it sees when that is replaced. In a session of
+ * its own: it outlives tunlinkd where no container ends with it. Its log goes where ours goes.
  */
 function spawnAgent(executable: string, dataDir: string) {
-  const { BUN_BE_BUN, MIMALLOC_PURGE_DELAY, ...env } = process.env // of the image: with the first, the executable would be Bun and not tunlink
+  // of the image: with the first, the executable would be Bun and not tunlink
+  const { BUN_BE_BUN, MIMALLOC_PURGE_DELAY, ...env } = process.env
   return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', '0'], {
     cwd: '/',
     detached: true,

@@ -20,7 +20,8 @@ export function conditionsPart(state: State): Part {
         await kube.setConditions(own.name, conditions, own.conditions)
         sent = wanted
       } catch (error) {
-        log.warn('conditions not set', { error: describe(error) }) // pods have their network without
+        // pods have their network without
+        log.warn('conditions not set', { error: describe(error) })
       }
     },
   }

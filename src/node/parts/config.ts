@@ -1,4 +1,7 @@
-/** The ConfigMap's file: taken up when its text changes; a bad one is told, and the last good one stays. */
+/**
+ * The ConfigMap's file: taken up when its text changes; a bad one is told, and the last good one
+ * stays.
+ */
 import { type NodeConfig, parseConfig } from '../config.ts'
 import { readText } from '../install.ts'
 import { describe } from '../log.ts'

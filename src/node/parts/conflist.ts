@@ -11,7 +11,10 @@ import { podMtu } from '../program.ts'
 import type { State } from '../state.ts'
 import type { Part } from './part.ts'
 
-/** How often plugins and devices are looked at; what is configured, the Node and the file itself are each second. */
+/**
+ * How often plugins and devices are looked at; what is configured, the Node and the file itself are
+ * each second.
+ */
 const LOOK_MS = 5_000
 
 export function conflistPart(state: State): Part {
@@ -33,7 +36,8 @@ export function conflistPart(state: State): Part {
   function ownWithPodCIDRs(): NodeInfo | undefined {
     const { own } = state
     if (own === undefined) {
-      state.conflistInstalled = existsSync(path) // from before a restart without the API: pods may still come
+      // from before a restart without the API: pods may still come
+      state.conflistInstalled = existsSync(path)
       if (state.nodes.known) notifier.tell('Warning', 'NodeMissing', `the Kubernetes API has no Node "${nodeName}"`)
       return undefined
     }

@@ -1,4 +1,7 @@
-/** A firewall that drops what is forwarded leaves pods without a network: it is told, and opened where the operator asks for it. */
+/**
+ * A firewall that drops what is forwarded leaves pods without a network: it is told, and opened
+ * where the operator asks for it.
+ */
 import { chainName, cidrsOf, droppingChains, isOpen, openChain } from '../forward-policy.ts'
 import { log } from '../log.ts'
 import type { State } from '../state.ts'

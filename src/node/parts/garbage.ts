@@ -20,7 +20,8 @@ export function garbagePart(state: State): Part {
         if (found.links + found.devices + found.leases > 0) log.info('garbage collected', { ...found })
         for (const key of ['links', 'devices', 'leases'] as const) collected[key] += found[key]
       } catch (error) {
-        log.warn('garbage not collected', { error: describe(error) }) // harms nobody until the next time
+        // harms nobody until the next time
+        log.warn('garbage not collected', { error: describe(error) })
       }
     },
   }

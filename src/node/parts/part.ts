@@ -3,8 +3,14 @@
 export interface Part {
   /** In logs, in /readyz and, as NameFailed, in events. */
   name: string
-  /** Milliseconds from the begin of one run to the begin of the next. Loop.wake() lets it run at once. */
+  /**
+   * Milliseconds from the begin of one run to the begin of the next. Loop.wake() lets it run at
+   * once.
+   */
   everyMs: number
-  /** Sets up, or heals, by one path. What it throws is told when it begins and when it is over; the other parts go on. */
+  /**
+   * Sets up, or heals, by one path. What it throws is told when it begins and when it is over; the
+   * other parts go on.
+   */
   run(): void | Promise<void>
 }

@@ -41,7 +41,9 @@ export function poolPart(state: State): Part {
   }
 }
 
-/** How many ADDs the agent has seen fail for want of an address; undefined when it does not answer. */
+/**
+ * How many ADDs the agent has seen fail for want of an address; undefined when it does not answer.
+ */
 async function refusedADDs(dataDir: string): Promise<number | undefined> {
   try {
     const { verbs } = (await ask(dataDir, { op: 'stats' })) as unknown as { verbs: Verbs }

@@ -1,6 +1,7 @@
 /**
- * The wire by epoll, read and write: where io_uring is forbidden or too old. One packet, two system calls. At most BUDGET packets are taken
- * from one descriptor in a turn, so that a busy link does not starve the others.
+ * The wire by epoll, read and write: where io_uring is forbidden or too old. One packet, two system
+ * calls. At most BUDGET packets are taken from one descriptor in a turn, so that a busy link does
+ * not starve the others.
  */
 import { closeSync } from 'node:fs'
 import { addressOf, epollCreate, epollCtl, errno, func } from '../../linux/libc.ts'
@@ -94,7 +95,8 @@ export class EpollWires {
       const length = read(from, this.#packetAddress, PACKET_SIZE)
       if (length <= 0) {
         const reason = errno()
-        if (length === 0 || (reason !== EAGAIN && reason !== EINTR)) this.#gone(direction) // EBADFD: the device was deleted
+        // EBADFD: the device was deleted
+        if (length === 0 || (reason !== EAGAIN && reason !== EINTR)) this.#gone(direction)
         return
       }
       this.packets++

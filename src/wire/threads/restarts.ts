@@ -1,6 +1,7 @@
 /**
- * When a wire's thread that has failed is started again. What makes it fail may be a shortage that passes (memory, threads, files) or a
- * fault that stays: then starting it all the time would only cost CPU, and io_uring may be what it cannot have.
+ * When a wire's thread that has failed is started again. What makes it fail may be a shortage that
+ * passes (memory, threads, files) or a fault that stays: then starting it all the time would only
+ * cost CPU, and io_uring may be what it cannot have.
  */
 import type { Mode } from './table.ts'
 
@@ -15,7 +16,10 @@ export const FAILURES_OF_IO_URING = 5
 export class Restarts {
   #failures = 0
 
-  /** What to do about a thread in this mode that has failed after `ranMs`: how long to wait, and the mode to start it in. */
+  /**
+   * What to do about a thread in this mode that has failed after `ranMs`: how long to wait, and the
+   * mode to start it in.
+   */
   failed(mode: Mode, ranMs: number): { afterMs: number; mode: Mode } {
     this.#failures = ranMs >= WELL_MS ? 1 : this.#failures + 1
     const afterMs = Math.min(FIRST_MS * 2 ** (this.#failures - 1), LAST_MS)

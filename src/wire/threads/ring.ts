@@ -1,7 +1,10 @@
-/** The ring of a wire's thread, and whether one can be had here: what is tried is what is used, with the same flags and sizes. */
+/**
+ * The ring of a wire's thread, and whether one can be had here: what is tried is what is used, with
+ * the same flags and sizes.
+ */
 import { closeSync } from 'node:fs'
 import { IORING_OP_READ_MULTISHOT, IOSQE_BUFFER_SELECT, IOSQE_FIXED_FILE, IoUring, SQE_FD, SQE_OFF } from '../../linux/io-uring.ts'
-import { addressOf, eventfd, mmap, munmap, view } from '../../linux/libc.ts'
+import { addressOf, eventfd, keepAlive, mmap, munmap, view } from '../../linux/libc.ts'
 import { EFD_CLOEXEC, EFD_NONBLOCK, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../linux/uapi.ts'
 import { BUFFERS, RING_BYTES, setBuffer } from './uring.ts'
 
@@ -16,8 +19,8 @@ const MAX_WIRES = 4096
 const filesFor = (wires: number) => 2 * wires + 1
 
 /**
- * Wires that one thread can have in a process that may open `openFiles` files: the kernel lets nobody register more fixed files than
- * that (io_sqe_files_register). At least 1.
+ * Wires that one thread can have in a process that may open `openFiles` files: the kernel lets
+ * nobody register more fixed files than that (io_sqe_files_register). At least 1.
  */
 export const wiresPerThread = (openFiles: number): number => Math.max(1, Math.min(MAX_WIRES, Math.floor((openFiles - 1) / 2)))
 
@@ -37,7 +40,10 @@ export function openRing(wires: number, wakeFd: number): IoUring {
   }
 }
 
-/** Why no thread of `wires` wires can use io_uring: forbidden, too old, or short of something; undefined when one can. */
+/**
+ * Why no thread of `wires` wires can use io_uring: forbidden, too old, or short of something;
+ * undefined when one can.
+ */
 export function ioUringRefusal(wires: number): string | undefined {
   const event = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)
   try {
@@ -51,7 +57,9 @@ export function ioUringRefusal(wires: number): string | undefined {
   }
 }
 
-/** Reads `file`, which is readable, by a multishot read into a buffer ring; why that does not work. */
+/**
+ * Reads `file`, which is readable, by a multishot read into a buffer ring; why that does not work.
+ */
 function readOnce(ring: IoUring, file: number): string | undefined {
   const memory = mmap(0, RING_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
   try {
@@ -71,6 +79,7 @@ function readOnce(ring: IoUring, file: number): string | undefined {
       result = first
       return false
     })
+    keepAlive(buffer)
     return result === EVENT_BYTES ? undefined : `a multishot read of an eventfd gave ${result} instead of ${EVENT_BYTES}`
   } finally {
     munmap(memory, RING_BYTES) // the kernel has its own hold on it until the ring is closed

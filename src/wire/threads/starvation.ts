@@ -1,12 +1,15 @@
 /**
- * When the machine is starved of CPU, the wire must not be the victim: ten senders and ten receivers outvote one forwarder, and a packet waits
- * for every time slice that somebody else is given. SCHED_RR cures that; but on a machine that is not starved it makes things slower, for the
- * wake-up then loses the CPU whose cache is warm. So the thread is real-time only while it is starved.
+ * When the machine is starved of CPU, the wire must not be the victim: ten senders and ten
+ * receivers outvote one forwarder, and a packet waits for every time slice that somebody else is
+ * given. SCHED_RR cures that; but on a machine that is not starved it makes things slower, for the
+ * wake-up then loses the CPU whose cache is warm. So the thread is real-time only while it is
+ * starved.
  *
- * What tells the two apart was measured on two CPUs. One or four busy TCP streams, or a flood of small datagrams: the
- * thread waits for two fifths of the time, 40 to 90 us each time, and finds 5 to 16 packets when it runs; that is well, for it waits for the very
- * programs that it works for. Ten busy pods: it waits 1.6 ms each time. A link with a light load beside two programs that never sleep: a few us
- * nearly always, and some ms now and then, for a single packet each time.
+ * What tells the two apart was measured on two CPUs. One or four busy TCP streams, or a flood of
+ * small datagrams: the thread waits for two fifths of the time, 40 to 90 us each time, and finds 5
+ * to 16 packets when it runs; that is well, for it waits for the very programs that it works for.
+ * Ten busy pods: it waits 1.6 ms each time. A link with a light load beside two programs that never
+ * sleep: a few us nearly always, and some ms now and then, for a single packet each time.
  */
 import { RunDelay, setRealtime, type Waiting } from '../../linux/scheduler.ts'
 
@@ -16,11 +19,17 @@ const LEAST_DELAY_MS = 1.5
 const LONG_WAIT_MS = 0.4
 /** Packets found after each wait: fewer, and somebody waits for each of them. */
 const FEW_PACKETS = 1.5
-/** Windows under SCHED_RR before another look, twice as many after each that shows no change: there it never waits, so it cannot tell. */
+/**
+ * Windows under SCHED_RR before another look, twice as many after each that shows no change: there
+ * it never waits, so it cannot tell.
+ */
 const LEAST_PROBATION = 50
 const MOST_PROBATION = 400
 
-/** Decides, from the clock (ms), what the kernel says of the thread's waiting, and the packets it has passed, whether to be real-time. */
+/**
+ * Decides, from the clock (ms), what the kernel says of the thread's waiting, and the packets it
+ * has passed, whether to be real-time.
+ */
 export class StarvationPolicy {
   #started = 0
   #before = { delay: 0, waits: 0, packets: 0 }
@@ -33,7 +42,10 @@ export class StarvationPolicy {
     return now - this.#started >= WINDOW_MS
   }
 
-  /** `packets` are all since the thread began. At first two windows in a row decide: one alone may be chance. */
+  /**
+   * `packets` are all since the thread began. At first two windows in a row decide: one alone may
+   * be chance.
+   */
   decide(now: number, waiting: Waiting, packets: number): boolean {
     const before = this.#before
     const delay = waiting.delay - before.delay

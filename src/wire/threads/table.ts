@@ -1,21 +1,31 @@
 /**
- * What the main thread and a wire's thread share: a table of wires. The main thread writes what is wanted and wakes the thread by its
- * eventfd (a message would not be seen: the thread sits in a system call); the thread does it, says so by a message, and counts. A
- * thread that replaces a dead one finds in here all that it needs.
+ * What the main thread and a wire's thread share: a table of wires. The main thread writes what is
+ * wanted and wakes the thread by its eventfd (a message would not be seen: the thread sits in a
+ * system call); the thread does it, says so by a message, and counts. A thread that replaces a dead
+ * one finds in here all that it needs.
  */
 
 /** The first argument of a wire's thread. */
 export const WIRE_THREAD = 'wire-thread'
 
-/** Ends of a wire. A packet belongs to the direction named by the end it was read from: direction = 2 * wire + end. */
+/**
+ * Ends of a wire. A packet belongs to the direction named by the end it was read from: direction =
+ * 2 * wire + end.
+ */
 export const POD = 0
 export const HOST = 1
 
-/** Words of `wanted` for each wire: the two descriptors by end, and how often the wire was joined or parted (odd: joined). */
+/**
+ * Words of `wanted` for each wire: the two descriptors by end, and how often the wire was joined or
+ * parted (odd: joined).
+ */
 export const WANTED_WORDS = 3
 export const GENERATION = 2
 
-/** Fields of `counters` for each direction: packets and bytes read from the end; packets of those that the other end did not take. */
+/**
+ * Fields of `counters` for each direction: packets and bytes read from the end; packets of those
+ * that the other end did not take.
+ */
 export const COUNTER_FIELDS = 3
 export const PACKETS = 0
 export const BYTES = 1
@@ -46,7 +56,10 @@ export interface Shared {
   memory: Float64Array
 }
 
-/** What a wire's thread says to the main thread: the wire is as of `generation`; a device of the wire is gone. */
+/**
+ * What a wire's thread says to the main thread: the wire is as of `generation`; a device of the
+ * wire is gone.
+ */
 export type Report = { wire: number; generation: number } | { wire: number; gone: true }
 
 export function createShared({ mode, room, spin, wakeFd }: Pick<Shared, 'mode' | 'room' | 'spin' | 'wakeFd'>): Shared {

@@ -1,4 +1,7 @@
-/** One thread of wires, as the main thread has it. One that fails is replaced by another that finds everything in the table they share. */
+/**
+ * One thread of wires, as the main thread has it. One that fails is replaced by another that finds
+ * everything in the table they share.
+ */
 import { closeSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { eventfd } from '../../linux/libc.ts'
@@ -32,7 +35,10 @@ export class WireThread {
   #worker: Worker | undefined
   #restart: NodeJS.Timeout | undefined
 
-  /** `onGone`: a device of this wire is gone. `onWithoutIoUring`: the thread goes on by epoll, as io_uring has failed it. */
+  /**
+   * `onGone`: a device of this wire is gone. `onWithoutIoUring`: the thread goes on by epoll, as
+   * io_uring has failed it.
+   */
   constructor({ entry, ...options }: ThreadOptions, onGone: (slot: number) => void, onWithoutIoUring: (reason: string) => void) {
     this.#entry = entry
     this.#onGone = onGone
@@ -50,7 +56,9 @@ export class WireThread {
     return this.#shared.control[table.REALTIME] === 1
   }
 
-  /** The slot that the wire got. Throws RangeError when `load` wires are all that there is room for. */
+  /**
+   * The slot that the wire got. Throws RangeError when `load` wires are all that there is room for.
+   */
   join(podFd: number, hostFd: number): number {
     const slot = this.#free.pop()
     if (slot === undefined) throw new RangeError(`Cannot join more than ${this.#shared.room} wires in one thread`)
@@ -61,7 +69,8 @@ export class WireThread {
     counters.fill(0, slot * 2 * table.COUNTER_FIELDS, (slot + 1) * 2 * table.COUNTER_FIELDS)
     Atomics.add(wanted, at + table.GENERATION, 1)
     this.load++
-    setImmediate(() => this.#wake()) // after the answer to the ADD: packets wait in the devices, the runtime waits for the process
+    // after the answer to the ADD: packets wait in the devices, the runtime waits for the process
+    setImmediate(() => this.#wake())
     return slot
   }
 
@@ -74,7 +83,10 @@ export class WireThread {
     return parted
   }
 
-  /** Of packets read from this end; bytes are with the virtio_net_hdr of each; drops are those that the other end refused. */
+  /**
+   * Of packets read from this end; bytes are with the virtio_net_hdr of each; drops are those that
+   * the other end refused.
+   */
   counters(slot: number, end: number): Counters {
     const { counters } = this.#shared
     const at = (2 * slot + end) * table.COUNTER_FIELDS
@@ -110,7 +122,8 @@ export class WireThread {
       const worker = new Worker(this.#entry, {
         argv: [table.WIRE_THREAD],
         workerData: this.#shared,
-        trackUnmanagedFds: false, // Node would warn of descriptors that the thread has from system calls
+        // Node would warn of descriptors that the thread has from system calls
+        trackUnmanagedFds: false,
       })
       worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
       worker.on('error', error => {
@@ -119,11 +132,14 @@ export class WireThread {
       worker.on('exit', () => this.#ended(reason, startedMs))
       this.#worker = worker
     } catch (error) {
-      this.#ended((error as Error).message, startedMs) // no thread can be had: kernel.threads-max, or pids.max of the cgroup
+      // no thread can be had: kernel.threads-max, or pids.max of the cgroup
+      this.#ended((error as Error).message, startedMs)
     }
   }
 
-  /** The thread is no more: what it had a hold on is free, and another one is started after a while. */
+  /**
+   * The thread is no more: what it had a hold on is free, and another one is started after a while.
+   */
   #ended(reason: string, startedMs: number): void {
     this.#worker = undefined
     const { control } = this.#shared
@@ -140,7 +156,10 @@ export class WireThread {
     this.#restart = setTimeout(() => this.#start(), afterMs)
   }
 
-  /** A thread that replaces another one tells of every wire that there ever was: only one that somebody waits for is news. */
+  /**
+   * A thread that replaces another one tells of every wire that there ever was: only one that
+   * somebody waits for is news.
+   */
   #settled({ wire, generation }: { wire: number; generation: number }): void {
     const isLast = generation === this.#shared.wanted[wire * table.WANTED_WORDS + table.GENERATION]
     if ((generation & 1) === 0 && isLast) this.#settle(wire)

@@ -1,27 +1,37 @@
 /**
- * The wire by io_uring. What is read from one TUN descriptor is written to its peer, packet by packet, unparsed; no byte of a packet is
- * ever seen by this code. With IFF_VNET_HDR a packet is up to 64 KiB of TCP or UDP that nobody has segmented or checksummed yet.
+ * The wire by io_uring. What is read from one TUN descriptor is written to its peer, packet by
+ * packet, unparsed; no byte of a packet is ever seen by this code. With IFF_VNET_HDR a packet is up
+ * to 64 KiB of TCP or UDP that nobody has segmented or checksummed yet.
  *
  * How the ring is used, per direction (what is read from one end, see table.ts):
  *
- *   1. One IORING_OP_READ_MULTISHOT stays armed. It takes its buffers from a *buffer ring* of the direction's own: BUFFERS entries of
- *      memory shared with the kernel, of which the kernel consumes one for each packet and tells which in the completion.
- *   2. For each such completion a write of that buffer to the other end is queued. It reports only failure (CQE_SKIP_SUCCESS).
- *   3. The next io_uring_enter() submits all those writes at once and waits for the next packets. TUN descriptors are non-blocking, so
- *      a write either happens inside that call or fails: when the call returns, the buffers of submitted writes are free again.
- *   4. So they are given back: the kernel consumes buffers in ring order and writes are submitted in the order of the reads, hence the
- *      entries of the ring never change, and giving one back is to move the ring's tail by one.
- *   5. A read that ends (no F_MORE) is armed again: ENOBUFS only says that all buffers of the direction were in flight. EBADFD says that
- *      the device is gone: armed again it would end at once, for ever.
+ *   1. One IORING_OP_READ_MULTISHOT stays armed. It takes its buffers from a *buffer ring* of the
+ *      direction's own: BUFFERS entries of memory shared with the kernel, of which the kernel
+ *      consumes one for each packet and tells which in the completion.
+ *   2. For each such completion a write of that buffer to the other end is queued. It reports only
+ *      failure (CQE_SKIP_SUCCESS).
+ *   3. The next io_uring_enter() submits all those writes at once and waits for the next packets.
+ *      TUN descriptors are non-blocking, so a write either happens inside that call or fails: when
+ *      the call returns, the buffers of submitted writes are free again.
+ *   4. So they are given back: the kernel consumes buffers in ring order and writes are submitted
+ *      in the order of the reads, hence the entries of the ring never change, and giving one back
+ *      is to move the ring's tail by one.
+ *   5. A read that ends (no F_MORE) is armed again: ENOBUFS only says that all buffers of the
+ *      direction were in flight. EBADFD says that the device is gone: armed again it would end at
+ *      once, for ever.
  *
- * Bounds: a direction has at most BUFFERS packets in flight, so a busy link delays another by BUFFERS packets a turn; all further queueing is in
- * the devices (txqueuelen), which drop and count like any full qdisc. What the other end refuses (it is down) is dropped and counted here.
+ * Bounds: a direction has at most BUFFERS packets in flight, so a busy link delays another by
+ * BUFFERS packets a turn; all further queueing is in the devices (txqueuelen), which drop and count
+ * like any full qdisc. What the other end refuses (it is down) is dropped and counted here.
  */
 import type { IoUring } from '../../linux/io-uring.ts'
 import * as uring from '../../linux/io-uring.ts'
 import { BYTES, COUNTER_FIELDS, DROPS, PACKETS } from './table.ts'
 
-/** Packets in flight per direction: a power of two. Fewer cost packets per second, more delay other links. */
+/**
+ * Packets in flight per direction: a power of two. Fewer cost packets per second, more delay other
+ * links.
+ */
 export const BUFFERS = 16
 const BUFFER_BYTES = 65536 + 256 // the largest GSO packet and its virtio_net_hdr
 const BUFFER_STRIDE = 17 * 4096
@@ -54,7 +64,9 @@ export interface UringOptions {
   ring: Ring
   /** See table.ts. */
   counters: Float64Array
-  /** WIRE_MEMORY bytes for a wire: where they begin, and the first RING_BYTES * 2 of them as words. */
+  /**
+   * WIRE_MEMORY bytes for a wire: where they begin, and the first RING_BYTES * 2 of them as words.
+   */
   memory(wire: number): { address: number; rings: Int32Array }
   /** Called once when a device of the wire is gone. */
   onGone(wire: number): void
@@ -81,7 +93,10 @@ export class UringWires {
   readonly #ring: Ring
   readonly #directions: (Direction | undefined)[] = []
   readonly #parting = new Set<number>()
-  /** What was queued, in order: the direction of a write, -1 of anything else. A ring buffer, as long as the submission queue. */
+  /**
+   * What was queued, in order: the direction of a write, -1 of anything else. A ring buffer, as
+   * long as the submission queue.
+   */
   readonly #queue: Int32Array
   #queueHead = 0
   #queued = 0
@@ -90,7 +105,10 @@ export class UringWires {
   readonly #wakeFile: number
   readonly #wakeBuffer: number
 
-  /** `wakeFile` is the fixed file of the eventfd, `wakeBuffer` the address of eight bytes to read it into. */
+  /**
+   * `wakeFile` is the fixed file of the eventfd, `wakeBuffer` the address of eight bytes to read it
+   * into.
+   */
   constructor(options: UringOptions, wakeFile: number, wakeBuffer: number) {
     this.#options = options
     this.#ring = options.ring
@@ -123,8 +141,9 @@ export class UringWires {
   }
 
   /**
-   * One turn: submits what is queued, waits for `least` completions, gives buffers back, queues a write for each packet. True when there
-   * were packets, in which case some of them are queued still.
+   * One turn: submits what is queued, waits for `least` completions, gives buffers back, queues a
+   * write for each packet. True when there were packets, in which case some of them are queued
+   * still.
    */
   turn(least: number): boolean {
     this.#queueWaiting()
@@ -263,7 +282,10 @@ export class UringWires {
   }
 }
 
-/** A struct io_uring_buf at `word`: address, length, buffer ID. The upper half of its last word is, in the first one, the ring's tail. */
+/**
+ * A struct io_uring_buf at `word`: address, length, buffer ID. The upper half of its last word is,
+ * in the first one, the ring's tail.
+ */
 export function setBuffer(rings: Int32Array, word: number, address: number, length: number, id: number): void {
   rings[word] = address | 0
   rings[word + 1] = address / 0x1_0000_0000

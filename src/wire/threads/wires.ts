@@ -1,4 +1,7 @@
-/** The wires of this process: pairs of TUN descriptors joined by threads. See uring.ts for what a thread does with them. */
+/**
+ * The wires of this process: pairs of TUN descriptors joined by threads. See uring.ts for what a
+ * thread does with them.
+ */
 import { closeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { raiseOpenFiles } from '../../linux/rlimit.ts'
@@ -10,7 +13,10 @@ import { WireThread } from './thread.ts'
 const MAX_THREADS = 4
 
 export interface WiresOptions {
-  /** The script that a worker thread runs: it must call workerMain() when its first argument is WIRE_THREAD. */
+  /**
+   * The script that a worker thread runs: it must call workerMain() when its first argument is
+   * WIRE_THREAD.
+   */
   entry: string | URL
   /** A device of this wire is gone; the wire is still to be removed. */
   onGone(id: string): void
@@ -18,9 +24,14 @@ export interface WiresOptions {
   mode?: table.Mode | undefined
   /** Microseconds to look for more packets before a thread sleeps; default 0. */
   spin?: number
-  /** Default: one less than there are CPUs, at least one, at most MAX_THREADS. There are more only where these have no room left. */
+  /**
+   * Default: one less than there are CPUs, at least one, at most MAX_THREADS. There are more only
+   * where these have no room left.
+   */
   threads?: number
-  /** Wires of one thread. Default: as many as the limit of open files allows, see wiresPerThread(). */
+  /**
+   * Wires of one thread. Default: as many as the limit of open files allows, see wiresPerThread().
+   */
   room?: number
 }
 
@@ -36,7 +47,10 @@ interface Wire extends Ends {
 }
 
 export class Wires {
-  /** How wires do it; those of a thread that io_uring has failed do it by epoll from then on, and so does every new one. */
+  /**
+   * How wires do it; those of a thread that io_uring has failed do it by epoll from then on, and so
+   * does every new one.
+   */
   mode: table.Mode
   /** Why it is not io_uring. */
   refusal: string | undefined
@@ -66,7 +80,10 @@ export class Wires {
     this.#wires.set(id, { podFd, hostFd, thread, slot: thread.join(podFd, hostFd) })
   }
 
-  /** Lets go of the wire; its descriptors are the caller's again. Undefined when there is no such wire. */
+  /**
+   * Lets go of the wire; its descriptors are the caller's again. Undefined when there is no such
+   * wire.
+   */
   async release(id: string): Promise<Ends | undefined> {
     const wire = this.#wires.get(id)
     if (wire === undefined) return undefined

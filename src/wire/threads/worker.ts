@@ -16,7 +16,9 @@ export function workerMain(): void {
 class WireWorker {
   readonly #shared: table.Shared
   readonly #wires: UringWires | EpollWires
-  /** Generation of each wire as the kernel has it; a wire that is being parted keeps its old one. */
+  /**
+   * Generation of each wire as the kernel has it; a wire that is being parted keeps its old one.
+   */
   readonly #done: Int32Array
   readonly #parting = new Set<number>()
   readonly #wakeBuffer = Buffer.alloc(8)
@@ -43,7 +45,8 @@ class WireWorker {
         control[table.REALTIME] = starvation.realtime ? 1 : 0
       }
     } finally {
-      // However it ends: a thread that fails again and again must not leave descriptors, and nobody may close one twice.
+      // However it ends: a thread that fails again and again must not leave descriptors, and nobody
+      // may close one twice.
       control[table.RING_FD] = -1
       this.#wires[Symbol.dispose]()
     }
@@ -96,7 +99,9 @@ class WireWorker {
     this.#adopt(wire, Atomics.load(this.#shared.wanted, wire * table.WANTED_WORDS + table.GENERATION))
   }
 
-  /** Memory is kept for the next wire of the same number, and for the thread that replaces this one. */
+  /**
+   * Memory is kept for the next wire of the same number, and for the thread that replaces this one.
+   */
   #memory(wire: number): { address: number; rings: Int32Array } {
     const { memory } = this.#shared
     if (memory[wire] === 0) memory[wire] = mmap(0, WIRE_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -106,7 +111,10 @@ class WireWorker {
     return { address, rings }
   }
 
-  /** Nothing is queued, so no buffer holds a packet: their pages go back to the kernel and come again, zeroed, with the next packet. */
+  /**
+   * Nothing is queued, so no buffer holds a packet: their pages go back to the kernel and come
+   * again, zeroed, with the next packet.
+   */
   #trim(): void {
     const { control, memory } = this.#shared
     control[table.TRIM] = 0

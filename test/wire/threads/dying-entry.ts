@@ -1,4 +1,7 @@
-/** A wire's thread that passes packets, and throws when `die` says so: instead of the executable's own entry. */
+/**
+ * A wire's thread that passes packets, and throws when `die` says so: instead of the executable's
+ * own entry.
+ */
 import { existsSync, rmSync } from 'node:fs'
 import { workerMain } from '../../../src/wire/threads/worker.ts'
 

@@ -1,4 +1,7 @@
-/** A kernel's side of io_uring, as far as the wire uses it: TUN descriptors are queues of packets, memory is a map from address to packet. */
+/**
+ * A kernel's side of io_uring, as far as the wire uses it: TUN descriptors are queues of packets,
+ * memory is a map from address to packet.
+ */
 import * as uring from '../../../src/linux/io-uring.ts'
 import { BUFFERS, BUFFERS_AT, type Ring } from '../../../src/wire/threads/uring.ts'
 

@@ -1,9 +1,15 @@
-/** When the wire's thread is real-time: only while it is starved. Numbers are those measured, see src/wire/starvation.ts. */
+/**
+ * When the wire's thread is real-time: only while it is starved. Numbers are those measured, see
+ * src/wire/starvation.ts.
+ */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { StarvationPolicy } from '../../../src/wire/threads/starvation.ts'
 
-/** Of a window of 20 ms: the ms that the thread has waited, in how many turns, and the packets it has passed. */
+/**
+ * Of a window of 20 ms: the ms that the thread has waited, in how many turns, and the packets it
+ * has passed.
+ */
 type Window = [delay: number, waits: number, packets: number]
 
 /** The decisions of one thread. */

@@ -1,4 +1,7 @@
-/** The wire's logic against a simulated ring: whatever the kernel takes or refuses, packets arrive once, whole and in order. */
+/**
+ * The wire's logic against a simulated ring: whatever the kernel takes or refuses, packets arrive
+ * once, whole and in order.
+ */
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

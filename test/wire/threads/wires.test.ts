@@ -1,4 +1,7 @@
-/** Wires when threads fail and limits are small. In the place of TUN devices are eventfds: eight bytes read from one are written to the other. */
+/**
+ * Wires when threads fail and limits are small. In the place of TUN devices are eventfds: eight
+ * bytes read from one are written to the other.
+ */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -90,7 +93,8 @@ for (const mode of ['io_uring', 'epoll'] as const) {
       await eventually('the thread has died', () => !existsSync(process.env.DIE_FILE!), 30)
       await eventually('another one runs', () => wires.threads.running === 1, 30)
       const { packets } = wires.counters('a')!.podToHost
-      writeSync(both.podFd, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0])) // the one under way may have died with the thread
+      // the one under way may have died with the thread
+      writeSync(both.podFd, Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]))
       await eventually('packets pass again', () => wires.counters('a')!.podToHost.packets > packets, 30)
       await wires.close()
     }
