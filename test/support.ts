@@ -75,14 +75,13 @@ export class Lab {
     return name
   }
 
-  /** Options of prlimit(1) for what runs on the node, such as `--nofile=256:256`. */
-  limits: string[] = []
+  /** A command to put in front of what runs on the node, such as `prlimit --nofile=256:256`. */
+  wrapper: string[] = []
 
   /** Runs the executable on the node. `env` entries that are undefined are unset. */
   run(env: Record<string, string | undefined>, stdin: string): Output {
     const path = `${dirname(process.execPath)}:${process.env.PATH}`
-    const limited = this.limits.length === 0 ? [] : ['prlimit', ...this.limits]
-    const { status, stdout, stderr } = spawnSync('ip', ['netns', 'exec', this.node, ...limited, this.executable], {
+    const { status, stdout, stderr } = spawnSync('ip', ['netns', 'exec', this.node, ...this.wrapper, this.executable], {
       input: stdin,
       encoding: 'utf8',
       env: { PATH: path, ...env },

@@ -5,9 +5,10 @@
  *   set masq4 { type ipv4_addr }
  *   set masq6 { type ipv6_addr }    pod addresses that are masqueraded
  *   chain prerouting { type filter hook prerouting priority raw
- *     iifname @links fib saddr . iif oif missing drop
- *     iifname @links ip saddr 0.0.0.0/8 drop
- *     iifname @links ip6 saddr :: drop }
+ *     iifname != @links accept
+ *     fib saddr . iif oif missing drop
+ *     ip saddr 0.0.0.0/8 drop
+ *     ip6 saddr :: drop }
  *   chain postrouting { type nat hook postrouting priority srcnat
  *     ip saddr @masq4 ip daddr != @masq4 oifname != @links masquerade      and the same for ip6 }
  *
@@ -17,8 +18,12 @@
  * for what `fib` lets pass: broadcast and multicast from 0.0.0.0/8, and neighbour solicitation and
  * the like from "::" (nft_fib4_eval() and nft_fib6_eval() in the kernel).
  *
- * The rules never change with the pods, so their number costs nothing. A table of another version
- * is told by its rules, which are compared with these: see tableState().
+ * The chain postrouting comes with the first address that is masqueraded: a chain of type nat has
+ * the kernel track every connection of the node, which costs a tenth of what the node can receive
+ * in small packets. It stays when the last such address goes.
+ *
+ * The number of pods costs nothing: each packet is looked up once. A table of another version is
+ * told by its rules, which are compared with these: see tableState().
  */
 import { parseAddress } from '../address.ts'
 import type { Request } from '../linux/netlink.ts'
@@ -48,33 +53,31 @@ const IPV6 = { protocol: nft.NFPROTO_IPV6, source: 8, destination: 24, length: 1
 const RAW = -300
 const SRCNAT = 100 // NF_IP_PRI_NAT_SRC
 
-/** The parts of the table by name, as bodies of nf_tables messages. */
-export function tableParts(table = TABLE) {
+/**
+ * The parts of the table by name, as bodies of nf_tables messages. `masquerades`: with the chain
+ * postrouting.
+ */
+export function tableParts(masquerades: boolean, table = TABLE) {
+  const chains = [CHAINS.prerouting, ...(masquerades ? [CHAINS.postrouting] : [])]
   return {
     table: nft.tableBody(table),
     sets: Object.entries(SETS).map(([name, type]) => ({ name, type, body: nft.setBody(table, name, type) })),
-    chains: [
-      { name: 'prerouting', body: nft.chainBody(table, 'prerouting', 'filter', nft.NF_INET_PRE_ROUTING, RAW) },
-      { name: 'postrouting', body: nft.chainBody(table, 'postrouting', 'nat', nft.NF_INET_POST_ROUTING, SRCNAT) },
-    ],
-    rules: [
-      { chain: 'prerouting', expressions: dropUnlessRouted },
-      { chain: 'prerouting', expressions: dropFrom(IPV4.protocol, IPV4.source, Buffer.alloc(1)) },
-      { chain: 'prerouting', expressions: dropFrom(IPV6.protocol, IPV6.source, Buffer.alloc(16)) },
-      { chain: 'postrouting', expressions: masqueradeOf(IPV4) },
-      { chain: 'postrouting', expressions: masqueradeOf(IPV6) },
-    ].map(({ chain, expressions }) => ({ chain, body: nft.ruleBody(table, chain, ...expressions) })),
+    chains: chains.map(({ name, type, hook, priority }) => ({ name, body: nft.chainBody(table, name, type, hook, priority) })),
+    rules: chains.flatMap(({ name, rules }) => rules.map(rule => ({ chain: name, body: nft.ruleBody(table, name, ...rule) }))),
   }
 }
 
-const fromLink = [expr.meta(expr.NFT_META_IIFNAME), expr.lookup(LINKS)]
+/** True when one of the links needs the chain postrouting. */
+export const masquerades = (entries: FirewallEntry[]): boolean => entries.some(({ masquerade }) => masquerade.length > 0)
+
 const isFamily = (protocol: number) => [expr.meta(expr.NFT_META_NFPROTO), expr.cmp(expr.NFT_CMP_EQ, Buffer.from([protocol]))]
 
-const dropUnlessRouted = [...fromLink, expr.fibSaddrIif(), expr.cmp(expr.NFT_CMP_EQ, nft.be32(0)), expr.verdict(nft.NF_DROP)]
+const acceptUnlessFromLink = [expr.meta(expr.NFT_META_IIFNAME), expr.lookup(LINKS, expr.NFT_LOOKUP_F_INV), expr.verdict(nft.NF_ACCEPT)]
+
+const dropUnlessRouted = [expr.fibSaddrIif(), expr.cmp(expr.NFT_CMP_EQ, nft.be32(0)), expr.verdict(nft.NF_DROP)]
 
 /** `start`: the first bytes of the source. */
 const dropFrom = (protocol: number, source: number, start: Buffer) => [
-  ...fromLink,
   ...isFamily(protocol),
   expr.payload(source, start.length),
   expr.cmp(expr.NFT_CMP_EQ, start),
@@ -92,9 +95,31 @@ const masqueradeOf = ({ protocol, source, destination, length, set }: typeof IPV
   expr.masq(),
 ]
 
+const CHAINS = {
+  prerouting: {
+    name: 'prerouting',
+    type: 'filter',
+    hook: nft.NF_INET_PRE_ROUTING,
+    priority: RAW,
+    rules: [
+      acceptUnlessFromLink,
+      dropUnlessRouted,
+      dropFrom(IPV4.protocol, IPV4.source, Buffer.alloc(1)),
+      dropFrom(IPV6.protocol, IPV6.source, Buffer.alloc(16)),
+    ],
+  },
+  postrouting: {
+    name: 'postrouting',
+    type: 'nat',
+    hook: nft.NF_INET_POST_ROUTING,
+    priority: SRCNAT,
+    rules: [masqueradeOf(IPV4), masqueradeOf(IPV6)],
+  },
+} as const
+
 /** The messages that make the table, without elements, where there is none. */
-export function newTableRequests(table = TABLE): Request[] {
-  const { sets, chains, rules } = tableParts(table)
+export function newTableRequests(masquerades: boolean, table = TABLE): Request[] {
+  const { sets, chains, rules } = tableParts(masquerades, table)
   return [
     { ...nft.newTable(table), doing: `make the table inet ${table}` },
     ...sets.map(({ name, type, body }, at) => ({ ...nft.newSet(body, type, at + 1), doing: `make the set "${name}"` })),
@@ -107,7 +132,7 @@ export function newTableRequests(table = TABLE): Request[] {
 export const replaceTableRequests = (entries: FirewallEntry[]): Request[] => [
   nft.newTable(TABLE), // so that there is one to delete
   nft.deleteTable(TABLE),
-  ...newTableRequests(),
+  ...newTableRequests(masquerades(entries)),
   ...elementRequests(nft.NFT_MSG_NEWSETELEM, elementsOf(entries)),
 ]
 

@@ -78,7 +78,8 @@ const PROG_INFO_TAG = 8
 const BPF_TAG_SIZE = 8
 const LOG_BYTES = 1 << 16
 
-const SYS_BPF = process.arch === 'arm64' ? 280 : 321
+/** <asm/unistd.h> */
+export const SYS_BPF = process.arch === 'arm64' ? 280 : 321
 const raw = func('syscall', 'int', ['int', 'int', 'uint64_t', 'uint32_t']) as (
   nr: number,
   cmd: number,

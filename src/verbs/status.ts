@@ -70,7 +70,7 @@ function verifyDataDir(dataDir: string): void {
 function verifyNode(conf: NetConf): void {
   const wire = chooseWire(conf.wire, conf.mtu ?? 0)
   if (wire === 'thread') refuseIf('no TUN device can be made', tunRefusal())
-  refuseIf('nf_tables, which keep pods from sending from addresses of others, cannot be used', firewallRefusal())
+  refuseIf('nf_tables, which keep pods from sending from addresses of others, cannot be used', firewallRefusal(conf.ipMasq))
   verifySysctl('net', 'ipv4', 'ip_forward')
   if (!usesIPv6(conf)) return
   if (sysctlGet(['net', 'ipv6', 'conf', 'all', 'forwarding']) === undefined)

@@ -36,7 +36,7 @@ test('elementsOf() refuses what is no name of a device, and what is no address',
   assert.throws(() => elementsOf([{ link: 'tl0', masquerade: ['10.66.0.2/24'] }]), /Cannot parse address "10.66.0.2\/24"/)
 })
 test('newSet() says to nft(8) that names are in the order of the host', () => {
-  const { type, body } = tableParts().sets[0]!
+  const { type, body } = tableParts(false).sets[0]!
   assert.equal(
     bytesOf(newSet(body, type, 1)),
     hex(`58000000 090a 0004 01000000 00000000   01 00 0000   0c00 0100 74756e6c696e6b00   0a00 0200 6c696e6b7300 0000
@@ -44,14 +44,15 @@ test('newSet() says to nft(8) that names are in the order of the host', () => {
   )
 })
 test('replaceTableRequests() deletes what is there, and splits what is too long for an attribute', () => {
-  const kinds = (count: number) => {
-    const entries = Array.from({ length: count }, (_, i) => ({ link: `tl${i}`, masquerade: [] }))
+  const kinds = (count: number, ...masquerade: string[]) => {
+    const entries = Array.from({ length: count }, (_, i) => ({ link: `tl${i}`, masquerade }))
     return replaceTableRequests(entries).map(({ type }) => type & 0xff)
   }
-  const table = [0, 2, 0, 9, 9, 9, 3, 3, 6, 6, 6, 6, 6]
+  const table = [0, 2, 0, 9, 9, 9, 3, 6, 6, 6, 6]
   assert.equal(kinds(0), table)
   assert.equal(kinds(1000), [...table, 12])
   assert.equal(kinds(1001), [...table, 12, 12])
+  assert.equal(kinds(1, '10.66.0.2'), [0, 2, 0, 9, 9, 9, 3, 3, 6, 6, 6, 6, 6, 6, 12, 12], 'with the chain postrouting')
 })
 test('holds() takes absent zeros and unknown attributes for equal, and nothing else', () => {
   const zero = attribute(2, Buffer.alloc(4))
@@ -67,7 +68,7 @@ test('holds() takes absent zeros and unknown attributes for equal, and nothing e
   assert.not.ok(holds(list(one, attribute(1, Buffer.from([2]))), list(attribute(1, Buffer.from([2])), one)), 'another order')
 })
 test('holds() of a rule and any other rule of ours is false; cut short, it throws RangeError', () => {
-  const bodies = tableParts().rules.map(({ body }) => body)
+  const bodies = tableParts(true).rules.map(({ body }) => body)
   for (const one of bodies) for (const other of bodies) assert.is(holds(one, other), one === other)
   const [rule] = bodies
   // Between two attributes a cut shows as an absence.

@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as firewall from '../../src/link/firewall.ts'
+import { masquerades } from '../../src/link/firewall-table.ts'
 import { NetlinkSocket } from '../../src/linux/netlink.ts'
 import { NETLINK_NETFILTER } from '../../src/linux/uapi.ts'
 
@@ -26,9 +27,9 @@ const calls: Record<string, () => unknown> = {
   remove: () => firewall.removeFromFirewall(netfilter, read(link!), all),
   ensure: () => firewall.ensureFirewall(netfilter, all),
   faults: () => firewall.firewallFaults(netfilter, read(link!)),
-  state: () => firewall.tableState(netfilter),
+  state: () => firewall.tableState(netfilter, masquerades(all())),
   delete: () => firewall.deleteFirewall(netfilter),
-  refusal: () => firewall.firewallRefusal(),
+  refusal: () => firewall.firewallRefusal(true),
   /**
    * Writes a line for each change, and ends by itself when standard input ends: nothing else keeps
    * the process.

@@ -205,8 +205,9 @@ const DAMAGES: [what: string, script: string, state?: string][] = [
   ['of 0.1.0', `flush ruleset\n${OLD_TABLE}`],
   ['emptied of rules', 'flush table inet tunlink'],
   ['with a rule before ours', 'insert rule inet tunlink prerouting accept'],
-  ['with a rule replaced', 'replace rule inet tunlink prerouting handle HANDLE iifname @links fib saddr . iif oif missing accept'],
-  ['whose rule tests another set', 'replace rule inet tunlink prerouting handle HANDLE iifname != @links fib saddr . iif oif missing drop'],
+  ['with a rule replaced', 'replace rule inet tunlink prerouting handle HANDLE iifname != @links drop'],
+  ['whose rule tests the opposite', 'replace rule inet tunlink prerouting handle HANDLE iifname @links accept'],
+  ['without the chain that masquerades', 'delete chain inet tunlink postrouting'],
 ]
 /** What only a whole comparison sees, so the agent and CHECK, but not an ADD. */
 const HIDDEN: typeof DAMAGES = [
@@ -313,6 +314,21 @@ for (const [name, command] of [
     assert.is(JSON.parse(inside(node.netns, ...command, CALLS, 'burst', LINK, node.records)), 1)
   })
 }
+
+test('the chain that has the kernel track connections comes with the first address to masquerade', () => {
+  using node = new Node()
+  node.record(LINK)
+  const chains = () => inside(node.netns, 'nft', 'list', 'chains', 'inet').match(/(?<=chain )\w+/g)
+  node.call('add', LINK)
+  assert.equal(chains(), ['prerouting'])
+  assert.equal(node.call('faults', LINK), [])
+  node.record(OTHER, '10.66.0.3')
+  node.call('add', OTHER)
+  assert.equal(chains(), ['prerouting', 'postrouting'])
+  assert.equal([node.elements('links'), node.elements('masq4')], [[LINK, OTHER], ['10.66.0.3']])
+  node.call('remove', OTHER)
+  assert.equal([node.call('state'), chains()], ['ok', ['prerouting', 'postrouting']])
+})
 
 test('firewallRefusal() says why: undefined where the table can be made, and nothing is made', () => {
   using node = new Node()

@@ -27,7 +27,7 @@ for (const [name, executable] of EXECUTABLES) {
       const lab = new Lab(executable)
       try {
         const pod = lab.netns()
-        lab.limits = [`--nofile=${files}:${files}`]
+        lab.wrapper = ['prlimit', `--nofile=${files}:${files}`]
         lab.must('ADD', pod, { wire: 'thread' })
         assert.ok(pings(pod, '10.66.0.1'))
         const { threadMode, refusals } = statusOf(lab)
