@@ -57,7 +57,7 @@ async function renew({ executable, dataDir }: Lab): Promise<void> {
 
 const LINKS = 250
 const SETTLE_MS = 15_000 // memory of links at rest has been given back
-const WATCH_SECONDS = 20
+const WATCH_SECONDS = 125 // longer than from one sweep of the agent to the next
 
 /**
  * Links at rest that have carried traffic: how often the agent's threads wake, and what memory it

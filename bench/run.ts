@@ -1,7 +1,7 @@
 /**
  * `npm run bench [PART...]`: side by side with the peers, in namespaces of its own; root. ROUNDS
- * (default 9) samples of each. Prints a line for each row. A run of everything also writes
- * bench/results.json, docs/bench-*.svg and the table of docs/performance.md.
+ * (default 9) samples of each. Prints a line for each row, and writes bench/results.json,
+ * docs/bench-*.svg and the table of docs/performance.md: a run of parts replaces their rows.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,6 +17,9 @@ import { many, tcp } from './tcp.ts'
 import { addAndDel, burst, dualStack, scale } from './verbs.ts'
 
 type Bench = (rounds: number) => Promise<Row[]>
+type PartRow = Row & { part: string }
+
+const RESULTS = join(import.meta.dirname, 'results.json')
 
 const PARTS: Record<string, Bench> = {
   tcp,
@@ -46,14 +49,14 @@ if (unknown !== undefined) throw new Error(`No part "${unknown}": there are ${Ob
 
 const about = machine()
 console.log(`${about.kernel}, ${about.cpus} CPUs (${about.cpu}); medians of interleaved rounds, ratios of the same round`)
-const results: Row[] = []
+const found: PartRow[] = []
 const noisy: string[] = []
 const failed: string[] = []
 let worst: Noise = { busy: 0, steal: 0, load: 0 }
 for (const name of wanted.length > 0 ? wanted : Object.keys(PARTS)) await run(name)
 if (noisy.length > 0) console.log(`The machine was noisy before ${noisy.join(', ')}: these figures say little`)
 if (failed.length > 0) console.log(`FAILED: ${failed.join(', ')}`)
-if (wanted.length === 0 && failed.length === 0) write()
+if (failed.length === 0) write()
 process.exit(failed.length > 0 ? 1 : 0)
 
 /** One part: what goes wrong in it does not end the others. */
@@ -68,7 +71,7 @@ async function run(name: string): Promise<void> {
   try {
     const rows = await known[name]!(rounds)
     for (const row of rows) console.log(line(row))
-    results.push(...rows)
+    found.push(...rows.map(row => ({ part: name, ...row })))
   } catch (error) {
     failed.push(name)
     console.log(`FAILED "${name}":`, error)
@@ -78,8 +81,9 @@ async function run(name: string): Promise<void> {
 
 function write(): void {
   const docs = join(import.meta.dirname, '../docs')
+  const { results, noisy } = merged()
   const summary = { machine: about, noise: worst, noisy, rounds, results }
-  writeFileSync(join(import.meta.dirname, 'results.json'), `${JSON.stringify(summary, null, 2)}\n`)
+  writeFileSync(RESULTS, `${JSON.stringify(summary, null, 2)}\n`)
   const compared = results.filter(({ ratio }) => ratio !== undefined)
   const of = (...benches: string[]) => compared.filter(({ bench }) => benches.includes(bench))
   const verbs = of('add', 'del', 'dualstack', 'burst', 'scale')
@@ -91,6 +95,19 @@ function write(): void {
   const was = noisy.length > 0 ? `noisy before ${noisy.join(', ')}` : 'calm'
   const where = `${date}, ${kernel}, ${cpus} CPUs (${cpu}), the machine ${was}; ${rounds} rounds, fewer of what is slow.`
   writeFileSync(page, insert(readFileSync(page, 'utf8'), `${where}\n\n${table(results)}`))
+}
+
+/** This run, or where it was of some parts, the last one with these parts replaced. */
+function merged(): { results: PartRow[]; noisy: string[] } {
+  if (wanted.length === 0) return { results: found, noisy }
+  const before = JSON.parse(readFileSync(RESULTS, 'utf8'))
+  if (before.machine.kernel !== about.kernel || before.machine.cpu !== about.cpu)
+    throw new Error('bench/results.json is of another machine: run all parts')
+  const rows: PartRow[] = [...before.results.filter((row: PartRow) => !wanted.includes(row.part)), ...found]
+  return {
+    results: Object.keys(PARTS).flatMap(name => rows.filter(({ part }) => part === name)),
+    noisy: [...before.noisy.filter((name: string) => !wanted.includes(name)), ...noisy],
+  }
 }
 
 function percent(share: number): string {

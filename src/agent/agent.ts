@@ -3,8 +3,7 @@
  * devices. Records say what is wanted; start, ADD and repair are the same path. Links with a kernel
  * wire carry packets whether or not there is an agent.
  */
-import { closeSync, fstatSync } from 'node:fs'
-import { CniError, CODE } from '../cni/error.ts'
+import { closeSync } from 'node:fs'
 import { parseNetConf } from '../cni/netconf.ts'
 import { release } from '../ipam/lease.ts'
 import type { Ends } from '../link/apply.ts'
@@ -14,20 +13,22 @@ import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
 import { isBroken, recordList, recordRead } from '../link/record.ts'
 import { namespaceIsThere } from '../link/remove.ts'
-import { linkList } from '../linux/link.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
-import { inNetns, Netns } from '../linux/netns.ts'
-import { attachTun, setOffloads } from '../linux/tun.ts'
+import { Netns } from '../linux/netns.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { add } from '../verbs/add.ts'
 import { removeAttachment, removeLink } from '../verbs/link.ts'
 import { openNetns } from '../verbs/netns.ts'
 import { kernelRefusal } from '../wire/choose.ts'
 import { Wires, type WiresOptions } from '../wire/threads/wires.ts'
+import { isThere, pathOf, verifyCaller } from './callers.ts'
+import { listLinks } from './listed.ts'
 import { log } from './log.ts'
-import type { AgentStatus, Answers, Caller, ListedLink, Request } from './protocol.ts'
+import type { AgentStatus, Answers, ListedLink, Request } from './protocol.ts'
 import { unknownRequest } from './requests.ts'
+import { takeUp } from './take-up.ts'
+import { Turns } from './turns.ts'
 
 /**
  * A device may be held by a process that is about to end: waiting times until the next try,
@@ -57,8 +58,8 @@ export class Agent implements Keeper {
   readonly #options: Omit<WiresOptions, 'onGone'>
   #wires: Wires
   readonly #held = new Map<string, Held>()
-  /** The last piece of work on each link: two of one link never run at once. */
-  readonly #busy = new Map<string, Promise<unknown>>()
+  /** Two pieces of work on one link never run at once. */
+  readonly #turns = new Turns()
   #deleter: LinkDeleter | undefined
   #canDeleteWithoutWaiting = true
   #firewallWatch: Disposable | undefined
@@ -79,7 +80,7 @@ export class Agent implements Keeper {
       case 'del':
         return this.#del(request)
       case 'open':
-        await this.#exclusively(hostIfname(request.attachment), () => this.#open(request.attachment))
+        await this.#turns.take(hostIfname(request.attachment), () => this.#open(request.attachment))
         return {}
       case 'list':
         return { links: this.list() }
@@ -91,7 +92,7 @@ export class Agent implements Keeper {
   async #add({ environment, stdin, caller, started }: Request<'add'>, isCallerGone: () => boolean): Promise<Answers['add']> {
     const conf = parseNetConf(stdin, environment)
     const attachment = { network: conf.name, containerID: environment.containerID, ifname: conf.ifName ?? environment.ifname }
-    return this.#exclusively(hostIfname(attachment), async () => {
+    return this.#turns.take(hostIfname(attachment), async () => {
       verifyCaller(caller)
       using netns = openNetns(pathOf(caller), environment)
       const isGone = () => isCallerGone() || !isThere(caller)
@@ -100,7 +101,7 @@ export class Agent implements Keeper {
   }
 
   async #del({ attachment, lease, caller }: Request<'del'>): Promise<object> {
-    await this.#exclusively(hostIfname(attachment), async () => {
+    await this.#turns.take(hostIfname(attachment), async () => {
       const opened = caller !== undefined && isThere(caller) ? new Netns(pathOf(caller)) : undefined
       try {
         if (lease)
@@ -126,7 +127,7 @@ export class Agent implements Keeper {
     for (const plan of plans.filter(plan => plan.host !== undefined && !this.#held.has(plan.host.ifname))) {
       if (!namespaceIsThere(plan.netns, plan.netnsId)) continue
       try {
-        await this.#exclusively(hostIfname(plan), () => this.#open(plan))
+        await this.#turns.take(hostIfname(plan), () => this.#open(plan))
       } catch (error) {
         refused++
         log('link not taken up', { link: hostIfname(plan), containerID: plan.containerID, error: (error as Error).message })
@@ -146,7 +147,7 @@ export class Agent implements Keeper {
     for (const [link, { netns, netnsId, isSeen }] of this.#held) {
       if (!isSeen || namespaceIsThere(netns, netnsId)) continue
       log('namespace gone, link let go', { link, netns })
-      await this.#exclusively(link, () => this.letGo(link))
+      await this.#turns.take(link, () => this.letGo(link))
     }
     this.#wires.trim()
   }
@@ -208,21 +209,8 @@ export class Agent implements Keeper {
     }
   }
 
-  /**
-   * Every link on record whose far end is the node, with the counters of the node's end: what that
-   * received came from the pod.
-   */
   list(): ListedLink[] {
-    using node = new NetlinkSocket()
-    const devices = new Map(linkList(node).map(device => [device.name, device.stats]))
-    return recordList(this.#dataDir).plans.flatMap(({ host, network, containerID, ifname, netns, wire = 'thread' }) => {
-      if (host === undefined) return []
-      const link: ListedLink = { link: host.ifname, network, containerID, ifname, netns, wire, isOpen: this.#held.has(host.ifname) }
-      const stats = devices.get(host.ifname)
-      if (stats === undefined) return [link]
-      const podToHost = { packets: stats.rxPackets, bytes: stats.rxBytes, drops: stats.rxDropped }
-      return [{ ...link, podToHost, hostToPod: { packets: stats.txPackets, bytes: stats.txBytes, drops: stats.txDropped } }]
-    })
+    return listLinks(this.#dataDir, link => this.#held.has(link))
   }
 
   /**
@@ -263,7 +251,7 @@ export class Agent implements Keeper {
     const link = hostIfname(attachment)
     const plan = recordRead(this.#dataDir, attachment)
     if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#held.has(link)) return
-    await this.keep(plan, plan.wire === 'kernel' ? { podFd: attachPodEnd(plan) } : attachBothEnds(plan))
+    await this.keep(plan, takeUp(plan))
   }
 
   #makeWires(): Wires {
@@ -278,7 +266,7 @@ export class Agent implements Keeper {
 
   async #gone(link: string): Promise<void> {
     log('device gone, wire closed', { link })
-    await this.#exclusively(link, () => this.letGo(link))
+    await this.#turns.take(link, () => this.letGo(link))
   }
 
   #openDeleter(): LinkDeleter | undefined {
@@ -289,65 +277,5 @@ export class Agent implements Keeper {
       this.#canDeleteWithoutWaiting = false // no io_uring: who deletes waits
     }
     return this.#deleter
-  }
-
-  async #exclusively<T>(link: string, body: () => Promise<T>): Promise<T> {
-    const before = this.#busy.get(link) ?? Promise.resolve()
-    const work = before.then(body, body)
-    const settled = work.catch(() => {})
-    this.#busy.set(link, settled)
-    try {
-      return await work
-    } finally {
-      if (this.#busy.get(link) === settled) this.#busy.delete(link)
-    }
-  }
-}
-
-const pathOf = ({ pid, netnsFd }: Caller) => `/proc/${pid}/fd/${netnsFd}`
-
-/**
- * False when the caller has ended (a zombie has no descriptors), or cannot be seen from this
- * process's PID namespace.
- */
-function isThere(caller: Caller): boolean {
-  try {
-    using netns = new Netns(pathOf(caller))
-    return fstatSync(netns.fd).ino === caller.ino
-  } catch {
-    return false
-  }
-}
-
-/**
- * Thrown as an error with `unseen`: a caller that lives then does it itself, and one that does not
- * will not.
- */
-function verifyCaller(caller: Caller): void {
-  if (isThere(caller)) return
-  const error = new CniError(CODE.tryAgainLater, `the agent cannot see the network namespace of process ${caller.pid}`)
-  throw Object.assign(error, { unseen: true })
-}
-
-function attachPodEnd(plan: LinkPlan): number {
-  const fd = inNetns(plan.netns, () => attachTun({ name: plan.ifname, vnetHdr: true }))
-  try {
-    setOffloads(fd)
-    return fd
-  } catch (error) {
-    closeSync(fd)
-    throw error
-  }
-}
-
-/** The devices of a thread wire persist, and so do the connections over them. */
-function attachBothEnds(plan: LinkPlan): Ends {
-  const hostFd = attachTun({ name: plan.host!.ifname, vnetHdr: true })
-  try {
-    setOffloads(hostFd)
-    return { hostFd, podFd: attachPodEnd(plan) }
-  } catch (error) {
-    closeSync(hostFd)
-    throw error
   }
 }

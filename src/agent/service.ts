@@ -13,12 +13,13 @@ import { isOutdated, renew, renewalRefusal } from './renew.ts'
 import { answer, encodeError } from './requests.ts'
 import { type Caller, LineServer, MAX_LINE } from './server.ts'
 import { Stats } from './stats.ts'
+import { giveMemoryBack } from './tidy.ts'
 
 /**
  * Namespaces are seen to vanish at once where /run/netns has them; elsewhere by this. An agent at
  * rest wakes for nothing else.
  */
-const SWEEP_MS = 30_000
+const SWEEP_MS = 120_000
 /** Namespaces come and go many at a time. */
 const SETTLE_MS = 100
 /** Where runtimes bind their network namespaces. */
@@ -48,6 +49,8 @@ export class Service {
   #idling: NodeJS.Timeout | undefined
   #watcher: FSWatcher | undefined
   #underWay = 0
+  /** Since memory was given back. */
+  #hasWorked = false
   /** From here on requests are left to the next agent: what this one did would be lost. */
   #leaving: 'ending' | 'renewing' | undefined
 
@@ -72,7 +75,7 @@ export class Service {
       tooLong: encodeError(new CniError(CODE.decoding, `the request is longer than ${MAX_LINE} bytes`)),
     })
     await this.#server.listen()
-    this.#sweeping = setInterval(() => this.#sweep(), SWEEP_MS)
+    this.#sweeping = setInterval(() => this.#tidy(), SWEEP_MS)
     this.#watch()
     this.#awaitIdle()
   }
@@ -123,6 +126,7 @@ export class Service {
   async #respond(line: string, caller: Caller): Promise<string | undefined> {
     if (this.#leaving !== undefined) return undefined
     this.#underWay++
+    this.#hasWorked = true
     try {
       return await answer(line, request => this.#perform(request, caller))
     } finally {
@@ -187,6 +191,13 @@ export class Service {
       this.#idling = undefined
       if (this.#underWay === 0 && !this.#own.agent.hasLinks) void this.#end('idle')
     }, idleMs)
+  }
+
+  #tidy(): void {
+    this.#sweep()
+    if (!this.#hasWorked || this.#underWay > 0) return
+    this.#hasWorked = false
+    giveMemoryBack()
   }
 
   #sweep(): void {

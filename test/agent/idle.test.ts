@@ -14,7 +14,7 @@ import { alive, holder, status } from './agents.ts'
 const test = suite('idle')
 /** Engines tidy up for a while. */
 const SETTLE_SECONDS = 15
-/** Longer than from one sweep to the next. */
+/** A third of the time from one sweep to the next. */
 const SECONDS = 40
 /** With a poll of a second, or Bun's timer for garbage, it would be more than one. */
 const MOST = 1
@@ -73,7 +73,7 @@ for (const [name, executable] of EXECUTABLES) {
         await sleep(50)
         links = (await status(lab)).held
       }
-      assert.is(links, 1, 'seen within three seconds: the sweep by time comes after thirty')
+      assert.is(links, 1, 'seen within three seconds: the sweep by time comes after two minutes')
       lab.must('DEL', one)
       lab.must('DEL', two)
       await eventually('the agent ends', () => !alive(pid))
