@@ -1,5 +1,6 @@
 /**
  * Every millisecond of start-up is paid for each pod: what is in the executable's bundle is chosen.
+ * Runs alone: it builds dist anew.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
