@@ -1,7 +1,7 @@
 /**
  * `transfer.ts receive PORT` and `transfer.ts send ADDRESS PORT BYTES [PAUSE_MS]`: each prints the
- * bytes and their SHA-256, the receiver the longest time without any on stderr. SIGTERM ends the
- * sending early.
+ * bytes and their SHA-256, the receiver on stderr the longest time without any, and the time from
+ * the first to the last. SIGTERM ends the sending early.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { connect, createServer } from 'node:net'
@@ -12,15 +12,17 @@ const hash = createHash('sha256')
 if (role === 'receive') {
   let bytes = 0
   const server = createServer(socket => {
-    let [last, longestPauseMs] = [Date.now(), 0]
+    let [began, last, longestPauseMs] = [0, Date.now(), 0]
     socket.on('data', chunk => {
       longestPauseMs = Math.max(longestPauseMs, Date.now() - last)
       last = Date.now()
+      began ||= last
       bytes += chunk.length
       hash.update(chunk)
     })
     socket.on('end', () => {
       console.error(`longest pause ${longestPauseMs} ms`)
+      console.error(`from the first byte to the last ${last - began} ms`)
       console.log(`${bytes} ${hash.digest('hex')}`)
       socket.end()
       server.close()

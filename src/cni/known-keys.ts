@@ -3,7 +3,22 @@ import type { Values } from './must-be.ts'
 
 const RANGE = ['subnet', 'rangeStart', 'rangeEnd', 'gateway']
 const DNS = ['nameservers', 'domain', 'search', 'options']
-const LINK = ['farEnd', 'wire', 'mtu', 'addressing', 'peer', 'ipMasq', 'owner', 'group', 'multiQueue', 'allowAnyUser', 'txQLen', 'zeroMac']
+const RATES = ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst']
+const LINK = [
+  'farEnd',
+  'wire',
+  'mtu',
+  'addressing',
+  'peer',
+  'ipMasq',
+  'owner',
+  'group',
+  'multiQueue',
+  'allowAnyUser',
+  'txQLen',
+  'zeroMac',
+  ...RATES,
+]
 const NETWORK = ['cniVersion', 'name', 'type', 'ifName', 'dataDir', 'agent', 'dns', 'ipam', 'args', 'runtimeConfig', 'prevResult']
 const IPAM = ['type', ...RANGE, 'ranges', 'pair', 'exclude', 'routes', 'dns', 'resolvConf', 'dataDir']
 const ROUTE = ['dst', 'gw', 'mtu', 'advmss', 'priority', 'table', 'scope']

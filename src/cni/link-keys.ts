@@ -1,5 +1,6 @@
 /** Keys of the configuration that say what a link is, and `agent`. */
 import { hostCidr, parseCidr } from '../address.ts'
+import { type Bandwidth, bandwidthOf } from './bandwidth.ts'
 import { CniError, CODE } from './error.ts'
 import { defined, optionalBoolean, optionalChoice, optionalInteger, optionalObject, refuse, type Values, within } from './must-be.ts'
 
@@ -27,6 +28,7 @@ export interface LinkKeys {
   group?: number
   multiQueue: boolean
   txQLen?: number
+  bandwidth: Bandwidth
 }
 
 export const LINK_DEFAULTS: LinkKeys = {
@@ -37,6 +39,7 @@ export const LINK_DEFAULTS: LinkKeys = {
   ipMasq: false,
   zeroMac: false,
   multiQueue: false,
+  bandwidth: {},
 }
 
 /** Bytes: the least that IPv4 allows (RFC 791), and MAX_MTU of the kernel's TUN driver. */
@@ -64,8 +67,20 @@ export function linkKeys(raw: Values): LinkKeys {
     peer: peers(raw.peer),
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? false,
     zeroMac: optionalBoolean(raw, 'zeroMac') ?? false,
+    bandwidth: bandwidth(raw, farEnd),
     ...defined({ mtu, mtuSource: mtu === undefined ? undefined : '"mtu"', txQLen: optionalInteger(raw, 'txQLen', 1, MOST_TXQLEN) }),
   }
+}
+
+/** What comes in by a TUN is written by whoever attached to it, and passes no queue. */
+function bandwidth(raw: Values, farEnd: LinkKeys['farEnd']): Bandwidth {
+  const found = bandwidthOf(raw)
+  if (farEnd === 'attach' && found.ingress !== undefined)
+    throw new CniError(
+      CODE.invalidConfig,
+      `"ingressRate" is ${found.ingress.rate}, but goes with "farEnd": "host" only: what comes in is written by whoever attached`,
+    )
+  return found
 }
 
 function hostKeys(raw: Values): Pick<LinkKeys, 'wire' | 'multiQueue'> {

@@ -8,6 +8,7 @@ import { ifNameToIndex } from '../linux/libc.ts'
 import { linkChange } from '../linux/link.ts'
 import { NetlinkSocket, type Request } from '../linux/netlink.ts'
 import { Netns } from '../linux/netns.ts'
+import { type Shape, tbfAddition } from '../linux/token-bucket.ts'
 import { createTun, setOffloads, setPersist } from '../linux/tun.ts'
 import { addPair, freeIndexes, joinPod, type PodIndexes } from '../wire/kernel.ts'
 import { deviceSettings, endRequests, hasIPv6 } from './device.ts'
@@ -42,7 +43,7 @@ export function apply(plan: LinkPlan, dataDir: string, netns: Netns): Ends {
   using pod = openPod(plan, netns)
   const ends: Ends = { podFd: pod.fd }
   try {
-    if (plan.host === undefined) pod.netlink.requestBatch(endRequests(pod.index, plan.pod))
+    if (plan.host === undefined) pod.netlink.requestBatch([...shaping(pod.index, plan.fromPod), ...endRequests(pod.index, plan.pod)])
     else if (plan.wire === 'kernel') applyKernelWire(node, pod, plan, plan.host, netns)
     else ends.hostFd = applyThreadWire(node, pod, plan, plan.host)
     if (plan.host !== undefined) protectLink(plan, dataDir)
@@ -94,7 +95,10 @@ function applyKernelWire(node: NetlinkSocket, pod: Pod, plan: LinkPlan, host: En
   during(`create the kernel wire ${ifname}`, () => addPair(pod.netlink, nodeNetns, ifname, plan.mtu, pod.vethIndex))
   const vethIndex = pod.vethIndex ?? netns.enter(() => ifNameToIndex(ifname))
   during(`configure ${plan.ifname} in ${plan.netns}`, () =>
-    joinPod(pod.netlink, { tun: pod.index, veth: vethIndex }, hasIPv6(plan.mtu), endRequests(pod.index, plan.pod)),
+    joinPod(pod.netlink, { tun: pod.index, veth: vethIndex }, hasIPv6(plan.mtu), [
+      ...shaping(vethIndex, plan.fromPod),
+      ...endRequests(pod.index, plan.pod),
+    ]),
   )
   configureHostEnd(node, plan, host)
 }
@@ -106,7 +110,9 @@ function applyThreadWire(node: NetlinkSocket, pod: Pod, plan: LinkPlan, host: En
     node.requestBatch([linkChange(ifNameToIndex(host.ifname), deviceSettings(plan))])
     setPersist(fd, true)
     configureHostEnd(node, plan, host)
-    during(`configure ${plan.ifname} in ${plan.netns}`, () => pod.netlink.requestBatch(endRequests(pod.index, plan.pod)))
+    during(`configure ${plan.ifname} in ${plan.netns}`, () =>
+      pod.netlink.requestBatch([...shaping(pod.index, plan.fromPod), ...endRequests(pod.index, plan.pod)]),
+    )
     return fd
   } catch (error) {
     closeSync(fd)
@@ -117,9 +123,12 @@ function applyThreadWire(node: NetlinkSocket, pod: Pod, plan: LinkPlan, host: En
 function configureHostEnd(node: NetlinkSocket, plan: LinkPlan, host: EndPlan): void {
   const index = ifNameToIndex(host.ifname)
   prepareHostEnd(node, host)
-  const settings: Request[] = [linkChange(index, { ...deviceSettings(plan), rpFilter: 1, forwarding: true })]
+  const settings: Request[] = [linkChange(index, { ...deviceSettings(plan), rpFilter: 1, forwarding: true }), ...shaping(index, plan.toPod)]
   during(`configure the node's end ${host.ifname}`, () => node.requestBatch([...settings, ...endRequests(index, host)]))
 }
+
+/** What a device sends is what the other end receives: so each direction is limited where it begins. */
+const shaping = (index: number, shape: Shape | undefined): Request[] => (shape === undefined ? [] : [tbfAddition(index, shape)])
 
 /** Adds one clause to what goes wrong in `body`, keeping its code for whoever branches on it. */
 function during<T>(doing: string, body: () => T): T {

@@ -9,6 +9,7 @@ import { NetlinkSocket } from '../linux/netlink.ts'
 import { Netns, sameNetns } from '../linux/netns.ts'
 import { type Route, routeList } from '../linux/route.ts'
 import { sysctlGet } from '../linux/sysctl.ts'
+import { type Shape, tbfRate } from '../linux/token-bucket.ts'
 import { IFF_NOARP, IFF_POINTOPOINT, IFF_UP, NETLINK_NETFILTER, RT_TABLE_MAIN } from '../linux/uapi.ts'
 import { podFaults, vethFaults } from '../wire/kernel.ts'
 import { NODE_MAC } from '../wire/programs.ts'
@@ -45,7 +46,8 @@ function checkPod(plan: LinkPlan, expected: Expected): string[] {
   if (link.mtu !== mtu) faults.push(`link ${link.name} has mtu ${link.mtu}, not ${mtu}`)
   faults.push(...addressFaults(netlink, link, plan.pod), ...routeFaults(netlink, link, plan.pod))
   if (plan.wire === 'kernel') faults.push(...podFaults(netlink, link, plan.host!.ifname, link.mtu))
-  return faults
+  const sender = plan.wire === 'kernel' ? linkFind(netlink, plan.host!.ifname) : link
+  return [...faults, ...shapeFaults(netlink, sender, plan.fromPod, 'sends')]
 }
 
 function checkHost(plan: LinkPlan, end: EndPlan): string[] {
@@ -58,8 +60,18 @@ function checkHost(plan: LinkPlan, end: EndPlan): string[] {
       : [...tunFaults(link, plan), ...flagFaults(link)]
   if (link.alias !== linkAlias(plan)) faults.push(`the node's end ${end.ifname} has the alias ${JSON.stringify(link.alias ?? '')}`)
   faults.push(...addressFaults(netlink, link, end), ...routeFaults(netlink, link, end), ...forwardingFaults(end))
+  faults.push(...shapeFaults(netlink, link, plan.toPod, 'receives'))
   using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
   return [...faults, ...firewallFaults(netfilter, firewallEntry(plan))]
+}
+
+/** `does`: what the pod does at the rate of `link`'s root qdisc. */
+function shapeFaults(netlink: NetlinkSocket, link: Link | undefined, shape: Shape | undefined, does: string): string[] {
+  if (shape === undefined || link === undefined) return []
+  const rate = tbfRate(netlink, link.index)
+  if (rate === shape.rate) return []
+  const found = rate === undefined ? 'as fast as it can' : `${rate} bytes per second`
+  return [`the pod ${does} ${found}, not ${shape.rate} bytes per second: qdisc tbf of ${link.name} is missing or changed`]
 }
 
 function tunFaults(link: Link, plan: LinkPlan): string[] {

@@ -9,12 +9,14 @@
  */
 
 import { bits, familyOf, holds, hostCidr, parseCidr } from '../address.ts'
+import type { Rate } from '../cni/bandwidth.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
 import { fnv1a } from '../fnv.ts'
 import type { Address } from '../linux/address-messages.ts'
 import type { NetnsId } from '../linux/netns.ts'
 import type { Route } from '../linux/route.ts'
+import type { Shape } from '../linux/token-bucket.ts'
 import { RT_SCOPE_LINK } from '../linux/uapi.ts'
 import type { Wire } from '../wire/wire.ts'
 
@@ -56,6 +58,9 @@ export interface LinkPlan extends Attachment {
   host?: EndPlan
   /** Addresses whose traffic is masqueraded where it leaves the node. */
   masquerade: string[]
+  /** How fast packets pass, by the direction that they have; absent: as fast as they can. */
+  toPod?: Shape
+  fromPod?: Shape
 }
 
 /**
@@ -76,6 +81,9 @@ export function hostIfname({ network, containerID, ifname }: Attachment): string
 
 /** With less, the kernel takes IPv6 from a device: RFC 8200, section 5. */
 export const IPV6_MIN_MTU = 1280
+
+/** Bytes: the Ethernet header, which a kernel wire's packets have where they are counted. */
+const ETH_HLEN = 14
 
 const DEFAULT_PEER = { 4: '169.254.1.1', 6: 'fe80::1' }
 
@@ -117,9 +125,18 @@ export function planLink(conf: NetConf, attachment: Attachment, { netns, netnsId
   if (conf.txQLen !== undefined) plan.txQLen = conf.txQLen
   if (conf.owner !== undefined) plan.owner = conf.owner
   if (conf.group !== undefined) plan.group = conf.group
+  const { ingress, egress } = conf.bandwidth
+  if (ingress !== undefined) plan.toPod = shapeOf(ingress, mtu)
+  if (egress !== undefined) plan.fromPod = shapeOf(egress, mtu)
   if (conf.farEnd === 'host') plan.host = { ifname: hostIfname(attachment), ...hostEnd(ends) }
   return plan
 }
+
+/** Bits to bytes. A packet that is larger than the burst would never pass. */
+const shapeOf = ({ rate, burst }: Rate, mtu: number): Shape => ({
+  rate: Math.floor(rate / 8),
+  burst: Math.max(Math.floor(burst / 8), mtu + ETH_HLEN),
+})
 
 interface AddressPair {
   family: 4 | 6

@@ -28,6 +28,8 @@ const isRoute = (value: unknown) =>
 const isEnd = (value: unknown) =>
   isObject(value) && isText(value.ifname) && isListOf(isLinkAddress)(value.addresses) && isListOf(isRoute)(value.routes)
 
+const isShape = (value: unknown) => isObject(value) && isCount(value.rate) && isCount(value.burst)
+
 /** Each field with what it must be. */
 const FIELDS: Record<string, (value: unknown) => boolean> = {
   version: value => value === 1 || value === PLAN_VERSION,
@@ -46,6 +48,8 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
   pod: isEnd,
   host: optional(isEnd),
   masquerade: isListOf(isAddress),
+  toPod: optional(isShape),
+  fromPod: optional(isShape),
 }
 
 /**

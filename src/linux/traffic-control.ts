@@ -3,7 +3,8 @@ import { attribute, attributes, type NetlinkSocket, nested, type Request, text, 
 import { s32, struct, u8, u16, u32 as u32Field } from './struct.ts'
 import * as uapi from './uapi.ts'
 
-const tcmsg = struct({ family: u8, pad1: u8, pad2: u16, ifindex: s32, handle: u32Field, parent: u32Field, info: u32Field })
+/** struct tcmsg of <linux/rtnetlink.h>, with which every message of traffic control begins. */
+export const tcmsg = struct({ family: u8, pad1: u8, pad2: u16, ifindex: s32, handle: u32Field, parent: u32Field, info: u32Field })
 
 // <linux/pkt_sched.h>: what hangs on a device's clsact is found by these parents.
 const TC_H_CLSACT = 0xfffffff1

@@ -69,6 +69,10 @@ export const TCA_BPF_NAME = 7
 export const TCA_BPF_FLAGS = 8
 export const TCA_BPF_TAG = 10
 export const TCA_BPF_FLAG_ACT_DIRECT = 1
+// <linux/pkt_sched.h>
+export const TCA_TBF_PARMS = 1
+export const TCA_TBF_RATE64 = 4
+export const TCA_TBF_BURST = 6
 
 // <linux/if_addr.h>
 export const IFA_ADDRESS = 1 // the peer on a point-to-point link, else the same as IFA_LOCAL

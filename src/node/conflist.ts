@@ -33,7 +33,7 @@ export function conflist({ config, podCIDRs, mtu, portmap, versions }: ConflistI
     ...(config.dataDir === '/run/tunlink' ? {} : { dataDir: config.dataDir }),
     agent: { idleSeconds: 0 }, // as long as the node is the cluster's, an agent is of use
     ipMasq: false, // tunlinkd masquerades for all pods by one rule that knows the cluster
-    capabilities: { ips: true, dns: true, 'io.kubernetes.cri.pod-annotations': true },
+    capabilities: { ips: true, dns: true, bandwidth: true, 'io.kubernetes.cri.pod-annotations': true },
     ipam: poolOf(podCIDRs),
   }
   const cniVersion = plainVersion(versions)

@@ -1,0 +1,77 @@
+/**
+ * The capability "bandwidth" (CNI conventions): how fast a pod may receive (ingress) and send
+ * (egress). From runtimeConfig.bandwidth, else from the pod's annotations, else from the same keys
+ * of the configuration itself, as the reference plugin `bandwidth` has them.
+ */
+import { CniError, CODE } from './error.ts'
+import { defined, optionalInteger, optionalObject, type Place, refuse, type Values, within } from './must-be.ts'
+
+/** `rate` in bits per second, `burst` in bits that may pass at once. */
+export interface Rate {
+  rate: number
+  burst: number
+}
+
+/** Absent is unlimited. */
+export interface Bandwidth {
+  ingress?: Rate
+  egress?: Rate
+}
+
+const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
+const RUNTIME_CONFIG = within(CONFIGURATION, 'runtimeConfig')
+
+/** Bits per second: a byte, and what the kernel holds of bytes in 64 bits as JSON's numbers do. */
+const [LEAST_RATE, MOST_RATE] = [8, Number.MAX_SAFE_INTEGER]
+/** Bits: the kernel counts bursts in 32 bits of bytes. */
+const MOST_BURST = 8 * (2 ** 32 - 1)
+
+const ANNOTATIONS = { ingress: 'kubernetes.io/ingress-bandwidth', egress: 'kubernetes.io/egress-bandwidth' }
+/** What an annotation, which has no burst, may send at once: a hundredth of a second's. */
+const burstOf = (rate: number) => Math.min(Math.max(Math.ceil(rate / 100), 8 * 64 * 1024), MOST_BURST)
+
+/** Throws CniError 7. */
+export function bandwidthOf(raw: Values): Bandwidth {
+  const runtimeConfig = optionalObject(raw, 'runtimeConfig') ?? {}
+  const asked = optionalObject(runtimeConfig, 'bandwidth', RUNTIME_CONFIG)
+  if (asked !== undefined) return fromKeys(asked, within(RUNTIME_CONFIG, 'bandwidth'))
+  const annotations = optionalObject(runtimeConfig, 'io.kubernetes.cri.pod-annotations', RUNTIME_CONFIG) ?? {}
+  return { ...fromKeys(raw, CONFIGURATION), ...fromAnnotations(annotations) }
+}
+
+const fromKeys = (values: Values, place: Place): Bandwidth =>
+  defined({ ingress: rateOf(values, 'ingress', place), egress: rateOf(values, 'egress', place) })
+
+/** Go's zero value means that there is no limit. */
+function rateOf(values: Values, direction: 'ingress' | 'egress', place: Place): Rate | undefined {
+  const [rateKey, burstKey] = [`${direction}Rate`, `${direction}Burst`]
+  const rate = values[rateKey] === 0 ? undefined : optionalInteger(values, rateKey, LEAST_RATE, MOST_RATE, place)
+  const burst = values[burstKey] === 0 ? undefined : optionalInteger(values, burstKey, LEAST_RATE, MOST_BURST, place)
+  if (rate === undefined && burst === undefined) return undefined
+  if (rate === undefined) throw refuse(rateKey, `set where "${burstKey}" is`, values[rateKey], place)
+  if (burst === undefined) throw refuse(burstKey, `set where "${rateKey}" is`, values[burstKey], place)
+  return { rate, burst }
+}
+
+function fromAnnotations(annotations: Values): Bandwidth {
+  const rate = (name: string): Rate | undefined => {
+    const text = annotations[name]
+    if (text === undefined) return undefined
+    const bits = typeof text === 'string' ? quantity(text) : undefined
+    if (bits === undefined || bits < LEAST_RATE || bits > MOST_RATE)
+      throw new CniError(
+        CODE.invalidConfig,
+        `annotation "${name}" must be a rate in bits per second such as "10M", not ${JSON.stringify(text)}`,
+      )
+    return { rate: bits, burst: burstOf(bits) }
+  }
+  return defined({ ingress: rate(ANNOTATIONS.ingress), egress: rate(ANNOTATIONS.egress) })
+}
+
+const UNITS: Record<string, number> = { '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40 }
+
+/** A Kubernetes quantity without fraction of a unit, such as "10M" or "1.5Gi"; else undefined. */
+function quantity(text: string): number | undefined {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)(k|[MGT]|[KMGT]i)?$/.exec(text) ?? []
+  return digits === undefined ? undefined : Math.round(Number(digits) * UNITS[unit ?? '']!)
+}
