@@ -39,7 +39,8 @@ const LEAST_QUEUE_BYTES = 128 * 1024
 
 /**
  * tc qdisc add dev INDEX root handle 1: tbf rate RATE burst BURST limit LIMIT: the device sends at
- * most so. What comes faster waits, up to 50 ms of it.
+ * most so. What comes faster waits, up to 50 ms of it. (tc sends a rate table too, which the kernel
+ * has not used since Linux 3.8.)
  */
 export function tbfAddition(ifindex: number, { rate, burst }: Shape): Request {
   const limit = Math.min(Math.max(Math.ceil(rate * QUEUE_SECONDS), LEAST_QUEUE_BYTES), UINT32_MAX)

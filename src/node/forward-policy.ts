@@ -82,7 +82,7 @@ function ruleList(netfilter: NetlinkSocket, chain: Chain): Rule[] {
     const found = attributes(payload.subarray(nft.nfgenmsg.size))
     const comment = commentOf(found.get(NFTA_RULE_USERDATA))
     // a cmp with "tl", as of tl+ or "tl*"
-    const namesUs = (found.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)).includes(attribute(1, OURS))
+    const namesUs = (found.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)).includes(attribute(nft.NFTA_DATA_VALUE, OURS))
     return { handle: found.get(NFTA_RULE_HANDLE)!, comment: comment?.startsWith('tunlink ') ? comment : undefined, namesUs }
   })
 }

@@ -36,12 +36,12 @@ export interface WiresOptions {
 }
 
 /** Both ends of a wire. */
-export interface Ends {
+export interface WireEnds {
   podFd: number
   hostFd: number
 }
 
-interface Wire extends Ends {
+interface RunningWire extends WireEnds {
   thread: WireThread
   slot: number
 }
@@ -55,7 +55,7 @@ export class Wires {
   /** Why it is not io_uring. */
   refusal: string | undefined
   readonly #options: WiresOptions
-  readonly #wires = new Map<string, Wire>()
+  readonly #wires = new Map<string, RunningWire>()
   readonly #threads: WireThread[] = []
   readonly #maxThreads: number
   readonly #room: number
@@ -75,7 +75,7 @@ export class Wires {
   }
 
   /** Joins two non-blocking TUN descriptors, which belong to this object from now on. */
-  add(id: string, { podFd, hostFd }: Ends): void {
+  add(id: string, { podFd, hostFd }: WireEnds): void {
     const thread = this.#leastLoaded()
     this.#wires.set(id, { podFd, hostFd, thread, slot: thread.join(podFd, hostFd) })
   }
@@ -84,7 +84,7 @@ export class Wires {
    * Lets go of the wire; its descriptors are the caller's again. Undefined when there is no such
    * wire.
    */
-  async release(id: string): Promise<Ends | undefined> {
+  async release(id: string): Promise<WireEnds | undefined> {
     const wire = this.#wires.get(id)
     if (wire === undefined) return undefined
     this.#wires.delete(id)
