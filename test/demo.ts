@@ -65,7 +65,7 @@ function ping(from: string, to: string): void {
     inside(from, 'ping', '-c', '2', '-i', '0.2', '-W', '2', to)
       .split('\n')
       .at(-3)!
-      .replace(/^/, `${from.replace(/.*-/, '')} -> ${to}: `),
+      .replace(/^/, `${from === node ? 'node' : from.replace(/.*-/, '')} -> ${to}: `),
   )
 }
 

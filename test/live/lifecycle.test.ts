@@ -282,6 +282,27 @@ for (const [name, executable] of EXECUTABLES) {
   })
 }
 
+test('a runtime in a mount namespace of its own gets its link, whether or not an agent runs', () => {
+  for (const isWarm of [false, true]) {
+    const lab = new Lab()
+    try {
+      const [pod, other] = [lab.netns(), lab.netns()]
+      if (isWarm) lab.must('ADD', other)
+      const hidden = join(lab.dataDir, 'hidden')
+      const bind = `mkdir -p ${hidden} && mount -t tmpfs none ${hidden} && touch ${hidden}/ns && mount --bind /run/netns/${pod} ${hidden}/ns`
+      lab.wrapper = ['unshare', '-m', 'sh', '-c', `${bind} && exec "$0"`]
+      const env = { CNI_NETNS: `${hidden}/ns` }
+      const { json: prevResult } = lab.must('ADD', pod, {}, env)
+      assert.ok(pings(pod, '10.66.0.1'))
+      lab.must('CHECK', pod, { prevResult }, env)
+      lab.must('DEL', pod, {}, env)
+      assert.equal(lab.links(pod), [])
+    } finally {
+      lab.close()
+    }
+  }
+})
+
 test('TU16: without /dev/net/tun STATUS is 50, and ADD says so and leaves nothing', () => {
   const lab = new Lab()
   try {
