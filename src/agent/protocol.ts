@@ -40,6 +40,11 @@ export interface Requests {
   stats: object
   /** Become the executable that is installed now, if it is another one. */
   renew: object
+  /**
+   * End, once the requests under way are answered: for who cannot see the agent's process, see
+   * end.ts.
+   */
+  end: object
 }
 
 export interface Answers {
@@ -51,6 +56,7 @@ export interface Answers {
   list: { links: ListedLink[] }
   stats: { verbs: Verbs }
   renew: { renewed: boolean }
+  end: object
 }
 
 export type Op = keyof Requests

@@ -143,6 +143,9 @@ export class Service {
         return { verbs: this.#stats }
       case 'renew':
         return { renewed: await this.#wantsRenewal() }
+      case 'end':
+        setImmediate(() => void this.#end('asked to')) // the answer goes out before
+        return {}
       case 'add':
         return this.#timed('ADD', request.started, () => this.#own.agent.perform(request, () => caller.isGone()))
       case 'del':

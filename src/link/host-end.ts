@@ -8,7 +8,7 @@ import { keepRouterAdvertisements } from './forwarding.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
 import { hostIfname } from './plan.ts'
 import { recordList } from './record.ts'
-import { allowIPv6, ignoreRouterAdvertisements, setUnlessSet } from './sysctls.ts'
+import { allowIPv6, FORWARD_IPV4, FORWARD_IPV6, ignoreRouterAdvertisements, setUnlessSet } from './sysctls.ts'
 
 /** Which families the pod has. */
 export function familiesOf({ addresses, routes }: EndPlan): { ipv4: boolean; ipv6: boolean } {
@@ -16,12 +16,10 @@ export function familiesOf({ addresses, routes }: EndPlan): { ipv4: boolean; ipv
   return { ipv4: far.some(address => familyOf(address) === 4), ipv6: far.some(address => familyOf(address) === 6) }
 }
 
-const FORWARD_IPV6 = ['net', 'ipv6', 'conf', 'all', 'forwarding']
-
 /** Before the device is brought up: the node forwards, and the device gets its IPv6 settings. */
 export function prepareHostEnd(node: NetlinkSocket, end: EndPlan): void {
   const { ipv4, ipv6 } = familiesOf(end)
-  if (ipv4) setUnlessSet(['net', 'ipv4', 'ip_forward'], '1')
+  if (ipv4) setUnlessSet(FORWARD_IPV4, '1')
   if (ipv6) {
     if (sysctlGet(FORWARD_IPV6) !== '1') {
       keepRouterAdvertisements(node)

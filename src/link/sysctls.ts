@@ -2,7 +2,8 @@
  * Settings of devices that rtnetlink cannot make, by /proc/sys/net of the calling thread's network
  * namespace. Each is read before it is written.
  */
-import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
+import { inNewNetns } from '../linux/netns.ts'
+import { sysctlGet, sysctlIsWritable, sysctlSet } from '../linux/sysctl.ts'
 
 /**
  * Writes only what differs: /proc/sys may be read-only where all is well, and writing costs even
@@ -11,6 +12,9 @@ import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
 export function setUnlessSet(key: string[], value: string): void {
   if (sysctlGet(key) !== value) sysctlSet(key, value)
 }
+
+export const FORWARD_IPV4 = ['net', 'ipv4', 'ip_forward']
+export const FORWARD_IPV6 = ['net', 'ipv6', 'conf', 'all', 'forwarding']
 
 const ipv6Key = (ifname: string, name: string) => ['net', 'ipv6', 'conf', ifname, name]
 
@@ -42,4 +46,30 @@ function unlessReadOnly(body: () => void): void {
   } catch (error) {
     if (!['EROFS', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
   }
+}
+
+/** Why no device here can have an IPv6 address; undefined when one can. */
+export const ipv6Refusal = (): string | undefined =>
+  sysctlGet(FORWARD_IPV6) === undefined ? 'this kernel has no IPv6 (there is no sysctl net.ipv6.conf.all.forwarding)' : undefined
+
+/**
+ * Why a link of these families could not get its settings here, with the node's end in the calling
+ * thread's network namespace; undefined when it could. What prepareHostEnd() and allowIPv6() would
+ * find right already need not be written. A new device has what "default" has.
+ */
+export function sysctlRefusal({ ipv4, ipv6 }: { ipv4: boolean; ipv6: boolean }): string | undefined {
+  const noIPv6 = ipv6 ? ipv6Refusal() : undefined
+  if (noIPv6 !== undefined) return noIPv6
+  if (sysctlIsWritable(FORWARD_IPV4)) return undefined
+  const ofDefault = (name: string) => ipv6Key('default', name)
+  const accept = sysctlGet(ofDefault('accept_ra'))
+  const takesNone = accept === undefined || accept === '0' || (accept === '1' && sysctlGet(ofDefault('forwarding')) === '1')
+  const hasIPv6Off = () => sysctlGet(ofDefault('disable_ipv6')) === '1'
+  const wrong = [
+    ...(ipv4 && sysctlGet(FORWARD_IPV4) !== '1' ? [`${FORWARD_IPV4.join('.')} is not 1`] : []),
+    ...(ipv6 && sysctlGet(FORWARD_IPV6) !== '1' ? [`${FORWARD_IPV6.join('.')} is not 1`] : []),
+    ...(ipv6 && (hasIPv6Off() || inNewNetns(hasIPv6Off)) ? [`${ofDefault('disable_ipv6').join('.')} is 1`] : []),
+    ...(takesNone ? [] : [`${ofDefault('accept_ra').join('.')} is ${accept}, and ${ofDefault('forwarding').join('.')} is not 1`]),
+  ]
+  return wrong.length === 0 ? undefined : `sysctl ${wrong.join('; ')}; and /proc/sys cannot be written`
 }

@@ -77,11 +77,13 @@ export function inNetns<T>(path: string, body: () => T extends Promise<unknown> 
 const unshare = checked('unshare', ['int'])
 
 /**
- * Runs `body` in a new network namespace, which is gone afterwards. Equivalent to: unshare --net
+ * Runs `body` in a new network namespace, which is gone afterwards. Equivalent to: unshare --net.
+ * Throws what setns(2) or unshare(2) says where one of them is refused.
  */
 export function inNewNetns<T>(body: () => T extends Promise<unknown> ? never : T): T {
   const here = openSync('/proc/thread-self/ns/net', 'r')
   try {
+    setns(here, CLONE_NEWNET) // who may not come back stays
     unshare(CLONE_NEWNET)
     try {
       return body()

@@ -25,9 +25,8 @@ const KEYS = ['mtu', 'peer', 'wire', 'ipMasq', 'dataDir', 'plugins']
  */
 export function parseConfig(text: string): NodeConfig {
   const raw = parseObject(text)
-  const unknown = Object.keys(raw).find(key => !KEYS.includes(key))
-  if (unknown !== undefined) throw new SyntaxError(`"${unknown}" is no key of config.json: it has ${KEYS.join(', ')}`)
-  const mtu = optionalInteger(raw, 'mtu', 576, 65535)
+  refuseUnknown(raw)
+  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', 576, 65535) // 0, as the plugin takes it: the default
   const config: NodeConfig = {
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? true,
     dataDir: optionalString(raw, 'dataDir') ?? '/run/tunlink',
@@ -38,6 +37,15 @@ export function parseConfig(text: string): NodeConfig {
   if (wire !== undefined) config.wire = wire
   if (raw.peer !== undefined && raw.peer !== null) config.peer = raw.peer as string | string[]
   return config
+}
+
+/** One that is null counts as absent, as every known one does. */
+function refuseUnknown(raw: Record<string, unknown>): void {
+  const unknown = Object.keys(raw).find(key => raw[key] !== null && !KEYS.includes(key))
+  if (unknown === undefined) return
+  const meant = KEYS.find(key => key.toLowerCase() === unknown.toLowerCase())
+  const hint = meant === undefined ? `it has ${KEYS.join(', ')}` : `did you mean "${meant}"?`
+  throw new SyntaxError(`${JSON.stringify(unknown)} is no key of config.json: ${hint}`)
 }
 
 function parseObject(text: string): Record<string, unknown> {

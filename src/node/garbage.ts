@@ -3,9 +3,10 @@
  * namespace is gone, devices and leases without a record. A node that loses power loses /run and
  * namespaces, not this process's chance to look.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Owner, release } from '../ipam/lease.ts'
+import { release } from '../ipam/lease.ts'
+import { isDraft, type Owner, readOwnerFile } from '../ipam/owner-file.ts'
 import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
 import { recordList } from '../link/record.ts'
 import { type Link, linkDelete, linkList } from '../linux/link.ts'
@@ -125,18 +126,25 @@ export function strayLeases(owners: LeaseOwner[], records: Attachment[], nowMs: 
   return owners.filter(({ containerID, ifname, sinceMs }) => !known.has(`${containerID}:${ifname}`) && nowMs - sinceMs > UNDER_WAY_MS)
 }
 
-/** What the leases' owner files say of themselves; see lease.ts. */
-function leaseOwners(dataDir: string, network: string): LeaseOwner[] {
+/**
+ * What the leases' owner files say of themselves. One that was cut short names nobody: the plugin's
+ * own collect() sees to it, as to drafts of a run that was killed.
+ */
+export function leaseOwners(dataDir: string, network: string): LeaseOwner[] {
   const directory = join(dataDir, 'ipam', network, '.owners')
   if (!existsSync(directory)) return []
-  return readdirSync(directory).flatMap(name => {
-    try {
-      const file = join(directory, name)
-      const { containerID, ifname } = JSON.parse(readFileSync(file, 'utf8').split('\n')[0]!) as Owner
-      return [{ containerID, ifname, sinceMs: statSync(file).mtimeMs }]
-    } catch {
-      // released meanwhile, or cut short by a crash: the plugin's own collect() sees to those
-      return []
-    }
-  })
+  return readdirSync(directory)
+    .filter(name => !isDraft(name))
+    .flatMap(name => leaseOwner(join(directory, name)) ?? [])
+}
+
+/** One that cannot be read, or was released meanwhile, hides no other. */
+function leaseOwner(file: string): LeaseOwner | undefined {
+  try {
+    const { mtimeMs: sinceMs } = lstatSync(file)
+    const owner = readOwnerFile(file)?.owner
+    return owner && { ...owner, sinceMs }
+  } catch {
+    return undefined
+  }
 }

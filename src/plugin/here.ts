@@ -27,9 +27,10 @@ export async function runHere(environment: Environment, stdin: string): Promise<
     case 'GC':
       await gc(context, attachment => delAttachment(context, attachment))
       return reviveAgent(context.conf)
-    case 'STATUS':
-      await reviveAgent(context.conf, 'wait')
-      return status(context)
+    case 'STATUS': {
+      const notStarted = await reviveAgent(context.conf, 'wait').catch((error: Error) => error)
+      return status(context, notStarted ?? undefined)
+    }
   }
 }
 

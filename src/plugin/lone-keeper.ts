@@ -1,6 +1,6 @@
 /** What a plugin process does for links where no agent answers, and how it starts one. */
 import { closeSync } from 'node:fs'
-import { ask, noAgent } from '../agent/client.ts'
+import { agentHangs, ask, noAgent } from '../agent/client.ts'
 import { logPath } from '../agent/protocol.ts'
 import { startAgent } from '../agent/spawn.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -70,13 +70,14 @@ export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): 
 
 /**
  * Starts an agent where none answers and links need one: thread wires, to carry packets; kernel
- * wires, to show that they are up.
+ * wires, to show that they are up. With `wait`, throws when it does not serve in time, or hangs.
  */
 export async function reviveAgent({ dataDir, agent }: Conf, wait?: 'wait'): Promise<void> {
   if (!agent.spawn || !recordList(dataDir).plans.some(plan => plan.host !== undefined)) return
   try {
     await ask(dataDir, { op: 'status' })
   } catch (error) {
+    if (wait && agentHangs(error)) throw error
     if (!noAgent(error)) return // it hangs, or is too old: who needs it deals with that
     await startAgent(dataDir, agent.idleSeconds)
     if (wait) await untilAnswered(dataDir, () => ask(dataDir, { op: 'status' }))

@@ -10,6 +10,7 @@ import { type Environment, parseEnvironment } from '../cni/environment.ts'
 import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { SUPPORTED } from '../cni/version.ts'
 import { kernelError } from '../link/errors.ts'
+import { statusError } from '../verbs/status-error.ts'
 import { callerOf } from './caller.ts'
 
 /** Runs one CNI verb; resolves with the exit status. */
@@ -27,7 +28,8 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     return print(await runHere(environment, stdin))
   } catch (error) {
     const { cniVersion } = peek(stdin)
-    print(toErrorJson(kernelError(error), typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0'))
+    const told = env.CNI_COMMAND === 'STATUS' ? statusError(error) : kernelError(error)
+    print(toErrorJson(told, typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0'))
     return 1
   }
 }

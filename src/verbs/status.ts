@@ -3,27 +3,30 @@
  * lost their network too.
  */
 import { closeSync, constants, fsyncSync, lstatSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
-import { ask, noAgent } from '../agent/client.ts'
+import { agentHangs, agentIsForeign, ask, noAgent } from '../agent/client.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
 import { parseIpam } from '../ipam/pool.ts'
 import { openDataDir } from '../link/data-dir.ts'
 import { firewallRefusal } from '../link/firewall.ts'
 import { recordList } from '../link/record.ts'
-import { sysctlGet, sysctlIsWritable } from '../linux/sysctl.ts'
+import { ipv6Refusal, sysctlRefusal } from '../link/sysctls.ts'
 import { chooseWire, kernelRefusal, tunRefusal } from '../wire/choose.ts'
 import { BUILT_IN_IPAM, type Context } from './context.ts'
 import { ipamOf } from './ipam.ts'
+import { unavailable } from './status-error.ts'
 
-const unavailable = (details: string) => new CniError(CODE.pluginNotAvailable, 'plugin not available', details)
-
-export async function status(context: Context): Promise<void> {
+/**
+ * Throws CniError 50 or 51; 7 for a configuration that every ADD refuses. `notStarted` is why no
+ * agent could be started where links need one, see reviveAgent().
+ */
+export async function status(context: Context, notStarted?: Error): Promise<void> {
   const { conf } = context
   attempt('/dev/net/tun', verifyTun)
   attempt(`"dataDir" ${conf.dataDir}`, () => verifyDataDir(conf.dataDir))
   if (conf.farEnd === 'host') verifyNode(conf)
-  else refuseIf('no TUN device can be made', tunRefusal())
-  await verifyAgent(conf)
+  else verifyAttach(conf)
+  await verifyAgent(conf, notStarted)
   attempt(`ipam "${conf.ipam?.type}"`, () => ipamOf(context).status())
 }
 
@@ -54,6 +57,7 @@ function verifyTun(): void {
 function verifyDataDir(dataDir: string): void {
   openDataDir(dataDir)
   const file = `${dataDir}/.status-${process.pid}`
+  rmSync(file, { force: true }) // of a process of this number that was killed
   try {
     const fd = openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600)
     try {
@@ -67,40 +71,42 @@ function verifyDataDir(dataDir: string): void {
   }
 }
 
+function verifyAttach(conf: NetConf): void {
+  refuseIf('no TUN device can be made', tunRefusal())
+  if (familiesOf(conf).ipv6) refuseIf('"ipam" has IPv6 ranges', ipv6Refusal())
+}
+
 function verifyNode(conf: NetConf): void {
   const wire = chooseWire(conf.wire, conf.mtu ?? 0)
   if (wire === 'thread') refuseIf('no TUN device can be made', tunRefusal())
   refuseIf('nf_tables, which keep pods from sending from addresses of others, cannot be used', firewallRefusal(conf.ipMasq))
-  verifySysctl('net', 'ipv4', 'ip_forward')
-  if (!usesIPv6(conf)) return
-  if (sysctlGet(['net', 'ipv6', 'conf', 'all', 'forwarding']) === undefined)
-    throw unavailable('"ipam" has IPv6 ranges, but this kernel has no IPv6')
-  verifySysctl('net', 'ipv6', 'conf', 'all', 'forwarding')
+  refuseIf('a link cannot be set up', sysctlRefusal(familiesOf(conf)))
 }
 
-function verifySysctl(...key: string[]): void {
-  if (sysctlGet(key) !== '1' && !sysctlIsWritable(key))
-    throw unavailable(`sysctl ${key.join('.')} is not 1, and /proc/sys cannot be written`)
-}
-
-function usesIPv6({ ipam }: NetConf): boolean {
-  return ipam?.type === BUILT_IN_IPAM && parseIpam(ipam).sets.some(set => set[0]!.family === 6)
+/** Those of the built-in IPAM's ranges; IPv4 where another plugin or the runtime decides. */
+function familiesOf({ ipam }: NetConf): { ipv4: boolean; ipv6: boolean } {
+  if (ipam?.type !== BUILT_IN_IPAM) return { ipv4: true, ipv6: false }
+  const families = parseIpam(ipam).sets.map(set => set[0]!.family)
+  return { ipv4: families.includes(4), ipv6: families.includes(6) }
 }
 
 /** Thread wires on record that nobody serves: their pods have no network. */
-async function verifyAgent({ dataDir, farEnd, wire, agent }: NetConf): Promise<void> {
+async function verifyAgent({ dataDir, farEnd, wire, agent }: NetConf, notStarted?: Error): Promise<void> {
   const threads = recordList(dataDir).plans.filter(plan => plan.wire === 'thread').length
   const needsAgent = farEnd === 'host' && (wire === 'thread' || kernelRefusal() !== undefined)
+  if (agentHangs(notStarted)) throw unavailable(notStarted!.message)
   try {
     const { unserved } = await ask(dataDir, { op: 'status' })
     if (unserved > 0)
       throw new CniError(CODE.limitedConnectivity, 'limited connectivity', `${unserved} thread wires on record are not served`)
   } catch (error) {
     if (error instanceof CniError && error.code === CODE.limitedConnectivity) throw error
+    if (agentIsForeign(error)) return // an ADD replaces it
     if (!noAgent(error)) throw unavailable((error as Error).message)
     const none = `no agent answers at ${dataDir}/agent.sock`
     if (threads > 0)
       throw new CniError(CODE.limitedConnectivity, 'limited connectivity', `${none}, and ${threads} thread wires are on record`)
+    if (needsAgent && notStarted !== undefined) throw unavailable(`${none}: ${notStarted.message}`)
     if (needsAgent && !agent.spawn) throw unavailable(`${none}, and "agent.spawn" is false`)
   }
 }

@@ -1,13 +1,18 @@
 /** One agent at a time, and always one that answers: whatever state the one before is in. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { endAgent } from '../../src/agent/end.ts'
 import { lockPath, socketPath } from '../../src/agent/protocol.ts'
+import { answer, unknownRequest } from '../../src/agent/requests.ts'
+import { LineServer } from '../../src/agent/server.ts'
+import { openDataDir } from '../../src/link/data-dir.ts'
+import { openLock, tryLock } from '../../src/linux/lock.ts'
+import { listenUnix } from '../../src/linux/unix-socket.ts'
 import { EXECUTABLES, eventually, Lab, pings } from '../support.ts'
 import { alive, holder, runAgent, startAgent, status } from './agents.ts'
 
@@ -176,6 +181,50 @@ testWithLab('endAgent() ends one that serves, one that hangs, and says when ther
     assert.is(holder(lab), undefined)
   }
   assert.is(await endAgent(lab.dataDir), false)
+})
+
+/** endAgent() as a container on the node runs it: without the agent's process in sight. */
+function endFromContainer(lab: Lab): Promise<string> {
+  const script = `const { endAgent } = await import('${join(import.meta.dirname, '../../src/agent/end.ts')}')
+    try { console.log(await endAgent('${lab.dataDir}')) } catch (error) { console.log(error.message) }`
+  const child = spawn('unshare', ['--pid', '--fork', '--mount-proc', process.execPath, '--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let text = ''
+  child.stdout!.on('data', chunk => (text += chunk))
+  return new Promise(done => child.on('close', () => done(text.trim())))
+}
+
+testWithLab('endAgent() asks an agent whose process cannot be seen, and its links stay', async lab => {
+  const pod = lab.netns()
+  lab.must('ADD', pod, { agent: { idleSeconds: 60 } })
+  const pid = holder(lab)!
+  assert.is(await endFromContainer(lab), 'true')
+  await eventually('it has ended', () => !alive(pid))
+  assert.match(readFileSync(join(lab.dataDir, 'agent.log'), 'utf8'), /"agent ends","reason":"asked to"/)
+  assert.ok(pings(pod, '10.66.0.1'))
+})
+
+testWithLab('endAgent() tells what an agent that cannot be seen says, when that does not know the request', async lab => {
+  openDataDir(lab.dataDir)
+  const lock = openLock(lockPath(lab.dataDir))
+  assert.ok(tryLock(lock))
+  const old = new LineServer({
+    listening: listenUnix(socketPath(lab.dataDir), 1),
+    respond: line => answer(line, async request => Promise.reject(unknownRequest(request))),
+    tooLong: '',
+  })
+  await old.listen()
+  try {
+    const said = await endFromContainer(lab)
+    assert.match(
+      said,
+      /not to be seen from this PID namespace, and the agent .* does not know the request "op": "end"; end it on the node$/,
+    )
+  } finally {
+    await old.close()
+    closeSync(lock)
+  }
 })
 
 /** Where cgroups of version 2 are mounted, alone or beside version 1. */

@@ -18,6 +18,7 @@ function evaluate(imports: string, expression: string) {
   const script = `${imports}; const { NetlinkSocket } = await import('${REPO}/src/linux/netlink.ts'); const node = new NetlinkSocket(); console.log(JSON.stringify(${expression}) ?? 'null')`
   return JSON.parse(inside(node, process.execPath, '--input-type=module', '-e', script))
 }
+/** What tunlinkd gives pods of a node with this InternalIP. */
 const mtuOf = (address: string) =>
   evaluate(
     `const { podMtu } = await import('${REPO}/src/node/program.ts')`,
@@ -68,6 +69,22 @@ test('of several default routes, the one with the least metric counts', () => {
 })
 test('no default route at all: 1500', () => {
   assert.is(mtuOf('198.51.100.1'), 1500)
+})
+
+/** MTU of a link whose configuration has none. */
+const pluginMtu = () => evaluate(`const { defaultRouteMtu } = await import('${REPO}/src/link/default-mtu.ts')`, 'defaultRouteMtu(node)')
+test('the plugin by itself takes the least MTU of equal default routes', () => {
+  assert.is(pluginMtu(), 1500)
+  inside(node, 'ip', 'address', 'add', '198.51.100.1/32', 'dev', 'lo')
+  inside(node, 'ip', 'route', 'add', 'unreachable', '1.0.0.0/8')
+  inside(node, 'ip', 'route', 'add', 'default', 'via', '192.0.0.2')
+  assert.is(pluginMtu(), 9000)
+  inside(node, 'ip', 'route', 'replace', 'default', 'nexthop', 'via', '192.0.0.2', 'nexthop', 'via', '192.0.1.2')
+  assert.is(pluginMtu(), 1400)
+})
+test('a default route by lo says nothing of a network: no link gets its MTU of 65536', () => {
+  inside(node, 'ip', 'route', 'add', 'default', 'dev', 'lo')
+  assert.is(pluginMtu(), 16_000)
 })
 
 /** RFC 4861 section 4.2: a router advertisement, lifetime 1800 s, to all nodes on up0. */

@@ -1,6 +1,7 @@
 /**
- * `without-syscall.ts NUMBER ERRNO COMMAND...`: runs a command for which the kernel refuses one
- * system call, as a container's seccomp profile or a kernel without it would: seccomp(2).
+ * `without-syscall.ts NUMBER[:ARGUMENT=VALUE] ERRNO COMMAND...`: runs a command for which the
+ * kernel refuses one system call, as a container's seccomp profile or a kernel without it would:
+ * seccomp(2). With an argument (0 to 5), only where its lower 32 bits are VALUE.
  */
 import { execute } from '../../src/linux/exec.ts'
 import { addressOf, checked, keepAlive } from '../../src/linux/libc.ts'
@@ -14,11 +15,22 @@ const [LD_W_ABS, JEQ, RET] = [0x20, 0x15, 0x06]
 
 const prctl = checked('prctl', ['int', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t'])
 
-const [number, errno, command, ...args] = process.argv.slice(2)
+const [call, errno, command, ...args] = process.argv.slice(2)
+const [, number, argument, value] = /^(\d+)(?::([0-5])=(\d+))?$/.exec(call!)!
+/** Offset of the arguments in struct seccomp_data, 64 bits each. */
+const ARGUMENTS = 16
+const next = argument === undefined ? 1 : 3
 // struct sock_filter; the number of the system call is the first word of struct seccomp_data
-const program: [code: number, ifTrue: number, ifFalse: number, k: number][] = [
+type Program = [code: number, ifTrue: number, ifFalse: number, k: number][]
+const program: Program = [
   [LD_W_ABS, 0, 0, 0],
-  [JEQ, 0, 1, Number(number)],
+  [JEQ, 0, next, Number(number)],
+  ...(argument === undefined
+    ? []
+    : ([
+        [LD_W_ABS, 0, 0, ARGUMENTS + 8 * Number(argument)],
+        [JEQ, 0, 1, Number(value)],
+      ] satisfies Program)),
   [RET, 0, 0, RET_ERRNO | Number(errno)],
   [RET, 0, 0, RET_ALLOW],
 ]

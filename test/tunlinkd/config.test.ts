@@ -14,6 +14,13 @@ const input = { config: parseConfig(''), podCIDRs: ['10.244.0.0/24', 'fd66::/64'
 test('without anything, all has its default', () => {
   assert.equal(parseConfig(''), { ipMasq: true, dataDir: '/run/tunlink', plugins: [] })
 })
+test('null is an absent key, and "mtu": 0 the default', () => {
+  assert.equal(
+    parseConfig('{"mtu":null,"peer":null,"wire":null,"ipMasq":null,"dataDir":null,"plugins":null,"other":null}'),
+    parseConfig(''),
+  )
+  assert.equal(parseConfig('{"mtu":0}'), parseConfig(''))
+})
 for (const [text, message] of [
   ['{', /config\.json is not JSON/],
   ['[]', /must be a JSON object/],
@@ -22,6 +29,8 @@ for (const [text, message] of [
   ['{"ipMasq": "yes"}', /"ipMasq" must be true or false, not "yes"/],
   ['{"wire": "fast"}', /"wire" must be "auto" or "kernel" or "thread", not "fast"/],
   ['{"mtus": 1400}', /"mtus" is no key of config\.json: it has mtu, peer/],
+  ['{"ipmasq": false}', /"ipmasq" is no key of config\.json: did you mean "ipMasq"\?/],
+  ['{"MTU": 1400}', /"MTU" is no key of config\.json: did you mean "mtu"\?/],
   ['{"plugins": {}}', /"plugins" must be a list/],
   ['{"plugins": [{"name": "x"}]}', /each with a "type"/],
   ['{"plugins": [{"type": "../evil"}]}', /each with a "type"/],

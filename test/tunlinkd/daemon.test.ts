@@ -173,7 +173,8 @@ class Node {
     return stdout === '' ? undefined : JSON.parse(stdout)
   }
 
-  tryCni(command: string, containerID: string, netns: string) {
+  /** `annotations` are the pod's, as a runtime hands them over where the plugin has the capability. */
+  tryCni(command: string, containerID: string, netns: string, annotations?: Record<string, string>) {
     const { cniVersion, name, plugins } = this.conflist()
     const env = {
       CNI_COMMAND: command,
@@ -182,7 +183,10 @@ class Node {
       CNI_IFNAME: 'eth0',
       CNI_PATH: this.path('bin'),
     }
-    const input = JSON.stringify({ cniVersion, name, ...plugins[0] })
+    const { capabilities, ...plugin } = plugins[0]
+    const key = 'io.kubernetes.cri.pod-annotations'
+    const runtimeConfig = capabilities[key] === true && annotations !== undefined ? { [key]: annotations } : {}
+    const input = JSON.stringify({ cniVersion, name, ...plugin, runtimeConfig })
     return spawnSync('ip', ['netns', 'exec', this.netns, this.path('bin/tunlink')], { input, encoding: 'utf8', env })
   }
 
@@ -377,6 +381,21 @@ scenario('tunlinkd starts an agent where none answers, and leaves alone one that
   assert.is(node.agent()!.pid, pid)
   assert.is(node.agent()!.links, 1)
   assert.match(node.get('/metrics'), /^tunlink_links 1$/m)
+})
+scenario('the pod’s annotation tunlink.dev/mtu wins over the MTU of the conflist, up to it', async () => {
+  const pod = `${node.pod}-mtu`
+  execFileSync('ip', ['netns', 'add', pod])
+  try {
+    assert.is(node.conflist().plugins[0].mtu, 1500)
+    const tooLarge = node.tryCni('ADD', 'mtu', pod, { 'tunlink.dev/mtu': '1501' })
+    assert.match(JSON.parse(tooLarge.stdout).msg, /annotation "tunlink\.dev\/mtu" must be at most the network's "mtu" 1500, not "1501"/)
+    const { status, stdout } = node.tryCni('ADD', 'mtu', pod, { 'tunlink.dev/mtu': '1400', other: 'x' })
+    assert.is(status, 0, stdout)
+    assert.is(ip(pod, 'link', 'show', 'dev', 'eth0')[0].mtu, 1400)
+    assert.is(node.tryCni('DEL', 'mtu', pod).status, 0)
+  } finally {
+    execFileSync('ip', ['netns', 'del', pod])
+  }
 })
 scenario('packets pass while tunlinkd is killed and there is none, and the next leaves the agent alone', async () => {
   const { pid } = node.agent()!

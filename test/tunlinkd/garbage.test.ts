@@ -1,12 +1,13 @@
 /** What is garbage, and what only looks like it. */
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { createOwnerFile } from '../../src/ipam/owner-file.ts'
 import type { LinkPlan } from '../../src/link/plan.ts'
 import { hostIfname } from '../../src/link/plan.ts'
-import { isAbandoned, isGone, StrayDevices, strayDevices, strayLeases } from '../../src/node/garbage.ts'
+import { isAbandoned, isGone, leaseOwners, StrayDevices, strayDevices, strayLeases } from '../../src/node/garbage.ts'
 
 const test = suite('garbage')
 const attachment = { network: 'tunlink', containerID: 'abc', ifname: 'eth0' }
@@ -69,6 +70,24 @@ test('strayLeases() are old and on no record', () => {
   assert.equal(strayLeases([owner], [], 3_600_000), [owner])
   assert.equal(strayLeases([owner], [], 5_000), [], 'its ADD may be under way')
   assert.equal(strayLeases([owner], [plan('/run/netns/x')], 3_600_000), [])
+})
+test('leaseOwners() are whole files: no draft, nothing cut short, no symbolic link, and one of those hides no other', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunlink-owners-'))
+  try {
+    const owners = join(directory, 'ipam/net/.owners')
+    mkdirSync(owners, { recursive: true })
+    assert.equal(leaseOwners(directory, 'other'), [])
+    const text = JSON.stringify({ containerID: 'draft', ifname: 'eth0' })
+    writeFileSync(join(owners, '.new-draft:eth0'), text)
+    writeFileSync(join(owners, 'cut:eth0'), '{"containerID":"c')
+    writeFileSync(join(owners, 'number:eth0'), '{"containerID":5,"ifname":"eth0"}')
+    symlinkSync(join(owners, '.new-draft:eth0'), join(owners, 'link:eth0'))
+    createOwnerFile(join(owners, 'whole:eth0'), { containerID: 'whole', ifname: 'eth0' }, ['10.66.0.7'])
+    utimesSync(join(owners, 'whole:eth0'), 1_000, 1_000)
+    assert.equal(leaseOwners(directory, 'net'), [{ containerID: 'whole', ifname: 'eth0', sinceMs: 1_000_000 }])
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
 })
 
 test.run()
