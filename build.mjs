@@ -23,10 +23,22 @@ for (const name of ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs']) rmSync(join(dist,
 chmodSync(bun, 0o755)
 await bundle('tunlink', 'node20', 'meta.json')
 await bundle('tunlinkd', 'node22', 'meta-tunlinkd.json')
+// The executable does the same in every directory, and BUN_OPTIONS ends at the "--" before it could
+// say anything: docs/environment.md has what is left.
+const CLOSED = ['dotenv', 'bunfig', 'tsconfig', 'package-json'].map(file => `--no-compile-autoload-${file}`)
 execFileSync(
   bun,
-  // biome-ignore format: one option a line says more than it helps
-  ['build', '--compile', '--minify', '--bytecode', '--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig', join(dist, 'tunlink.cjs'), '--outfile', join(dist, 'tunlink')],
+  [
+    'build',
+    '--compile',
+    '--minify',
+    '--bytecode',
+    ...CLOSED,
+    '--compile-exec-argv=--',
+    join(dist, 'tunlink.cjs'),
+    '--outfile',
+    join(dist, 'tunlink'),
+  ],
   { cwd: dist, stdio: ['ignore', 'ignore', 'inherit'] },
 )
 for (const name of ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs'])

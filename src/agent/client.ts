@@ -1,5 +1,6 @@
 /** The plugin's side of the agent's socket. */
-import { CniError, CODE } from '../cni/error.ts'
+import { CniError, CODE, isErrorCode } from '../cni/error.ts'
+import { show } from '../cni/must-be.ts'
 import { type Answer, type Answers, PROTOCOL, type Request, socketPath } from './protocol.ts'
 
 /** Longer than an ADD takes with a slow IPAM plugin; shorter than runtimes wait for a plugin. */
@@ -94,12 +95,15 @@ function parseAnswer(path: string, line: string): object {
       `the agent at ${path} is of another version: it answered with "protocol" ${JSON.stringify(answer?.protocol ?? null)}, not ${PROTOCOL}`,
       'it is replaced by the next ADD, or by "tunlink agent"',
     )
-  if (!answer.ok) {
-    const { code, msg, details } = answer.error
-    throw Object.assign(new CniError(code, msg, details), answer.unseen ? { unseen: true } : {})
-  }
+  if (!answer.ok) throw errorOf(path, answer)
   const { protocol, ok, ...rest } = answer
   return rest
+}
+
+function errorOf(path: string, { error, unseen }: Extract<Answer, { ok: false }>): CniError {
+  if (!isErrorCode(error?.code) || typeof error.msg !== 'string')
+    return new AgentError('foreign', `the agent at ${path} answered with an error that is none: ${show(error ?? null)}`)
+  return Object.assign(new CniError(error.code, error.msg, error.details), unseen ? { unseen: true } : {})
 }
 
 /** What rejects when a connection ends without an answer. */

@@ -3,6 +3,7 @@ import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { kernelError } from '../link/errors.ts'
 import { log } from './log.ts'
 import { type Answer, PROTOCOL, type Request, VERSION } from './protocol.ts'
+import { verifyRequest } from './request-format.ts'
 
 /** Never rejects: what is wrong with the line or goes wrong in `perform` is the answer. */
 export async function answer(line: string, perform: (request: Request) => Promise<object>): Promise<string> {
@@ -27,7 +28,7 @@ export function encodeError(error: CniError, unseen?: true): string {
 const encode = (answer: Answer) => JSON.stringify(answer)
 
 /**
- * Throws CniError 6 for what is not JSON, 11 for a request of another version: whoever installs one
+ * Throws CniError 4 or 6 for what is not JSON or not of a request's shape, 11 for a request of another version: whoever installs one
  * executable installs the other soon.
  */
 function parseRequest(line: string): Request {
@@ -43,6 +44,7 @@ function parseRequest(line: string): Request {
       `the request is of another version than the agent (${VERSION}): its "protocol" is ${JSON.stringify(request?.protocol ?? null)}, not ${PROTOCOL}`,
       'install the same version of tunlink in both places',
     )
+  verifyRequest(request as Request)
   return request as Request
 }
 

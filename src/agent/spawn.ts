@@ -13,6 +13,19 @@ import { logPath } from './protocol.ts'
  */
 export const AGENT_ENV = { BUN_GC_TIMER_DISABLE: '1' }
 
+/** About one call of the plugin, and what JavaScript's runtimes and their allocator listen to. */
+const NOT_FOR_AGENTS = /^(CNI|BUN|NODE|MIMALLOC)_/
+
+/**
+ * The environment of an agent: this process's, without what would steer the runtime. An agent lives
+ * for days, so that a debugger which somebody wanted for one call (BUN_INSPECT) would listen for
+ * days; with BUN_BE_BUN the executable would be Bun and not tunlink.
+ */
+export const agentEnv = (): Record<string, string | undefined> => ({
+  ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !NOT_FOR_AGENTS.test(name))),
+  ...AGENT_ENV,
+})
+
 export interface StartOptions {
   /** The executable, or Node and the script; default: this one. */
   command?: [string, ...string[]]
@@ -39,7 +52,7 @@ export async function startAgent(dataDir: string, idleSeconds: number, { command
     {
       cwd: '/',
       detached: true,
-      env: { ...inheritedEnv(), ...AGENT_ENV },
+      env: agentEnv(),
       stdio: ['ignore', log, log],
     },
   )
@@ -48,12 +61,8 @@ export async function startAgent(dataDir: string, idleSeconds: number, { command
   closeSync(log)
 }
 
-/**
- * Without what is about one call of the plugin, and without the variable that makes the executable
- * Bun and not tunlink.
- */
-const inheritedEnv = () =>
-  Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_') && name !== 'BUN_BE_BUN'))
+/** A FIFO in the log's place has no reader, and is not waited for. */
+const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK
 
 /**
  * A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk: links are
@@ -62,7 +71,7 @@ const inheritedEnv = () =>
 function openLog(dataDir: string): number {
   makeDirectory(dataDir, 0o700)
   try {
-    return openSync(logPath(dataDir), constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
+    return openSync(logPath(dataDir), LOG_FLAGS, 0o600)
   } catch {
     return openSync('/dev/null', constants.O_WRONLY)
   }

@@ -8,7 +8,7 @@ const KNOWN = ['IP', 'GATEWAY', 'MAC', 'K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S
  */
 export function parseArgs(text: string): Record<string, string> {
   const source = `CNI_ARGS is ${JSON.stringify(text)}`
-  const args: Record<string, string> = {}
+  const args: Record<string, string> = Object.create(null) // a key may be called __proto__
   for (const pair of text.split(';').filter(pair => pair !== '')) {
     const parts = pair.split('=')
     if (parts.length !== 2) throw new CniError(CODE.invalidEnvironment, `ARGS: invalid pair ${JSON.stringify(pair)}`, source)

@@ -1,20 +1,30 @@
 /** Running another plugin: see "Plugin Delegation" in the CNI specification. */
 import { statSync } from 'node:fs'
 import { familyOf } from '../address.ts'
-import { CniError, CODE } from './error.ts'
+import { CniError, CODE, isErrorCode } from './error.ts'
 import { parseObject } from './json.ts'
+import { show } from './must-be.ts'
 import { parseResult, type Result } from './result.ts'
 
 const BUSY_TRIES = 6
 
 /** The path of plugin `type` in one of `directories`. Throws CniError 7. */
 export function findPlugin(type: string, directories: string[]): string {
-  if (type.includes('/')) throw new CniError(CODE.invalidConfig, `invalid plugin name: ${type}`)
+  if (/[/\0]/.test(type)) throw new CniError(CODE.invalidConfig, `invalid plugin name: ${show(type)}`)
   for (const directory of directories) {
     const path = `${directory}/${type}`
-    if (statSync(path, { throwIfNoEntry: false })?.isFile()) return path
+    if (isFile(path)) return path
   }
   throw new CniError(CODE.invalidConfig, `failed to find plugin "${type}" in path [${directories.join(' ')}]`)
+}
+
+/** False for what cannot be looked at: the next directory may have the plugin. */
+function isFile(path: string): boolean {
+  try {
+    return statSync(path).isFile()
+  } catch {
+    return false
+  }
 }
 
 /**
@@ -61,7 +71,7 @@ export function parseLease(type: string, stdout: string, version: string): Resul
 function delegateError(type: string, status: number | null, stdout: string): CniError {
   try {
     const { code, msg, details } = JSON.parse(stdout) as { code: unknown; msg: unknown; details?: unknown }
-    if (typeof code !== 'number' || typeof msg !== 'string') throw new TypeError('no CNI error')
+    if (!isErrorCode(code) || typeof msg !== 'string') throw new TypeError('no CNI error')
     return new CniError(code, msg, typeof details === 'string' ? details : undefined)
   } catch {
     return new CniError(CODE.internal, `plugin "${type}" failed with status ${status}`, stdout || undefined)

@@ -32,6 +32,20 @@ export class CniError extends Error {
   }
 }
 
-export function toErrorJson(error: CniError, cniVersion: string) {
-  return { cniVersion, code: error.code, msg: error.message, ...(error.details === undefined ? {} : { details: error.details }) }
+/** Characters: a runtime puts both into its log and a pod's events. */
+const [LONGEST_MESSAGE, LONGEST_DETAILS] = [2_000, 8_000]
+
+const cut = (text: string, most: number) => (text.length <= most ? text : `${text.slice(0, most)}… (${text.length} characters)`)
+
+/** What is too long, as it repeats a whole configuration or a plugin's output, is cut. */
+export function toErrorJson({ code, message, details }: CniError, cniVersion: string) {
+  return {
+    cniVersion,
+    code,
+    msg: cut(message, LONGEST_MESSAGE),
+    ...(details === undefined ? {} : { details: cut(details, LONGEST_DETAILS) }),
+  }
 }
+
+/** True for what Go's libraries take for the code of an error: they have an unsigned integer. */
+export const isErrorCode = (code: unknown): code is number => Number.isSafeInteger(code) && (code as number) >= 0

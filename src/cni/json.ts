@@ -6,6 +6,12 @@ import type { Values } from './must-be.ts'
 export const VALID_ATTACHMENTS = ['cni.dev/valid-attachments', 'cni.dev/attachments']
 
 /**
+ * Objects and lists in each other. Configurations have some ten; functions that call themselves,
+ * JSON.stringify() among them, have room for some thousand.
+ */
+const DEEPEST = 100
+
+/**
  * The object that `text` is, without keys that are null. Throws CniError 6; `what` names the text.
  */
 export function parseObject(text: string, what: string): Values {
@@ -16,8 +22,13 @@ export function parseObject(text: string, what: string): Values {
     throw new CniError(CODE.decoding, `${what}: ${(error as Error).message}`)
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new CniError(CODE.decoding, `${what}: not an object`)
+  if (isDeep(value)) throw new CniError(CODE.decoding, `${what}: objects and lists are nested more than ${DEEPEST} deep`)
   return (text.includes('null') ? withoutNulls(value) : value) as Values
 }
+
+/** True when objects and lists are nested so deep in `value` that nobody can have meant it. */
+export const isDeep = (value: unknown, levels = DEEPEST): boolean =>
+  typeof value === 'object' && value !== null && (levels === 0 || Object.values(value).some(item => isDeep(item, levels - 1)))
 
 function withoutNulls(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutNulls)

@@ -21,7 +21,16 @@ export const within = ({ path, code }: Place, key: string): Place => ({ path: `$
 
 /** `"ipam.subnet" must be a network, not 5` */
 export const refuse = (key: string, mustBe: string, value: unknown, { path, code }: Place = CONFIGURATION) =>
-  new CniError(code, `"${path}${key}" must be ${mustBe}, ${value === undefined ? 'but is missing' : `not ${JSON.stringify(value)}`}`)
+  new CniError(code, `"${path}${key}" must be ${mustBe}, ${value === undefined ? 'but is missing' : `not ${show(value)}`}`)
+
+/** Characters of a value that an error repeats. */
+const SHOWN = 200
+
+/** A value as JSON, cut where it is long: for errors. */
+export function show(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value.slice(0, SHOWN + 1)) : (JSON.stringify(value) ?? String(value))
+  return text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`
+}
 
 const isAbsent = (value: unknown): value is undefined | null => value === undefined || value === null
 

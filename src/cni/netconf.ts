@@ -116,7 +116,8 @@ function versionAndName(raw: Values, command: string): Pick<NetConf, 'cniVersion
 /** NAME_MAX of <linux/limits.h>: a directory is named so. */
 const NAME_MAX = 255
 
-function verifyName(raw: Values): string {
+/** The key `name`. Throws CniError 7. */
+export function verifyName(raw: Values): string {
   const name = optionalString(raw, 'name') ?? ''
   if (name === '') throw new CniError(CODE.invalidConfig, 'missing network name')
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) throw new CniError(CODE.invalidConfig, 'invalid characters found in network name', name)

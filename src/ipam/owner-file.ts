@@ -9,10 +9,11 @@
  * one that says less than it holds. Its addresses are then the hard links to it, which have its
  * inode. Nothing here follows a symbolic link.
  */
-import { closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { parseAddress, toAddress, toNumber } from '../address.ts'
 import { makeDirectory } from '../make-directory.ts'
+import { readSmallFile } from '../read-file.ts'
 
 export interface Owner {
   containerID: string
@@ -29,7 +30,7 @@ export interface OwnerFile {
   links: number
 }
 
-const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants
+const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
 const OWNER_ONLY = 0o600
 
 /** What a file is called until it is whole. No containerID begins with a dot. */
@@ -96,16 +97,17 @@ export function readOwnerFile(file: string): OwnerFile | undefined {
   if (stat === undefined) return undefined
   const { ino: inode, nlink: links } = stat
   if (!stat.isFile()) return { owner: undefined, addresses: [], inode, links: 1 }
-  const [first, ...lines] = readNoFollow(file).split('\n')
+  const [first, ...lines] = textOf(file).split('\n')
   return { owner: parseOwner(first!), addresses: lines.filter(isAddressName), inode, links }
 }
 
-function readNoFollow(file: string): string {
-  const fd = openSync(file, O_RDONLY | O_NOFOLLOW)
+/** Empty for a file so large that it is none of ours: it says nothing. */
+function textOf(file: string): string {
   try {
-    return readFileSync(fd, 'utf8')
-  } finally {
-    closeSync(fd)
+    return readSmallFile(file)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    return ''
   }
 }
 

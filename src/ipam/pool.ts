@@ -32,6 +32,9 @@ export interface Pool {
   dns?: Dns
 }
 
+/** Each range is compared with each other and with what is excluded, whenever an address is leased. */
+const [MOST_RANGES, MOST_EXCLUDED] = [1_000, 4_000]
+
 /** How errors call the keys here. */
 const IPAM: Place = { path: 'ipam.', code: CODE.invalidConfig }
 
@@ -45,6 +48,8 @@ interface RangeSource {
 export function parseIpam(ipam: Values): Pool {
   const pair = optionalBoolean(ipam, 'pair', IPAM) ?? false
   const sources = rangeSets(ipam)
+  if (sources.flat().length > MOST_RANGES)
+    throw new CniError(CODE.invalidConfig, `"ipam.ranges" must be at most ${MOST_RANGES} ranges, not ${sources.flat().length}`)
   const sets = sources.map(set => set.map(source => parseRange(source, pair)))
   for (const set of sets) verifySet(set)
   verifyDisjoint(sets.flat())
@@ -153,6 +158,8 @@ export const describeRange = ({ first, last, family }: Range) => `${toAddress(fi
 function parseExclude(exclude: unknown): Pool['exclude'] {
   if (exclude === undefined || exclude === null) return []
   if (!Array.isArray(exclude)) throw refuse('exclude', 'a list of addresses and networks', exclude, IPAM)
+  if (exclude.length > MOST_EXCLUDED)
+    throw new CniError(CODE.invalidConfig, `"ipam.exclude" must be at most ${MOST_EXCLUDED} addresses and networks, not ${exclude.length}`)
   return exclude.map(item => {
     const cidr = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(hostCidr(item))) : undefined
     if (cidr === undefined) throw refuse('exclude', 'a list of addresses and networks', item, IPAM)

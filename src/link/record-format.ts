@@ -3,6 +3,8 @@
  * people edit files by hand.
  */
 import { parseAddress, parseCidr } from '../address.ts'
+import { isDeep } from '../cni/json.ts'
+import { show } from '../cni/must-be.ts'
 import { hostIfname, type LinkPlan, PLAN_VERSION } from './plan.ts'
 
 type Values = Record<string, unknown>
@@ -58,19 +60,19 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
  */
 export function parseRecord(text: string): LinkPlan {
   const raw: unknown = parseJson(text)
-  if (!isObject(raw)) throw new SyntaxError(`it is ${JSON.stringify(raw)}, not a record`)
+  if (isDeep(raw)) throw new SyntaxError('objects and lists are nested in it deeper than in any record')
+  if (!isObject(raw)) throw new SyntaxError(`it is ${show(raw)}, not a record`)
   const old = raw.version === undefined
   const plan: Values = old ? { version: 1, ...(raw.host === undefined ? {} : { wire: 'thread' }), ...raw } : raw
   if (isCount(plan.version) && (plan.version as number) > PLAN_VERSION)
     throw new SyntaxError(`it is of version ${plan.version}, of a newer tunlink: this one knows versions up to ${PLAN_VERSION}`)
   for (const [key, test] of Object.entries(FIELDS))
-    if (!test(plan[key])) throw new SyntaxError(`"${key}" is ${JSON.stringify(plan[key]) ?? 'missing'}`)
+    if (!test(plan[key])) throw new SyntaxError(`"${key}" is ${plan[key] === undefined ? 'missing' : show(plan[key])}`)
   const link = plan as unknown as LinkPlan
-  if (link.pod.ifname !== link.ifname) throw new SyntaxError(`"pod.ifname" is ${JSON.stringify(link.pod.ifname)}`)
+  if (link.pod.ifname !== link.ifname) throw new SyntaxError(`"pod.ifname" is ${show(link.pod.ifname)}`)
   if ((link.farEnd === 'host') !== (link.host !== undefined))
     throw new SyntaxError(`"farEnd" is "${link.farEnd}", but "host" says otherwise`)
-  if (link.host !== undefined && link.host.ifname !== hostIfname(link))
-    throw new SyntaxError(`"host.ifname" is ${JSON.stringify(link.host.ifname)}`)
+  if (link.host !== undefined && link.host.ifname !== hostIfname(link)) throw new SyntaxError(`"host.ifname" is ${show(link.host.ifname)}`)
   return link
 }
 

@@ -4,9 +4,10 @@
  * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is
  * named, and never hides the others.
  */
-import { closeSync, constants, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { asFileName } from '../fnv.ts'
 import { makeDirectory } from '../make-directory.ts'
+import { readSmallFile } from '../read-file.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
 import { parseRecord } from './record-format.ts'
 
@@ -55,7 +56,7 @@ export function recordWrite(dataDir: string, plan: LinkPlan): void {
     }
     renameSync(temporary(file), file)
   } catch (error) {
-    rmSync(temporary(file), { force: true })
+    rmSync(temporary(file), { force: true, recursive: true })
     throw error
   }
 }
@@ -72,8 +73,8 @@ export const isBroken = (record: LinkPlan | BrokenRecord): record is BrokenRecor
 
 export function recordRemove(dataDir: string, attachment: Attachment): void {
   const file = path(dataDir, attachment)
-  rmSync(file, { force: true, recursive: true }) // a directory in its place goes too
-  rmSync(temporary(file), { force: true })
+  // a directory in the place of either goes too
+  for (const path of [file, temporary(file)]) rmSync(path, { force: true, recursive: true })
 }
 
 /**
@@ -85,7 +86,7 @@ export const recordSetAside = ({ file }: BrokenRecord): void => renameSync(file,
 /** Removes what writers killed half-way have left. For GC, which no other call runs beside. */
 export function recordCollect(dataDir: string, network: string): void {
   for (const name of list(directory(dataDir, network)).filter(name => name.endsWith('.tmp')))
-    rmSync(`${directory(dataDir, network)}/${name}`, { force: true })
+    rmSync(`${directory(dataDir, network)}/${name}`, { force: true, recursive: true })
 }
 
 /** All records, of one network if named. */
@@ -106,7 +107,7 @@ export function recordList(dataDir: string, network?: string): { plans: LinkPlan
 function read(dataDir: string, network: string, name: string): LinkPlan | BrokenRecord | undefined {
   const file = `${directory(dataDir, network)}/${name}`
   try {
-    const plan = parseRecord(readWithoutFollowing(file))
+    const plan = parseRecord(readSmallFile(file))
     if (plan.network !== network || recordFile(plan) !== name)
       throw new SyntaxError(`it is about ${JSON.stringify(`${plan.network} ${plan.containerID} ${plan.ifname}`)}`)
     return plan
@@ -115,16 +116,6 @@ function read(dataDir: string, network: string, name: string): LinkPlan | Broken
     const [, containerID, ifname] = /^([^:~]+):([^:~]+)\.json$/.exec(name) ?? []
     const attachment = containerID && ifname ? { attachment: { network, containerID, ifname } } : {}
     return { file, network, ...attachment, reason: (error as Error).message }
-  }
-}
-
-/** A symbolic link in our directory is nobody's of us. */
-function readWithoutFollowing(file: string): string {
-  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW)
-  try {
-    return readFileSync(fd, 'utf8')
-  } finally {
-    closeSync(fd)
   }
 }
 

@@ -136,7 +136,7 @@ const bracket = (type: number, ...body: Buffer[]): Request => ({
 /** The number of the last transaction of this network namespace, anybody's. */
 export function generation(netfilter: NetlinkSocket): number {
   const [reply] = query(netfilter, NFT_MSG_GETGEN, 0)
-  return attributes(reply!).get(NFTA_GEN_ID)!.readUInt32BE()
+  return needed(attributes(reply!), NFTA_GEN_ID).readUInt32BE()
 }
 
 /**
@@ -259,7 +259,14 @@ export function keys(netfilter: NetlinkSocket, table: string, set: string): Buff
   })
 }
 
-const keyOf = (element: Buffer) => attributes(attributes(element).get(NFTA_SET_ELEM_KEY)!).get(NFTA_DATA_VALUE)!
+/** The key of a set's element, from the payload of NFTA_LIST_ELEM. Throws RangeError. */
+export const keyOf = (element: Buffer) => needed(attributes(needed(attributes(element), NFTA_SET_ELEM_KEY)), NFTA_DATA_VALUE)
+
+function needed(found: Map<number, Buffer>, type: number): Buffer {
+  const payload = found.get(type)
+  if (payload === undefined) throw new RangeError(`Cannot decode an answer of nf_tables without attribute ${type}`)
+  return payload
+}
 
 function elementsBody(table: string, set: string, elements: SetElement[]): Buffer[] {
   const list = elements.map(({ key, flags }) =>

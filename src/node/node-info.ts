@@ -14,28 +14,39 @@ export interface NodeInfo {
   conditions?: Record<string, string>
 }
 
-/** As much of a v1 Node as is read here. */
+/** As much of a v1 Node as is read here: what the API, or what is in between, answered as JSON. */
 export interface V1NodeLike {
   metadata?: { name?: string; resourceVersion?: string }
   spec?: { podCIDR?: string; podCIDRs?: string[] }
   status?: { addresses?: { type: string; address: string }[]; conditions?: { type: string; status: string }[] }
 }
 
-/** Addresses and networks that cannot be parsed are left out. */
-export function nodeInfo({ metadata, spec, status }: V1NodeLike): NodeInfo {
-  const podCIDRs = spec?.podCIDRs ?? (spec?.podCIDR === undefined ? [] : [spec.podCIDR])
-  const addresses = (status?.addresses ?? []).filter(({ type }) => type === 'InternalIP')
-  const conditions = (status?.conditions ?? []).filter(({ type }) => OURS.includes(type)).map(({ type, status }) => [type, status])
+/** What is not of its type is as good as absent; so are addresses and networks that are none. */
+export function nodeInfo(node: V1NodeLike): NodeInfo {
+  const [metadata, spec, status] = (['metadata', 'spec', 'status'] as const).map(key => objectOf(objectOf(node)[key]))
+  const podCIDRs = spec!.podCIDRs ?? [spec!.podCIDR]
+  const addresses = listOf(status!.addresses).map(objectOf)
+  const conditions = listOf(status!.conditions).map(objectOf)
+  const ours = conditions.flatMap(({ type, status }) => (OURS.includes(textOf(type)) ? [[textOf(type), textOf(status)]] : []))
   return {
-    name: metadata?.name ?? '',
-    podCIDRs: podCIDRs.map(canonicalCidr).filter(cidr => cidr !== undefined),
-    internalIPs: addresses.map(({ address }) => canonicalAddress(address)).filter(address => address !== undefined),
-    ...(conditions.length === 0 ? {} : { conditions: Object.fromEntries(conditions) }),
+    name: textOf(metadata!.name),
+    podCIDRs: listOf(podCIDRs)
+      .map(cidr => canonicalCidr(textOf(cidr)))
+      .filter(cidr => cidr !== undefined),
+    internalIPs: addresses
+      .filter(({ type }) => type === 'InternalIP')
+      .map(({ address }) => canonicalAddress(textOf(address)))
+      .filter(address => address !== undefined),
+    ...(ours.length === 0 ? {} : { conditions: Object.fromEntries(ours) }),
   }
 }
 
 /** The first of `addresses` of this family. */
 export const firstOf = (family: Family, addresses: string[]) => addresses.find(address => familyOf(address) === family)
+
+const objectOf = (value: unknown): Record<string, unknown> => (typeof value === 'object' && value !== null ? { ...value } : {})
+const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 
 function canonicalAddress(text: string): string | undefined {
   const parsed = parseAddress(text)

@@ -1,12 +1,15 @@
-import { fstatSync, openSync } from 'node:fs'
+import { constants, fstatSync, openSync } from 'node:fs'
 import type { Caller } from '../agent/protocol.ts'
 import type { Environment } from '../cni/environment.ts'
 
-/** Opens the pod's namespace, for the agent to find; undefined when it cannot be opened. */
+/**
+ * Opens the pod's namespace, for the agent to find; undefined when it cannot be opened. Does not
+ * wait for one who writes where the path is a FIFO.
+ */
 export function callerOf({ netns }: Environment): Caller | undefined {
   if (netns === '') return undefined
   try {
-    const netnsFd = openSync(netns, 'r')
+    const netnsFd = openSync(netns, constants.O_RDONLY | constants.O_NONBLOCK)
     return { pid: process.pid, netnsFd, ino: fstatSync(netnsFd).ino }
   } catch {
     return undefined

@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process'
 import { ask } from '../../agent/client.ts'
 import { endAgent } from '../../agent/end.ts'
-import { AGENT_ENV } from '../../agent/spawn.ts'
+import { agentEnv } from '../../agent/spawn.ts'
 import { CniError, CODE } from '../../cni/error.ts'
 import { Backoff } from '../backoff.ts'
 import { describe, log } from '../log.ts'
@@ -85,12 +85,10 @@ export function agentPart(state: State): Part {
  * its own: it outlives tunlinkd where no container ends with it. Its log goes where ours goes.
  */
 function spawnAgent(executable: string, dataDir: string) {
-  // of the image: with the first, the executable would be Bun and not tunlink
-  const { BUN_BE_BUN, MIMALLOC_PURGE_DELAY, ...env } = process.env
   return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', '0'], {
     cwd: '/',
     detached: true,
-    env: { ...env, ...AGENT_ENV },
+    env: agentEnv(),
     stdio: ['ignore', 'inherit', 'inherit'],
   })
 }

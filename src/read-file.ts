@@ -1,0 +1,24 @@
+/** Reading a small file where anything may lie: nothing there makes the reader wait or grow. */
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
+
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
+
+/** Bytes: a record with a hundred routes has some 10 KiB, a resolv.conf less than one. */
+const MOST = 1 << 20
+
+/**
+ * The text of a regular file of at most 1 MiB. A FIFO, which would be waited for, and a device,
+ * which may never end, throw SyntaxError; so does a larger file. Throws what open(2) says:
+ * ELOOP for a symbolic link, unless links are followed.
+ */
+export function readSmallFile(path: string, links: 'follow' | 'refuse' = 'refuse'): string {
+  const fd = openSync(path, O_RDONLY | O_NONBLOCK | (links === 'refuse' ? O_NOFOLLOW : 0))
+  try {
+    const stat = fstatSync(fd)
+    if (!stat.isFile()) throw new SyntaxError('it is no regular file')
+    if (stat.size > MOST) throw new SyntaxError(`it has ${stat.size} bytes, more than ${MOST}`)
+    return readFileSync(fd, 'utf8')
+  } finally {
+    closeSync(fd)
+  }
+}

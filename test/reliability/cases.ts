@@ -1,0 +1,34 @@
+/** Counts the cases of a property, and says how many there were in the line that is kept. */
+import fc from 'fast-check'
+
+/**
+ * Runs `body` on `count` cases. Throws with the seed and the smallest case that fails; says nothing
+ * of the time, but a case that hangs is found by who runs the file.
+ */
+export function cases<T>(what: string, count: number, arbitrary: fc.Arbitrary<T>, body: (value: T) => void): void {
+  let done = 0
+  fc.assert(
+    fc.property(arbitrary, value => {
+      done++
+      body(value)
+    }),
+    { numRuns: count },
+  )
+  console.log(`figure: input, ${what}: ${done} cases`)
+}
+
+/** The same for a body that waits. */
+export async function casesAsync<T>(
+  what: string,
+  count: number,
+  arbitrary: fc.Arbitrary<T>,
+  body: (value: T) => Promise<void>,
+): Promise<void> {
+  let done = 0
+  const property = fc.asyncProperty(arbitrary, async value => {
+    done++
+    await body(value)
+  })
+  await fc.assert(property, { numRuns: count })
+  console.log(`figure: input, ${what}: ${done} cases`)
+}
