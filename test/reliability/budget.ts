@@ -35,6 +35,9 @@ export function chosen<T extends { name: string }>(scenarios: T[]): T[] {
   return isLong ? scenarios : shuffled(scenarios, SEED).slice(0, SHORT_SCENARIOS)
 }
 
+/** TUNLINK_POINT: only the points whose name has this text, to repeat one. */
+export const isWanted = (name: string): boolean => name.includes(process.env.TUNLINK_POINT ?? '')
+
 /** The items in an order that the seed gives. */
 export function shuffled<T>(items: T[], seed: number): T[] {
   const random = randomFrom(seed)

@@ -6,7 +6,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { EXECUTABLES } from '../support.ts'
 import { Bench, describe } from './bench.ts'
-import { Budget, chosen, SEED, shuffled } from './budget.ts'
+import { Budget, chosen, isWanted, SEED, shuffled } from './budget.ts'
+import { answerFaults, clean, leftovers } from './outcome.ts'
 import { perform, prepare, SCENARIOS, type Scenario } from './scenarios.ts'
 import type { Point } from './watch.ts'
 
@@ -26,7 +27,7 @@ test.after(async () => {
 
 for (const scenario of scenarios)
   test(scenario.name, async () => {
-    await clean(scenario)
+    await clean(bench, scenario)
     const before = bench.state()
     await prepare(bench, scenario, false)
     const { ran, watch } = await perform(bench, scenario, {})
@@ -35,12 +36,12 @@ for (const scenario of scenarios)
     const untilMs = budget.next()
     const faults: string[] = []
     let [done, hit] = [0, 0]
-    for (const point of inOrder(points)) {
+    for (const point of inOrder(points).filter(point => isWanted(nameOf(point)))) {
       if (done > 0 && Date.now() > untilMs) break
       const outcome = await crashAt(scenario, point, before)
       done++
       if (outcome.isHit) hit++
-      faults.push(...outcome.faults.map(fault => `killed at ${point.name} ${point.nth} (${point.what}): ${fault}`))
+      faults.push(...outcome.faults.map(fault => `${nameOf(point)}: ${fault}`))
     }
     const changing = points.filter(({ changes }) => changes).length
     console.log(
@@ -58,6 +59,8 @@ test('the neighbour with a kernel wire has not lost a packet', async () => {
   console.log(`figure: crash: ${received} of ${sent} packets of a neighbour arrived meanwhile`)
   assert.is(received, sent, report)
 })
+
+const nameOf = ({ name, nth, what }: Point) => `killed at ${name} ${nth} (${what})`
 
 /**
  * First the calls that change something: to end the process at another one leaves what the next of
@@ -77,32 +80,16 @@ async function crashAt(scenario: Scenario, point: Point, before: string): Promis
     await prepare(bench, scenario, bench.hasLink())
     const { ran, watch } = await perform(bench, scenario, { action: { point, verdict: 'kill' } })
     isHit = watch.isHit
-    if (target === 'agent' && verb !== 'agent' && ran.status !== 0 && typeof ran.json?.code !== 'number')
-      faults.push(`no answer: ${describe(ran)}`)
+    if (target === 'agent' && verb !== 'agent' && ran.status !== 0) faults.push(...answerFaults(ran))
     await bench.must('DEL', conf)
-    const after = bench.state()
-    if (after !== before) faults.push(`something is left:\n${difference(before, after)}`)
+    faults.push(...leftovers(bench, before))
     await bench.must('ADD', conf)
     if (scenario.wire !== 'attach' && !(await bench.pings())) faults.push('the next link carries no packet')
   } catch (error) {
     faults.push((error as Error).message)
   }
-  if (faults.length > 0) await clean(scenario)
+  if (faults.length > 0) await clean(bench, scenario)
   return { isHit, faults }
-}
-
-async function clean({ conf }: Scenario): Promise<void> {
-  await bench.endAgent()
-  await bench.must('DEL', { ...conf, agent: { spawn: false } })
-}
-
-/** Lines that came and went. */
-function difference(before: string, after: string): string {
-  const [old, now] = [before.split('\n'), after.split('\n')]
-  return [
-    ...old.filter(line => !now.includes(line)).map(line => `- ${line}`),
-    ...now.filter(line => !old.includes(line)).map(line => `+ ${line}`),
-  ].join('\n')
 }
 
 test.run()
