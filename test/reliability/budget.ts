@@ -1,0 +1,61 @@
+/** How much of a sweep is run: a sample in seconds, or all that fits into minutes. */
+
+/** TUNLINK_LONG=1: the long form. */
+export const isLong = process.env.TUNLINK_LONG === '1'
+
+/** The seed of every choice, printed so that a run can be repeated: TUNLINK_SEED. */
+export const SEED = Number(process.env.TUNLINK_SEED ?? Date.now() % 1_000_000)
+
+/** Time for one file (TUNLINK_SECONDS), shared out among its scenarios: what one leaves is the others'. */
+export class Budget {
+  readonly #untilMs = Date.now() + Number(process.env.TUNLINK_SECONDS ?? (isLong ? 600 : 12)) * 1000
+  #shares: number
+
+  constructor(shares: number) {
+    this.#shares = shares
+  }
+
+  /** When the next scenario has to stop, in ms since the epoch. */
+  next(): number {
+    const now = Date.now()
+    return now + Math.max(this.#untilMs - now, 0) / Math.max(this.#shares--, 1)
+  }
+}
+
+const SHORT_SCENARIOS = 4
+
+/**
+ * The scenarios of this run: all, or some in the short form. TUNLINK_SCENARIO: those whose name has
+ * this text.
+ */
+export function chosen<T extends { name: string }>(scenarios: T[]): T[] {
+  console.log(`seed ${SEED}: repeat with TUNLINK_SEED=${SEED}${isLong ? ' TUNLINK_LONG=1' : ''}`)
+  const wanted = process.env.TUNLINK_SCENARIO
+  if (wanted !== undefined) return scenarios.filter(({ name }) => name.includes(wanted))
+  return isLong ? scenarios : shuffled(scenarios, SEED).slice(0, SHORT_SCENARIOS)
+}
+
+/** TUNLINK_POINT: only the points whose name has this text, to repeat one. */
+export const isWanted = (name: string): boolean => name.includes(process.env.TUNLINK_POINT ?? '')
+
+/** The items in an order that the seed gives. */
+export function shuffled<T>(items: T[], seed: number): T[] {
+  const random = randomFrom(seed)
+  const order = [...items]
+  for (let at = order.length - 1; at > 0; at--) {
+    const other = Math.floor(random() * (at + 1))
+    ;[order[at], order[other]] = [order[other]!, order[at]!]
+  }
+  return order
+}
+
+/** mulberry32: numbers from 0 to below 1. */
+function randomFrom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}

@@ -1,0 +1,37 @@
+/** What a sweep looks at after each point. */
+import { type Bench, describe, type Ran } from './bench.ts'
+import type { Scenario } from './scenarios.ts'
+
+/** Ends the agent and takes out whatever the pod has, so that the next point begins anew. */
+export async function clean(bench: Bench, { conf }: Scenario): Promise<void> {
+  await bench.endAgent()
+  await bench.must('DEL', { ...conf, agent: { spawn: false } })
+}
+
+/** What is different from `before`, as a sentence. */
+export function leftovers(bench: Bench, before: string): string[] {
+  const after = bench.state()
+  return after === before ? [] : [`something is left or gone:\n${difference(before, after)}`]
+}
+
+/** Lines that came and went. */
+function difference(before: string, after: string): string {
+  const [old, now] = [before.split('\n'), after.split('\n')]
+  const gone = old.filter(line => !now.includes(line)).map(line => `- ${line}`)
+  return [...gone, ...now.filter(line => !old.includes(line)).map(line => `+ ${line}`)].join('\n')
+}
+
+/** A link that an ADD has reported is whole: CHECK finds no fault, and it carries a packet. */
+export async function linkFaults(bench: Bench, { wire, conf }: Scenario, added: Ran): Promise<string[]> {
+  const check = await bench.verb('CHECK', { ...conf, prevResult: added.json })
+  if (check.status !== 0) return [`CHECK of the link: ${describe(check)}`]
+  return wire === 'attach' || (await bench.pings()) ? [] : ['the link carries no packet']
+}
+
+/** What is wrong with the answer of a verb that failed. */
+export function answerFaults(ran: Ran): string[] {
+  if (ran.hangs) return ['it hangs']
+  const { code, msg } = ran.json ?? {}
+  const isClean = ran.status === 1 && Number.isSafeInteger(code) && code > 0 && typeof msg === 'string' && msg.length > 0
+  return isClean ? [] : [`no clean error: ${describe(ran)}`]
+}
