@@ -9,12 +9,6 @@ import { dirname, join, resolve } from 'node:path'
 
 const dist = resolve(import.meta.dirname, '../dist')
 
-/** Both forms of the plugin, by name. */
-export const EXECUTABLES: [string, string][] = [
-  ['tunlink', join(dist, 'tunlink')],
-  ['tunlink.cjs', join(dist, 'tunlink.cjs')],
-]
-
 export const VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0']
 
 export interface Output {
@@ -37,10 +31,25 @@ export const inside = (netns: string, ...command: string[]) =>
  * TUNLINK_SLOW=1: the machine is an emulated one, ten to twenty times slower. Less is sent, and
  * more time is given.
  */
-const isSlow = process.env.TUNLINK_SLOW === '1'
+export const isSlow = process.env.TUNLINK_SLOW === '1'
+
+/**
+ * Both forms of the plugin, by name; on a slow machine the one alone that starts quickly: they are
+ * the same source.
+ */
+export const EXECUTABLES: [string, string][] = [
+  ['tunlink', join(dist, 'tunlink')],
+  ...(isSlow ? [] : [['tunlink.cjs', join(dist, 'tunlink.cjs')] as [string, string]]),
+]
 
 /** So many of whatever costs time: a sixteenth of them on a slow machine. */
 export const many = (count: number): number => (isSlow ? Math.ceil(count / 16) : count)
+
+/**
+ * The cases of a table: on a slow machine only `count` of them, spread over it.
+ */
+export const some = <T>(cases: readonly T[], count: number): T[] =>
+  isSlow ? Array.from({ length: count }, (_, at) => cases[Math.floor((at * cases.length) / count)]!) : [...cases]
 
 /** Bytes of so many MiB, see many(). */
 export const mebibytes = (count: number): number => many(count) << 20

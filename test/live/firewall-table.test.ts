@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, eventually, inside, Lab, pings } from '../support.ts'
+import { EXECUTABLES, eventually, inside, Lab, pings, some } from '../support.ts'
 
 const test = suite('firewall table')
 const CALLS = join(import.meta.dirname, 'firewall-calls.ts')
@@ -133,7 +133,7 @@ const FORGED: Packet[] = [
   ['::', 'ff02::1'], // and duplicate address detection so
 ]
 
-for (const rpFilter of ['0', '1', '2']) {
+for (const rpFilter of some(['0', '1', '2'], 1)) {
   test(`rp_filter ${rpFilter}: a pod sends from its own addresses only, after a flush and ensureFirewall() too`, async () => {
     using node = new Node()
     const from = pod(node)
@@ -215,7 +215,7 @@ const HIDDEN: typeof DAMAGES = [
   ['whose chain has the policy drop', 'add chain inet tunlink prerouting { policy drop; }'],
 ]
 
-for (const [what, script, state = 'different'] of [...DAMAGES, ...HIDDEN]) {
+for (const [what, script, state = 'different'] of [...some(DAMAGES, 3), ...HIDDEN]) {
   test(`a table ${what} is ${state}, and made anew for all links`, () => {
     using node = new Node()
     node.record(LINK, '10.66.0.2', 'fd66::2')

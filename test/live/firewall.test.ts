@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, eventually, inside, ip, Lab, pings } from '../support.ts'
+import { EXECUTABLES, eventually, inside, ip, Lab, pings, some } from '../support.ts'
 
 const test = suite('firewall')
 const dual = { ipMasq: true, ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }
@@ -53,7 +53,7 @@ const counted = (lab: Lab, chain: string) =>
 const SOURCES4 = ['198.51.100.7', '10.66.0.254', '127.0.0.1', '0.0.0.0', '255.255.255.255', '224.0.0.1', '169.254.1.1', '203.0.113.1']
 const SOURCES6 = ['2001:db8::7', 'fd66::dead', '::', 'fe80::7', '::ffff:10.66.0.9', 'fc00::1']
 
-for (const rpFilter of ['0', '1', '2']) {
+for (const rpFilter of some(['0', '1', '2'], 1)) {
   test(`all.rp_filter ${rpFilter}: no forged source passes, of either family, by either wire; a table that was flushed is restored first`, async () => {
     const lab = new Lab()
     try {
@@ -70,8 +70,8 @@ for (const rpFilter of ['0', '1', '2']) {
         await eventually('the agent has restored the table', () => elements(lab, 'links')?.includes(node) === true)
         count(lab)
         for (const [own, sources, far] of [
-          [own4, SOURCES4, '192.0.2.9'],
-          [own6, SOURCES6, '2001:db8:9::9'],
+          [own4, some(SOURCES4, 2), '192.0.2.9'],
+          [own6, some(SOURCES6, 2), '2001:db8:9::9'],
         ] as const) {
           spoof(pod, own, far)
           await eventually('the own source passes', () => counted(lab, 'passed') > 0)
@@ -117,12 +117,15 @@ const OLD_TABLE = `table inet tunlink {
   chain postrouting { type nat hook postrouting priority srcnat; policy accept; ip saddr @masq4 ip daddr != @masq4 oifname != "tl*" masquerade; }
 }`
 
-for (const [what, damage] of [
-  ['flushed', 'flush ruleset'],
-  ['of 0.1.0', `flush ruleset\n${OLD_TABLE}`],
-  ['without its rules', 'flush chain inet tunlink prerouting'],
-  ['with a rule of somebody else', 'insert rule inet tunlink prerouting accept'],
-]) {
+for (const [what, damage] of some(
+  [
+    ['flushed', 'flush ruleset'],
+    ['of 0.1.0', `flush ruleset\n${OLD_TABLE}`],
+    ['without its rules', 'flush chain inet tunlink prerouting'],
+    ['with a rule of somebody else', 'insert rule inet tunlink prerouting accept'],
+  ] as const,
+  2,
+)) {
   test(`without an agent: a table ${what} is restored for all links by the next ADD, and by the next DEL`, () => {
     const lab = new Lab()
     try {
