@@ -24,3 +24,12 @@ export function parseArgs(text: string): Record<string, string> {
   }
   return others
 }
+
+/**
+ * `namespace/name` of the Kubernetes pod that `text`, CNI_ARGS, is about; undefined where it names
+ * none. Throws as parseArgs().
+ */
+export function podNameOf(text: string): string | undefined {
+  const { K8S_POD_NAMESPACE: namespace, K8S_POD_NAME: name } = parseArgs(text)
+  return namespace && name ? `${namespace}/${name}` : undefined
+}

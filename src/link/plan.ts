@@ -42,6 +42,8 @@ export interface LinkPlan extends Attachment {
   farEnd: 'host' | 'attach'
   /** What carries the packets; absent for `attach`. */
   wire?: Wire
+  /** `namespace/name` of the Kubernetes pod; absent where the runtime is not Kubernetes'. */
+  podName?: string
   /** Path of the pod's network namespace, as the runtime gave it. */
   netns: string
   /** Which namespace that was. */
@@ -96,10 +98,16 @@ export interface Circumstances {
   netnsId: NetnsId
   wire: Wire | undefined
   mtu: number
+  podName?: string | undefined
 }
 
 /** Throws CniError 7 when configuration and lease do not fit together. */
-export function planLink(conf: NetConf, attachment: Attachment, { netns, netnsId, wire, mtu }: Circumstances, lease: Leased): LinkPlan {
+export function planLink(
+  conf: NetConf,
+  attachment: Attachment,
+  { netns, netnsId, wire, mtu, podName }: Circumstances,
+  lease: Leased,
+): LinkPlan {
   if (lease.ips.length === 0)
     throw new CniError(CODE.invalidConfig, 'no IP address: set "ipam", or request addresses with the capability "ips"')
   const ends = lease.ips.map(ip => addressEnds(conf, ip))
@@ -122,6 +130,7 @@ export function planLink(conf: NetConf, attachment: Attachment, { netns, netnsId
     masquerade: conf.ipMasq ? ends.map(end => end.pod.local) : [],
   }
   if (wire !== undefined) plan.wire = wire
+  if (podName !== undefined) plan.podName = podName
   if (conf.txQLen !== undefined) plan.txQLen = conf.txQLen
   if (conf.owner !== undefined) plan.owner = conf.owner
   if (conf.group !== undefined) plan.group = conf.group

@@ -41,6 +41,7 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
   farEnd: value => value === 'host' || value === 'attach',
   wire: value => value === undefined || value === 'kernel' || value === 'thread',
   netns: value => isText(value) && value.startsWith('/'),
+  podName: optional(isText),
   netnsId: optional(value => isObject(value) && isCount(value.dev) && isCount(value.ino)),
   mtu: isCount,
   txQLen: optional(isCount),

@@ -3,9 +3,9 @@
  * highest of `cniVersions` that it knows itself, and gives that to every plugin of the chain; one
  * that does not know it fails each pod.
  */
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { askVersion } from '../cni/ask-version.ts'
 import { compareVersions, SUPPORTED } from '../cni/version.ts'
 import { signature } from './install.ts'
 
@@ -13,7 +13,6 @@ import { signature } from './install.ts'
 const OLDEST = '0.3.1'
 /** What a runtime runs that does not know `cniVersions`; containerd 1.6 knows none above. */
 const PLAIN = '1.0.0'
-const ANSWER_MS = 5_000
 
 /** Offered where a plugin does not say what it speaks: every maintained one knows these. */
 const ASSUMED = ['0.3.1', '0.4.0', '1.0.0']
@@ -57,38 +56,6 @@ export class ChainedPlugins {
     const answer = await askVersion(path).catch(error => error as Error)
     this.#answers.set(type, { file, answer })
     return answer
-  }
-}
-
-/**
- * CNI_COMMAND=VERSION PATH: see "VERSION" in the CNI specification. Rejects with the end of a
- * sentence that begins with the plugin.
- */
-export function askVersion(path: string): Promise<string[]> {
-  return new Promise((resolve, reject) => {
-    const env = { PATH: process.env.PATH, CNI_COMMAND: 'VERSION' }
-    const child = execFile(path, { env, timeout: ANSWER_MS, killSignal: 'SIGKILL' }, (error, stdout) => {
-      const versions = parseVersions(stdout)
-      if (versions !== undefined) resolve(versions)
-      else
-        reject(
-          new Error(
-            `does not tell its versions (${error?.message.split('\n')[0] ?? `it printed ${JSON.stringify(stdout.slice(0, 100))}`})`,
-          ),
-        )
-    })
-    child.stdin?.on('error', () => {}) // one that reads nothing
-    child.stdin?.end(JSON.stringify({ cniVersion: PLAIN }))
-  })
-}
-
-/** `supportedVersions` of an answer; undefined when it has none. */
-function parseVersions(stdout: string): string[] | undefined {
-  try {
-    const { supportedVersions } = JSON.parse(stdout)
-    return Array.isArray(supportedVersions) ? supportedVersions.filter(version => typeof version === 'string') : undefined
-  } catch {
-    return undefined
   }
 }
 

@@ -10,7 +10,6 @@ import {
   existsSync,
   fsyncSync,
   openSync,
-  readdirSync,
   readFileSync,
   readSync,
   renameSync,
@@ -83,17 +82,6 @@ export function readText(path: string): string | undefined {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
   }
-}
-
-/**
- * Network configurations in `directory` that a runtime would take instead of `name`: the first by
- * name wins.
- */
-export function configurationsBefore(directory: string, name: string): string[] {
-  if (!existsSync(directory)) return []
-  return readdirSync(directory)
-    .filter(file => /\.(conf|conflist|json)$/.test(file) && file < name)
-    .sort()
 }
 
 /** Removes `path` and what a writer killed half-way has left of it. */

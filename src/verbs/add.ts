@@ -3,6 +3,7 @@
  * where one answers and in the plugin's process where none does, with one undo: the link, then the
  * lease, and the record only when both are gone.
  */
+import { podNameOf } from '../cni/args.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { appendResult, printResult, type Result } from '../cni/result.ts'
 import { apply } from '../link/apply.ts'
@@ -78,7 +79,7 @@ async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
 function circumstances({ conf, environment }: Context, { id }: Netns): Circumstances {
   const mtu = conf.mtu ?? (conf.farEnd === 'host' ? nodeMtu() : ATTACH_MTU)
   const wire = conf.farEnd === 'host' ? chooseWire(conf.wire, mtu) : undefined
-  return { netns: environment.netns, netnsId: id, wire, mtu }
+  return { netns: environment.netns, netnsId: id, wire, mtu, podName: podNameOf(environment.args) }
 }
 
 function nodeMtu(): number {

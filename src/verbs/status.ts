@@ -43,6 +43,13 @@ function refuseIf(what: string, refusal: string | undefined): void {
   if (refusal !== undefined) throw unavailable(`${what}: ${refusal}`)
 }
 
+/** What STATUS asks, one by one: each throws what is wrong. For `tunlink doctor`. */
+export const QUESTIONS = {
+  tun: () => verifyTun(),
+  dataDir: (dataDir: string) => verifyDataDir(dataDir),
+  agent: (conf: NetConf) => verifyAgent(conf),
+}
+
 // major 10 (misc), minor 200: Documentation/admin-guide/devices.txt
 const TUN_DEVICE = (10 << 8) | 200
 

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { configurationsBefore, installExecutable, installText, readText, removeInstalled, signature } from '../../src/node/install.ts'
+import { configurationsBefore } from '../../src/cni/conf-dir.ts'
+import { installExecutable, installText, readText, removeInstalled, signature } from '../../src/node/install.ts'
 
 const test = suite('install')
 let directory: string

@@ -1,10 +1,11 @@
 /** The conflist, last of all: a runtime takes it for the word that pods may come. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { configurationsBefore } from '../../cni/conf-dir.ts'
 import { ChainedPlugins, hasPortmap } from '../chained.ts'
 import type { NodeConfig } from '../config.ts'
 import { CONFLIST, chainedTypes, conflist, shadowedBy } from '../conflist.ts'
-import { configurationsBefore, installText, signature } from '../install.ts'
+import { installText, signature } from '../install.ts'
 import { log } from '../log.ts'
 import type { NodeInfo } from '../node-info.ts'
 import { podMtu } from '../program.ts'

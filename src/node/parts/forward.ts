@@ -2,7 +2,7 @@
  * A firewall that drops what is forwarded leaves pods without a network: it is told, and opened
  * where the operator asks for it.
  */
-import { chainName, cidrsOf, droppingChains, isOpen, openChain } from '../forward-policy.ts'
+import { chainName, cidrsOf, droppingChains, isOpen, openChain } from '../../link/forward-policy.ts'
 import { log } from '../log.ts'
 import type { State } from '../state.ts'
 import type { Part } from './part.ts'
