@@ -1,8 +1,9 @@
 // Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from
 // one esbuild bundle, and dist/tunlinkd.cjs from another: Node 22 runs it, and so does dist/tunlink
-// with BUN_BE_BUN=1, so that the image holds one runtime.
+// with BUN_BE_BUN=1, so that the image holds one runtime. `node build.mjs library` makes
+// dist/library instead: what `npm pack ./dist/library` packs.
 import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -18,6 +19,10 @@ const dist = join(root, 'dist')
 const bun = join(dirname(require.resolve(`${bunPackage}/package.json`)), 'bin', 'bun')
 
 mkdirSync(dist, { recursive: true })
+if (process.argv[2] === 'library') {
+  await library()
+  process.exit()
+}
 // Made anew, as a running executable cannot be written to; the image beside them stays.
 for (const name of ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs']) rmSync(join(dist, name), { force: true })
 chmodSync(bun, 0o755)
@@ -64,4 +69,50 @@ async function bundle(name, target, meta) {
   })
   writeFileSync(join(dist, meta), JSON.stringify(metafile))
   chmodSync(outfile, 0o755)
+}
+
+// A package of its own: the repository's has what builds the executables, which nobody needs who
+// wants a TUN from TypeScript.
+async function library() {
+  const out = join(dist, 'library')
+  rmSync(out, { recursive: true, force: true })
+  await build({
+    absWorkingDir: root,
+    entryPoints: ['src/library/index.ts'],
+    outfile: join(out, 'index.js'),
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node22',
+    external: ['koffi'],
+  })
+  const types = ['--declaration', '--emitDeclarationOnly', '--noEmit', 'false', '--rootDir', 'src', '--outDir', join(out, 'types')]
+  const settings = ['--ignoreConfig', '--target', 'es2023', '--module', 'nodenext', '--allowImportingTsExtensions', '--types', 'node']
+  execFileSync(join(root, 'node_modules/.bin/tsc'), [...types, ...settings, '--strict', '--skipLibCheck', 'src/library/index.ts'], {
+    cwd: root,
+    stdio: 'inherit',
+  })
+  for (const name of readdirSync(join(out, 'types'), { recursive: true }).filter(name => name.endsWith('.d.ts'))) {
+    const file = join(out, 'types', name)
+    writeFileSync(
+      file,
+      readFileSync(file, 'utf8')
+        .replace(/(?<=from '.*)\.ts(?=')/g, '.js')
+        .replace(/(?<=from ".*)\.ts(?=")/g, '.js'),
+    )
+  }
+  for (const name of ['LICENSE', 'docs/library.md']) copyFileSync(join(root, name), join(out, name === 'LICENSE' ? name : 'README.md'))
+  const { description, license, dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const manifest = {
+    name: 'tunlink',
+    version,
+    description: `TUN and TAP devices from TypeScript; the library of tunlink, a ${description}`,
+    license,
+    type: 'module',
+    exports: { '.': { types: './types/library/index.d.ts', default: './index.js' } },
+    engines: { node: '>=22' },
+    os: ['linux'],
+    dependencies: { koffi: dependencies.koffi },
+  }
+  writeFileSync(join(out, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
 }

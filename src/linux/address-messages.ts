@@ -25,6 +25,14 @@ export function addressAddition(index: number, { local, peer, prefix }: Address)
   return { type: uapi.RTM_NEWADDR, flags: CREATE, body, doing }
 }
 
+/** ip address delete LOCAL [peer PEER]/PREFIX dev INDEX */
+export const addressDeletion = (index: number, address: Address): Request => ({
+  ...addressAddition(index, address),
+  type: uapi.RTM_DELADDR,
+  flags: 0,
+  doing: `delete address ${address.local}/${address.prefix}`,
+})
+
 /**
  * ip address show dev INDEX: without the addresses that the kernel made itself (link-local, by
  * SLAAC).

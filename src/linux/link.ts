@@ -136,6 +136,8 @@ export interface LinkSettings {
   txQLen?: number | undefined
   alias?: string | undefined
   up?: boolean
+  /** Link layer address. */
+  mac?: Buffer | undefined
   /** net.ipv4.conf.DEVICE.rp_filter */
   rpFilter?: number | undefined
   /** net.ipv4.conf.DEVICE.forwarding */
@@ -144,10 +146,11 @@ export interface LinkSettings {
   addrGenMode?: number | undefined
 }
 
-/** ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [addrgenmode MODE] [up] */
+/** ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [addrgenmode MODE] [up|down] */
 export function linkChange(index: number, set: LinkSettings): Request {
-  const flags = set.up === true ? uapi.IFF_UP : 0
-  const body = [uapi.ifinfomsg.encode({ index, flags, change: flags })]
+  const change = set.up === undefined ? 0 : uapi.IFF_UP
+  const body = [uapi.ifinfomsg.encode({ index, flags: set.up === true ? uapi.IFF_UP : 0, change })]
+  if (set.mac !== undefined) body.push(attribute(uapi.IFLA_ADDRESS, set.mac))
   if (set.mtu !== undefined) body.push(attribute(uapi.IFLA_MTU, u32(set.mtu)))
   if (set.txQLen !== undefined) body.push(attribute(uapi.IFLA_TXQLEN, u32(set.txQLen)))
   if (set.alias !== undefined) body.push(attribute(uapi.IFLA_IFALIAS, text(set.alias)))

@@ -31,13 +31,29 @@ export function createTun(options: TunOptions): number {
     throw new RangeError(`Cannot name an interface "${options.name}": at most ${uapi.IFNAMSIZ - 1} bytes`)
   const fd = openTun(options.name, flags(options) | uapi.IFF_TUN_EXCL, options.index)
   try {
-    if (options.owner !== undefined) ioctlNumber(fd, uapi.TUNSETOWNER, options.owner)
-    if (options.group !== undefined) ioctlNumber(fd, uapi.TUNSETGROUP, options.group)
+    setOwner(fd, options.owner, options.group)
     return fd
   } catch (error) {
     closeSync(fd)
     throw error
   }
+}
+
+/**
+ * A descriptor of the device `name`, which is made where there is none: ip tuntap add mode tun|tap
+ * NAME. `flags`: IFF_TUN or IFF_TAP and more, as TUNSETIFF takes them. The kernel puts a number for
+ * "%d" in the name. Throws EBUSY, EINVAL, EPERM.
+ */
+export function openTunDevice(name: string, flags: number): { fd: number; name: string } {
+  if (Buffer.byteLength(name) >= uapi.IFNAMSIZ)
+    throw new RangeError(`Cannot name an interface ${JSON.stringify(name)}: at most ${uapi.IFNAMSIZ - 1} bytes`)
+  return open(name, flags)
+}
+
+/** ip tuntap add ... user OWNER group GROUP: who may attach without CAP_NET_ADMIN. */
+export function setOwner(fd: number, owner: number | undefined, group: number | undefined): void {
+  if (owner !== undefined) ioctlNumber(fd, uapi.TUNSETOWNER, owner)
+  if (group !== undefined) ioctlNumber(fd, uapi.TUNSETGROUP, group)
 }
 
 /**
@@ -75,6 +91,13 @@ const flags = ({ vnetHdr, multiQueue }: { vnetHdr: boolean; multiQueue?: boolean
   uapi.IFF_TUN | uapi.IFF_NO_PI | (vnetHdr ? uapi.IFF_VNET_HDR : 0) | (multiQueue ? uapi.IFF_MULTI_QUEUE : 0)
 
 function openTun(name: string, flags: number, index?: number): number {
+  const { fd, name: given } = open(name, flags, index)
+  if (given === name) return fd
+  closeSync(fd)
+  throw new RangeError(`The kernel named the interface "${given}", not "${name}"`)
+}
+
+function open(name: string, flags: number, index?: number): { fd: number; name: string } {
   const ifreq = Buffer.alloc(40) // struct ifreq: name, then a 24-byte union
   ifreq.write(name)
   ifreq.writeUInt16LE(flags, uapi.IFNAMSIZ)
@@ -82,9 +105,7 @@ function openTun(name: string, flags: number, index?: number): number {
   try {
     if (index !== undefined) ioctl(fd, uapi.TUNSETIFINDEX, u32(index))
     ioctl(fd, uapi.TUNSETIFF, ifreq)
-    const given = ifreq.toString('utf8', 0, ifreq.indexOf(0))
-    if (given !== name) throw new RangeError(`The kernel named the interface "${given}", not "${name}"`)
-    return fd
+    return { fd, name: ifreq.toString('utf8', 0, ifreq.indexOf(0)) }
   } catch (error) {
     closeSync(fd)
     throw error

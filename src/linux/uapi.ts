@@ -30,6 +30,7 @@ export const RTM_NEWLINK = 16
 export const RTM_DELLINK = 17
 export const RTM_GETLINK = 18
 export const RTM_NEWADDR = 20
+export const RTM_DELADDR = 21
 export const RTM_GETADDR = 22
 export const RTM_NEWROUTE = 24
 export const RTM_GETROUTE = 26
@@ -111,6 +112,7 @@ export const IFLA_TUN_MULTI_QUEUE = 7
 
 // <linux/if_tun.h>
 export const IFF_TUN = 0x0001
+export const IFF_TAP = 0x0002
 export const IFF_MULTI_QUEUE = 0x0100
 export const IFF_NO_PI = 0x1000
 export const IFF_VNET_HDR = 0x4000
