@@ -5,7 +5,8 @@ FROM node:${NODE_VERSION}-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
-COPY build.mjs image.mjs ./
+COPY build.mjs image.mjs licences.mjs LICENSE ./
+COPY licences licences
 COPY cmd cmd
 COPY src src
 RUN npm run build && node image.mjs --root /image

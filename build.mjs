@@ -8,6 +8,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { thirdPartyLicences } from './licences.mjs'
 
 const root = dirname(fileURLToPath(import.meta.url))
 const require = createRequire(import.meta.url)
@@ -16,7 +17,9 @@ const bunPackage = { x64: '@oven/bun-linux-x64-baseline', arm64: '@oven/bun-linu
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const addon = join(dirname(require.resolve(`@koromix/koffi-linux-${arch}/package.json`)), `linux_${arch}`, 'koffi.node')
 const dist = join(root, 'dist')
-const bun = join(dirname(require.resolve(`${bunPackage}/package.json`)), 'bin', 'bun')
+const bunDirectory = dirname(require.resolve(`${bunPackage}/package.json`))
+// another one, with changed parts: see licences/bun.md
+const bun = process.env.TUNLINK_BUN ?? join(bunDirectory, 'bin', 'bun')
 
 mkdirSync(dist, { recursive: true })
 if (process.argv[2] === 'library') {
@@ -25,9 +28,10 @@ if (process.argv[2] === 'library') {
 }
 // Made anew, as a running executable cannot be written to; the image beside them stays.
 for (const name of ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs']) rmSync(join(dist, name), { force: true })
-chmodSync(bun, 0o755)
-await bundle('tunlink', 'node20', 'meta.json')
-await bundle('tunlinkd', 'node22', 'meta-tunlinkd.json')
+if (process.env.TUNLINK_BUN === undefined) chmodSync(bun, 0o755)
+const inputs = [...(await bundle('tunlink', 'node20', 'meta.json')), ...(await bundle('tunlinkd', 'node22', 'meta-tunlinkd.json'))]
+const bunVersion = JSON.parse(readFileSync(join(bunDirectory, 'package.json'), 'utf8')).version
+writeFileSync(join(dist, 'THIRD-PARTY-LICENCES.txt'), thirdPartyLicences(inputs, bunVersion))
 // The executable does the same in every directory, and BUN_OPTIONS ends at the "--" before it could
 // say anything: docs/environment.md has what is left.
 const CLOSED = ['dotenv', 'bunfig', 'tsconfig', 'package-json'].map(file => `--no-compile-autoload-${file}`)
@@ -49,6 +53,7 @@ execFileSync(
 for (const name of ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs'])
   console.log(`dist/${name} ${(statSync(join(dist, name)).size / 1e6).toFixed(1)} MB`)
 
+/** Paths of the files that are in the bundle. */
 async function bundle(name, target, meta) {
   const outfile = join(dist, `${name}.cjs`)
   const { metafile } = await build({
@@ -69,6 +74,7 @@ async function bundle(name, target, meta) {
   })
   writeFileSync(join(dist, meta), JSON.stringify(metafile))
   chmodSync(outfile, 0o755)
+  return Object.keys(metafile.inputs)
 }
 
 // A package of its own: the repository's has what builds the executables, which nobody needs who

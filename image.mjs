@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
+import { copySystemLicences } from './licences.mjs'
 
 const root = dirname(fileURLToPath(import.meta.url))
 const require = createRequire(import.meta.url)
@@ -49,10 +50,16 @@ function writeRoot(directory) {
     mkdirSync(join(directory, path), { recursive: true })
   symlinkSync('../run', join(directory, 'var/run')) // runtimes name namespaces by either path
   for (const program of ['tunlink', 'tunlinkd.cjs']) copyFileSync(join(dist, program), join(directory, 'usr/local/bin', program))
-  for (const library of [...new Set([...librariesOf(join(dist, 'tunlink')), ...librariesOf(addon)])]) {
+  const libraries = [...new Set([...librariesOf(join(dist, 'tunlink')), ...librariesOf(addon)])]
+  for (const library of libraries) {
     mkdirSync(join(directory, dirname(library)), { recursive: true })
     copyFileSync(library, join(directory, library))
   }
+  const doc = join(directory, 'usr/share/doc/tunlink')
+  mkdirSync(doc, { recursive: true })
+  copyFileSync(join(root, 'LICENSE'), join(doc, 'LICENSE'))
+  copyFileSync(join(dist, 'THIRD-PARTY-LICENCES.txt'), join(doc, 'THIRD-PARTY-LICENCES.txt'))
+  copySystemLicences(libraries, directory)
 }
 
 /** Paths that ldd(1) prints. */

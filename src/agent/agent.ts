@@ -7,7 +7,7 @@ import { closeSync } from 'node:fs'
 import { parseNetConf } from '../cni/netconf.ts'
 import { release } from '../ipam/lease.ts'
 import type { Ends } from '../link/apply.ts'
-import { ensureFirewall, watchFirewall } from '../link/firewall.ts'
+import { ensureFirewall, firewallRefusal, watchFirewall } from '../link/firewall.ts'
 import { firewallEntries } from '../link/host-end.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
@@ -20,7 +20,7 @@ import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { add } from '../verbs/add.ts'
 import { removeAttachment, removeLink } from '../verbs/link.ts'
 import { openNetns } from '../verbs/netns.ts'
-import { kernelRefusal } from '../wire/choose.ts'
+import { kernelRefusal, remembered, usoRefusal } from '../wire/choose.ts'
 import { Wires, type WiresOptions } from '../wire/threads/wires.ts'
 import { isThere, pathOf, verifyCaller } from './callers.ts'
 import { listLinks } from './listed.ts'
@@ -36,6 +36,9 @@ import { Turns } from './turns.ts'
  */
 const FIRST_RETRY_MS = 20
 const LAST_RETRY_MS = 10_000
+
+/** Why the node's firewall cannot be set up, masquerade included. */
+const nftRefusal = remembered(() => firewallRefusal(true))
 
 /** A link that the agent holds. */
 interface Held extends Pick<LinkPlan, 'netns' | 'netnsId'> {
@@ -121,7 +124,7 @@ export class Agent implements Keeper {
   async reconcile(): Promise<void> {
     const { plans, broken } = recordList(this.#dataDir)
     for (const { file, reason } of broken) log('record cannot be used', { file, reason })
-    this.#firewallWatch ??= watchFirewall(() => this.repairFirewall())
+    this.#watchFirewall()
     this.repairFirewall()
     let refused = 0
     for (const plan of plans.filter(plan => plan.host !== undefined && !this.#held.has(plan.host.ifname))) {
@@ -150,6 +153,15 @@ export class Agent implements Keeper {
       await this.#turns.take(link, () => this.letGo(link))
     }
     this.#wires.trim()
+  }
+
+  /** Without it, as on a kernel without nf_tables, links that need no firewall are served still. */
+  #watchFirewall(): void {
+    try {
+      this.#firewallWatch ??= watchFirewall(() => this.repairFirewall())
+    } catch (error) {
+      log('firewall not watched', { error: (error as Error).message })
+    }
   }
 
   /** Restores what somebody has taken out of the node's firewall, for all links. */
@@ -197,10 +209,11 @@ export class Agent implements Keeper {
   status(): Omit<AgentStatus, 'pid' | 'version' | 'outdated'> {
     const kernel = kernelRefusal()
     const { mode, refusal, threads } = this.#wires
+    const refusals = { kernel, io_uring: refusal, uso: usoRefusal(), firewall: nftRefusal() }
     const links = this.list()
     return {
       wire: kernel === undefined ? 'kernel' : mode,
-      refusals: { ...(kernel === undefined ? {} : { kernel }), ...(refusal === undefined ? {} : { io_uring: refusal }) },
+      refusals: Object.fromEntries(Object.entries(refusals).filter(([, why]) => why !== undefined)),
       threadMode: mode,
       threads,
       links: links.length,

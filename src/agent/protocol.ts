@@ -75,8 +75,11 @@ export interface AgentStatus {
   version: string
   /** What a new link gets. */
   wire: WireKind
-  /** Why it is not a better one. */
-  refusals: { kernel?: string; io_uring?: string }
+  /**
+   * What this kernel lacks or refuses, in its words: the kernel wire, io_uring for thread wires,
+   * UDP's segmentation offload (whole datagrams cost less), nf_tables with all that tunlink uses.
+   */
+  refusals: { kernel?: string; io_uring?: string; uso?: string; firewall?: string }
   /** How thread wires do it. */
   threadMode: 'io_uring' | 'epoll'
   /** Of thread wires: running, and those under SCHED_RR. */

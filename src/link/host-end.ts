@@ -53,7 +53,18 @@ export function protectLink(plan: LinkPlan, dataDir: string): void {
   addToFirewall(netfilter, firewallEntry(plan), () => firewallEntries(dataDir))
 }
 
+/** Nothing to do on a kernel without nf_tables, where an ADD that fails is undone by this as well. */
 export function unprotectLink(entry: FirewallEntry, dataDir: string): void {
-  using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
+  using netfilter = openNetfilter()
+  if (netfilter === undefined) return
   removeFromFirewall(netfilter, entry, () => firewallEntries(dataDir).filter(({ link }) => link !== entry.link))
+}
+
+function openNetfilter(): NetlinkSocket | undefined {
+  try {
+    return new NetlinkSocket(NETLINK_NETFILTER)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPROTONOSUPPORT') return undefined
+    throw error
+  }
 }

@@ -5,19 +5,42 @@
 import { closeSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
 import { inNewNetns } from '../linux/netns.ts'
-import { createTun } from '../linux/tun.ts'
+import { createTun, setOffloads, setPersist } from '../linux/tun.ts'
 import { kernelWireRefusal } from './kernel.ts'
 import type { Wire } from './wire.ts'
 
 const AGAIN_MS = 60_000
 
-let tried: { refusal: string | undefined; atMs: number } | undefined
+/** `find` with a memory: it is asked once, and again after a while where it gave a refusal. */
+export function remembered(find: () => string | undefined): () => string | undefined {
+  let tried: { refusal: string | undefined; atMs: number } | undefined
+  return () => {
+    if (tried === undefined || (tried.refusal !== undefined && Date.now() - tried.atMs > AGAIN_MS))
+      tried = { refusal: find(), atMs: Date.now() }
+    return tried.refusal
+  }
+}
 
 /** Why there can be no kernel wire here; undefined when there can. */
-export function kernelRefusal(): string | undefined {
-  if (tried === undefined || (tried.refusal !== undefined && Date.now() - tried.atMs > AGAIN_MS))
-    tried = { refusal: kernelWireRefusal(), atMs: Date.now() }
-  return tried.refusal
+export const kernelRefusal = remembered(kernelWireRefusal)
+
+/** Why datagrams are not passed whole before they are segmented; undefined when they are. */
+export const usoRefusal = remembered(() => {
+  try {
+    return inNewNetns(hasUso) ? undefined : 'TUNSETOFFLOAD: EINVAL: this kernel lacks TUN_F_USO4 and TUN_F_USO6 (Linux 6.2)'
+  } catch (error) {
+    return (error as Error).message
+  }
+})
+
+function hasUso(): boolean {
+  const fd = createTun({ name: 'probe-tun', vnetHdr: true })
+  try {
+    setPersist(fd, true) // or to close it would wait for its deletion
+    return setOffloads(fd).uso
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /**

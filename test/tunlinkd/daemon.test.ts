@@ -83,17 +83,18 @@ class Node {
     this.#api!.stdin!.write(`${JSON.stringify(nodes)}\n`)
   }
 
-  run(command: string[], ...flags: string[]): ChildProcess {
+  /** `before` is a command that runs the program, such as capsh. */
+  run(command: string[], { before = [], flags = [] }: { before?: string[]; flags?: string[] } = {}): ChildProcess {
     const paths = { 'cni-bin-dir': 'bin', 'cni-conf-dir': 'conf', 'data-dir': 'data', config: 'config.json', kubeconfig: 'kubeconfig' }
     const given = Object.entries(paths).map(([flag, name]) => `--${flag}=${this.path(name)}`)
     const program = [join(dist, 'tunlink'), join(dist, 'tunlinkd.cjs'), ...command, '--node-name=n1', ...given, ...flags]
-    const child = spawn('ip', ['netns', 'exec', this.netns, ...program], { env: { ...process.env, BUN_BE_BUN: '1' } })
+    const child = spawn('ip', ['netns', 'exec', this.netns, ...before, ...program], { env: { ...process.env, BUN_BE_BUN: '1' } })
     for (const stream of [child.stdout!, child.stderr!]) stream.on('data', chunk => (this.log += chunk))
     return child
   }
 
   start(...flags: string[]): void {
-    this.tunlinkd = this.run([], ...flags)
+    this.tunlinkd = this.run([], { flags })
   }
 
   /** Ends tunlinkd; resolves with its exit status. */
@@ -490,8 +491,19 @@ scenario('vxlan: device, addresses, route, neighbour and forwarding entry; anoth
   await eventually('the device is gone', () => !ip(node.netns, 'link').some(({ ifname }: { ifname: string }) => ifname === 'tunlink-vxlan'))
   await node.stop()
 })
-scenario('uninstall removes what is ours: files, routes, device, tables, state', async () => {
-  assert.is(await ended(node.run(['uninstall'])), 0)
+/** The capabilities that manifests/uninstall.yaml gives, and no other. */
+const UNINSTALLER = ['setpriv', '--bounding-set=-all,+net_admin', '--inh-caps=-all,+net_admin']
+scenario('uninstall removes what is ours with CAP_NET_ADMIN alone: files, routes, device, tables, state', async () => {
+  execFileSync('ip', ['netns', 'add', node.pod])
+  node.start()
+  await eventually('the conflist is there', () => node.conflist() !== null)
+  await eventually('an agent answers', () => node.agent() !== undefined)
+  node.cni('ADD')
+  await node.stop()
+  execFileSync('ip', ['netns', 'del', node.pod])
+  const { pid } = node.agent()!
+  assert.is(await ended(node.run(['uninstall'], { before: UNINSTALLER })), 0)
+  assert.not(existsSync(`/proc/${pid}`))
   assert.equal([...readdirSync(node.path('conf')), ...readdirSync(node.path('bin'))], [])
   assert.not(existsSync(node.path('data')))
   assert.is(inside(node.netns, 'nft', 'list', 'ruleset').trim(), '')
