@@ -37,7 +37,7 @@ test('two builds in two directories give the same bytes', () => {
     const first = buildIn(join(directory, 'a'))
     assert.equal(buildIn(join(directory, 'another, with a longer name')), first)
     console.log(
-      `figure: build, two directories: ${OUTPUTS.length} files with the same SHA-256, dist/tunlink ${first.tunlink!.slice(0, 16)}…`,
+      `\nfigure: build, two directories: ${OUTPUTS.length} files with the same SHA-256, dist/tunlink ${first.tunlink!.slice(0, 16)}…`,
     )
   } finally {
     rmSync(directory, { recursive: true })
@@ -87,7 +87,7 @@ test('the SBOM names every package that a bundle holds, the runtime, and a licen
   }
   const refs = new Set(dependencies.map(({ ref }: { ref: string }) => ref))
   for (const component of components) assert.ok(refs.has(component['bom-ref']), component.name)
-  console.log(`figure: build, SBOM: ${components.length} packages`)
+  console.log(`\nfigure: build, SBOM: ${components.length} packages`)
 })
 
 test.run()

@@ -119,7 +119,7 @@ for (const [index, [name, executable]] of EXECUTABLES.entries()) {
         if (isLong) verifyUntouched(context)
       })
       verifyUntouched('after all of them; TUNLINK_LONG=1 finds after which')
-      console.log(`figure: input, ${name} run: ${succeeded} ADDs among them made a link`)
+      console.log(`\nfigure: input, ${name} run: ${succeeded} ADDs among them made a link`)
     } finally {
       lab.close()
     }
