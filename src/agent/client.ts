@@ -92,7 +92,7 @@ function parseAnswer(path: string, line: string): object {
   if (answer?.protocol !== PROTOCOL)
     throw new AgentError(
       'foreign',
-      `the agent at ${path} is of another version: it answered with "protocol" ${JSON.stringify(answer?.protocol ?? null)}, not ${PROTOCOL}`,
+      `the agent at ${path} is of another version: it answered with "protocol" ${show(answer?.protocol ?? null)}, not ${PROTOCOL}`,
       'it is replaced by the next ADD, or by "tunlink agent"',
     )
   if (!answer.ok) throw errorOf(path, answer)

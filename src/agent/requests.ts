@@ -1,5 +1,6 @@
 /** One request, from its line to the line of its answer. */
 import { CniError, CODE, toErrorJson } from '../cni/error.ts'
+import { show } from '../cni/must-be.ts'
 import { kernelError } from '../link/errors.ts'
 import { log } from './log.ts'
 import { type Answer, PROTOCOL, type Request, VERSION } from './protocol.ts'
@@ -41,7 +42,7 @@ function parseRequest(line: string): Request {
   if (typeof request !== 'object' || request?.protocol !== PROTOCOL)
     throw new CniError(
       CODE.tryAgainLater,
-      `the request is of another version than the agent (${VERSION}): its "protocol" is ${JSON.stringify(request?.protocol ?? null)}, not ${PROTOCOL}`,
+      `the request is of another version than the agent (${VERSION}): its "protocol" is ${show(request?.protocol ?? null)}, not ${PROTOCOL}`,
       'install the same version of tunlink in both places',
     )
   verifyRequest(request as Request)
@@ -50,4 +51,4 @@ function parseRequest(line: string): Request {
 
 /** What an agent says to an operation that it does not know. */
 export const unknownRequest = (request: { op?: unknown }) =>
-  new CniError(CODE.unsupportedField, `the agent (${VERSION}) does not know the request "op": ${JSON.stringify(request.op ?? null)}`)
+  new CniError(CODE.unsupportedField, `the agent (${VERSION}) does not know the request "op": ${show(request.op ?? null)}`)

@@ -3,6 +3,7 @@
  * decoder reads it, and names key and value of a wrong one.
  */
 import { CniError, CODE } from './error.ts'
+import { isDeep } from './json.ts'
 
 export type Values = Record<string, unknown>
 
@@ -28,6 +29,7 @@ const SHOWN = 200
 
 /** A value as JSON, cut where it is long: for errors. */
 export function show(value: unknown): string {
+  if (isDeep(value)) return 'objects and lists nested too deep to be meant'
   const text = typeof value === 'string' ? JSON.stringify(value.slice(0, SHOWN + 1)) : (JSON.stringify(value) ?? String(value))
   return text.length <= SHOWN ? text : `${text.slice(0, SHOWN)}…`
 }

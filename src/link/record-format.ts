@@ -3,7 +3,6 @@
  * people edit files by hand.
  */
 import { parseAddress, parseCidr } from '../address.ts'
-import { isDeep } from '../cni/json.ts'
 import { show } from '../cni/must-be.ts'
 import { hostIfname, type LinkPlan, PLAN_VERSION } from './plan.ts'
 
@@ -61,7 +60,6 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
  */
 export function parseRecord(text: string): LinkPlan {
   const raw: unknown = parseJson(text)
-  if (isDeep(raw)) throw new SyntaxError('objects and lists are nested in it deeper than in any record')
   if (!isObject(raw)) throw new SyntaxError(`it is ${show(raw)}, not a record`)
   const old = raw.version === undefined
   const plan: Values = old ? { version: 1, ...(raw.host === undefined ? {} : { wire: 'thread' }), ...raw } : raw

@@ -10,7 +10,7 @@ import {
   Watch,
 } from '@kubernetes/client-node'
 import { Backoff } from './backoff.ts'
-import { followNodes, type NodeApi, type NodePage, type NodeWatchEvent } from './node-watch.ts'
+import { followNodes, type NodeApi, type NodePage, type NodeWatchEvent, parseNodePage } from './node-watch.ts'
 import type { Nodes } from './nodes.ts'
 
 const REQUEST_MS = 15_000
@@ -79,8 +79,7 @@ export class Kube implements NodeApi {
     const from = next === undefined ? {} : { _continue: next }
     const options = { middleware: [take], middlewareMergeStrategy: 'append' as const }
     await within(this.#core.listNode({ limit: PAGE_NODES, ...from }, options), 'list nodes')
-    const { items, metadata } = JSON.parse(page!)
-    return { items, resourceVersion: metadata.resourceVersion, ...(metadata.continue ? { next: metadata.continue } : {}) }
+    return parseNodePage(page!)
   }
 
   watchNodes(resourceVersion: string, told: (event: NodeWatchEvent) => void, signal: AbortSignal): Promise<void> {

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Backoff } from './backoff.ts'
 import { describe, log } from './log.ts'
-import { nodeInfo, type V1NodeLike } from './node-info.ts'
+import { type NodeInfo, nodeInfo, type V1NodeLike } from './node-info.ts'
 import type { Nodes } from './nodes.ts'
 
 /** The API has forgotten what came after a resourceVersion, or a page of a list. */
@@ -26,6 +26,21 @@ export interface NodePage {
 }
 
 /** `type` is ADDED, MODIFIED, DELETED, BOOKMARK, or ERROR with a Status as the object. */
+/**
+ * A NodeList's JSON. Throws an Error for what is none: a proxy's answer taken for an empty list
+ * would take every route off the node.
+ */
+export function parseNodePage(text: string): NodePage {
+  const { items, metadata } = JSON.parse(text) ?? {}
+  if (!Array.isArray(items) || typeof metadata?.resourceVersion !== 'string')
+    throw new Error(`Cannot list nodes: the answer is no NodeList, but ${JSON.stringify(text.slice(0, 100))}`)
+  return {
+    items,
+    resourceVersion: metadata.resourceVersion,
+    ...(typeof metadata.continue === 'string' && metadata.continue !== '' ? { next: metadata.continue } : {}),
+  }
+}
+
 export interface NodeWatchEvent {
   type: string
   object: V1NodeLike & { code?: number; message?: string }
@@ -69,8 +84,9 @@ export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed
         version,
         event => {
           isHealthy = true
-          if (event.type === 'ERROR') throw Object.assign(new Error(event.object.message ?? 'watch failed'), { code: event.object.code })
-          version = event.object.metadata?.resourceVersion ?? version
+          const { code, message, metadata } = event.object ?? {}
+          if (event.type === 'ERROR') throw Object.assign(new Error(message ?? 'watch failed'), { code })
+          version = metadata?.resourceVersion ?? version
           if (apply(nodes, event)) changed()
         },
         signal,
@@ -101,13 +117,17 @@ async function listAll(api: NodeApi): Promise<{ nodes: ReturnType<typeof nodeInf
   let next: string | undefined
   for (;;) {
     const page: NodePage = await api.listNodes(next)
-    for (const item of page.items) nodes.push(nodeInfo(item))
+    nodes.push(...page.items.map(nodeInfo).filter(isNamed))
     if (page.next === undefined) return { nodes, resourceVersion: page.resourceVersion }
     next = page.next
   }
 }
 
 function apply(nodes: Nodes, { type, object }: NodeWatchEvent): boolean {
-  if (type === 'BOOKMARK') return false
-  return type === 'DELETED' ? nodes.delete(object.metadata?.name ?? '') : nodes.set(nodeInfo(object))
+  const node = nodeInfo(object)
+  if (!['ADDED', 'MODIFIED', 'DELETED'].includes(type) || !isNamed(node)) return false
+  return type === 'DELETED' ? nodes.delete(node.name) : nodes.set(node)
 }
+
+/** False for what cannot be a Node of the API. */
+const isNamed = ({ name }: NodeInfo): boolean => name !== ''

@@ -14,7 +14,7 @@ export function cases<T>(what: string, count: number, arbitrary: fc.Arbitrary<T>
     }),
     { numRuns: count },
   )
-  console.log(`figure: input, ${what}: ${done} cases`)
+  console.log(`\nfigure: input, ${what}: ${done} cases`)
 }
 
 /** The same for a body that waits. */
@@ -30,5 +30,5 @@ export async function casesAsync<T>(
     await body(value)
   })
   await fc.assert(property, { numRuns: count })
-  console.log(`figure: input, ${what}: ${done} cases`)
+  console.log(`\nfigure: input, ${what}: ${done} cases`)
 }
