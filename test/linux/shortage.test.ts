@@ -3,11 +3,12 @@
  * it.
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { closeSync, constants, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { recordRead, refuseUnreadable } from '../../src/link/record.ts'
 import { checked, ifIndexToName, ifNameToIndex } from '../../src/linux/libc.ts'
 import { LinkDeleter } from '../../src/linux/link-deleter.ts'
 import { NetlinkSocket } from '../../src/linux/netlink.ts'
@@ -74,6 +75,20 @@ test('sysctlGet() is undefined for no key, and throws when no descriptor is left
 test('what is no namespace is a TypeError: a file, a directory, a device', () => {
   for (const path of ['/etc/passwd', '/etc', '/dev/null', '/dev/net/tun', '/proc/self/ns/uts', '/proc/self/status'])
     assert.throws(() => new Netns(path), /is not a network namespace/, path)
+})
+
+test('a record is broken when it says nothing, and unreadable when no descriptor is left', () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'tunlink-test-'))
+  try {
+    const attachment = { network: 'net', containerID: 'c', ifname: 'eth0' }
+    mkdirSync(join(dataDir, 'links/net'), { recursive: true })
+    writeFileSync(join(dataDir, 'links/net/c:eth0.json'), '{')
+    refuseUnreadable(recordRead(dataDir, attachment))
+    const unreadable = withoutDescriptors(() => recordRead(dataDir, attachment))
+    assert.throws(() => refuseUnreadable(unreadable), /Cannot read the record .*EMFILE/)
+  } finally {
+    rmSync(dataDir, { recursive: true })
+  }
 })
 
 test('LinkDeleter.delete() throws when the kernel thread cannot send the request', async () => {
