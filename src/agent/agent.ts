@@ -11,7 +11,7 @@ import { ensureFirewall, firewallRefusal, watchFirewall } from '../link/firewall
 import { firewallEntries } from '../link/host-end.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
-import { isBroken, recordList, recordRead } from '../link/record.ts'
+import { isBroken, recordList, recordRead, refuseUnreadable } from '../link/record.ts'
 import { namespaceIsThere } from '../link/remove.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
@@ -144,12 +144,16 @@ export class Agent implements Keeper {
 
   /**
    * A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is
-   * gone for everybody else. Memory that no packet uses goes back to the kernel.
+   * gone for everybody else, or whose link a plugin has removed by itself. Memory that no packet
+   * uses goes back to the kernel.
    */
   async sweep(): Promise<void> {
+    const { plans, broken } = recordList(this.#dataDir)
+    const recorded = new Set(plans.map(plan => hostIfname(plan)))
     for (const [link, { netns, netnsId, isSeen }] of this.#held) {
-      if (!isSeen || namespaceIsThere(netns, netnsId)) continue
-      log('namespace gone, link let go', { link, netns })
+      const isRecorded = recorded.has(link) || broken.length > 0 // one of those may be its record
+      if (isRecorded && (!isSeen || namespaceIsThere(netns, netnsId))) continue
+      log('link or its namespace gone, let go', { link, netns })
       await this.#turns.take(link, () => this.letGo(link))
     }
     this.#wires.trim()
@@ -167,8 +171,8 @@ export class Agent implements Keeper {
   /** Restores what somebody has taken out of the node's firewall, for all links. */
   repairFirewall(): void {
     const entries = () => firewallEntries(this.#dataDir)
-    if (entries().length === 0) return
     try {
+      if (entries().length === 0) return
       using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
       if (ensureFirewall(netfilter, entries)) log('firewall restored', { links: entries().length })
     } catch (error) {
@@ -179,6 +183,7 @@ export class Agent implements Keeper {
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
     if (plan.host === undefined) return closeSync(ends.podFd) // it persists, for whoever attaches
     const { netns, netnsId } = plan
+    await this.letGo(plan.host.ifname) // of a link that a plugin has removed by itself
     const fds = ends.hostFd === undefined ? [ends.podFd] : [ends.podFd, ends.hostFd]
     try {
       this.#hold(plan.host.ifname, { fds, netns, ...(netnsId ? { netnsId } : {}), isSeen: namespaceIsThere(netns, netnsId) })
@@ -263,6 +268,7 @@ export class Agent implements Keeper {
   async #open(attachment: Attachment): Promise<void> {
     const link = hostIfname(attachment)
     const plan = recordRead(this.#dataDir, attachment)
+    refuseUnreadable(plan)
     if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#held.has(link)) return
     await this.keep(plan, takeUp(plan))
   }

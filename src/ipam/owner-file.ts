@@ -9,9 +9,10 @@
  * one that says less than it holds. Its addresses are then the hard links to it, which have its
  * inode. Nothing here follows a symbolic link.
  */
-import { closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, rmSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { parseAddress, toAddress, toNumber } from '../address.ts'
+import { writeAll } from '../linux/write-all.ts'
 import { makeDirectory } from '../make-directory.ts'
 import { readSmallFile } from '../read-file.ts'
 
@@ -81,7 +82,7 @@ export const appendAddress = (file: string, address: string): void => writeSynce
 function writeSynced(file: string, flags: number, text: string): void {
   const fd = openSync(file, flags, OWNER_ONLY)
   try {
-    writeFileSync(fd, text)
+    writeAll(fd, text)
     fsyncSync(fd)
   } finally {
     closeSync(fd)

@@ -1,5 +1,5 @@
 /** One device of a link: how it is configured, and how it is known again. */
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { fnv1a } from '../fnv.ts'
 import { addressAddition } from '../linux/address-messages.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
@@ -19,7 +19,7 @@ export function linkAlias({ network, containerID, ifname }: Attachment): string 
   return Buffer.byteLength(alias) <= LONGEST_ALIAS ? alias : `tunlink:~${fnv1a(alias)}`
 }
 
-const kernelHasIPv6 = existsSync('/proc/sys/net/ipv6')
+const kernelHasIPv6 = statSync('/proc/sys/net/ipv6', { throwIfNoEntry: false }) !== undefined
 
 /** True when this kernel has IPv6, and a device of this MTU too. */
 export const hasIPv6 = (mtu: number): boolean => mtu >= IPV6_MIN_MTU && kernelHasIPv6

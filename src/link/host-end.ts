@@ -7,7 +7,7 @@ import { addToFirewall, type FirewallEntry, removeFromFirewall } from './firewal
 import { keepRouterAdvertisements } from './forwarding.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
 import { hostIfname } from './plan.ts'
-import { recordList } from './record.ts'
+import { recordList, refuseUnreadable } from './record.ts'
 import { allowIPv6, FORWARD_IPV4, FORWARD_IPV6, ignoreRouterAdvertisements, setUnlessSet } from './sysctls.ts'
 
 /** Which families the pod has. */
@@ -41,12 +41,13 @@ export const firewallEntry = (plan: Attachment & { masquerade: string[] }): Fire
 
 /**
  * The entries of all links on record, from which the table is restored when somebody has flushed
- * it.
+ * it. Throws CniError 11 when a record cannot be read: a table without its entry would be wrong.
  */
-export const firewallEntries = (dataDir: string): FirewallEntry[] =>
-  recordList(dataDir)
-    .plans.filter(({ host }) => host !== undefined)
-    .map(firewallEntry)
+export function firewallEntries(dataDir: string): FirewallEntry[] {
+  const { plans, broken } = recordList(dataDir)
+  for (const record of broken) refuseUnreadable(record)
+  return plans.filter(({ host }) => host !== undefined).map(firewallEntry)
+}
 
 export function protectLink(plan: LinkPlan, dataDir: string): void {
   using netfilter = new NetlinkSocket(NETLINK_NETFILTER)

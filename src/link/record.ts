@@ -4,8 +4,10 @@
  * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is
  * named, and never hides the others.
  */
-import { closeSync, constants, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { CniError, CODE } from '../cni/error.ts'
 import { asFileName } from '../fnv.ts'
+import { writeAll } from '../linux/write-all.ts'
 import { makeDirectory } from '../make-directory.ts'
 import { readSmallFile } from '../read-file.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
@@ -37,6 +39,11 @@ export interface BrokenRecord {
   network: string
   attachment?: Attachment
   reason: string
+  /**
+   * The file could not be read now, as without a descriptor or memory: it may be a good record of a
+   * link that works.
+   */
+  isUnreadable?: true
 }
 
 /**
@@ -49,7 +56,7 @@ export function recordWrite(dataDir: string, plan: LinkPlan): void {
   try {
     const fd = openSync(temporary(file), constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o600)
     try {
-      writeSync(fd, JSON.stringify(plan))
+      writeAll(fd, JSON.stringify(plan))
       fsyncSync(fd)
     } finally {
       closeSync(fd)
@@ -68,6 +75,12 @@ export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | 
 
 /** When the record was written, in ms since the epoch. Throws ENOENT. */
 export const recordTime = (dataDir: string, attachment: Attachment): number => statSync(path(dataDir, attachment)).mtimeMs
+
+/** Throws CniError 11 for a record that could not be read: what must not be done without it waits. */
+export function refuseUnreadable(record: LinkPlan | BrokenRecord | undefined): void {
+  if (record === undefined || !isBroken(record) || !record.isUnreadable) return
+  throw new CniError(CODE.tryAgainLater, `Cannot read the record ${record.file}: ${record.reason}`)
+}
 
 export const isBroken = (record: LinkPlan | BrokenRecord): record is BrokenRecord => 'reason' in record
 
@@ -112,12 +125,17 @@ function read(dataDir: string, network: string, name: string): LinkPlan | Broken
       throw new SyntaxError(`it is about ${JSON.stringify(`${plan.network} ${plan.containerID} ${plan.ifname}`)}`)
     return plan
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    const { code, syscall } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return undefined
+    const isUnreadable = syscall !== undefined && !NO_FILE.includes(code ?? '')
     const [, containerID, ifname] = /^([^:~]+):([^:~]+)\.json$/.exec(name) ?? []
     const attachment = containerID && ifname ? { attachment: { network, containerID, ifname } } : {}
-    return { file, network, ...attachment, reason: (error as Error).message }
+    return { file, network, ...attachment, reason: (error as Error).message, ...(isUnreadable ? { isUnreadable } : {}) }
   }
 }
+
+/** A symbolic link, or a directory: never a record. */
+const NO_FILE = ['ELOOP', 'EMLINK', 'EISDIR', 'ENOTDIR']
 
 function list(path: string): string[] {
   try {

@@ -5,7 +5,7 @@
 import { CniError, CODE } from '../cni/error.ts'
 import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
-import { inNetns, type Netns, type NetnsId, netnsIdAt, sameNetns } from '../linux/netns.ts'
+import { Netns, type NetnsId, netnsIdAt, sameNetns } from '../linux/netns.ts'
 import { findDevice, isGone } from './device.ts'
 import { firewallEntry, unprotectLink } from './host-end.ts'
 import { type Attachment, hostIfname, type LinkPlan } from './plan.ts'
@@ -58,8 +58,13 @@ function findPodEnd(remains: Remains, opened: Netns | undefined): DoomedLink | u
   const { netns: path, netnsId, ifname } = remains
   if (opened !== undefined && (netnsId === undefined || sameNetns(opened.id, netnsId))) return opened.enter(() => findEnd(remains, ifname))
   if (path === undefined || !namespaceIsThere(path, netnsId)) return undefined
+  using netns = openUnlessGone(path)
+  return netns?.enter(() => findEnd(remains, ifname))
+}
+
+function openUnlessGone(path: string): Netns | undefined {
   try {
-    return inNetns(path, () => findEnd(remains, ifname))
+    return new Netns(path)
   } catch (error) {
     // a file: the namespace was unmounted, or this never was one
     if (error instanceof TypeError) return undefined

@@ -2,6 +2,7 @@
  * The only door to the foreign function interface: system calls throw a SyscallError instead of
  * returning -1.
  */
+import { closeSync } from 'node:fs'
 import koffi from 'koffi'
 import { SyscallError } from './errno.ts'
 
@@ -100,19 +101,46 @@ export const munmap: (address: number, length: number) => number = checked('munm
 /** madvise(2). */
 export const madvise: (address: number, length: number, advice: number) => number = checked('madvise', ['uint64_t', 'uint64_t', 'int'])
 
+// <linux/sockios.h>, <linux/if.h>
+const SIOCGIFNAME = 0x8910
+const SIOCGIFINDEX = 0x8933
+const IFNAMSIZ = 16
+const IFREQ_BYTES = 40
+// <linux/socket.h>
+const [AF_UNIX, SOCK_DGRAM_CLOEXEC] = [1, 0o2000002]
+
 /**
  * if_nametoindex(3) in the calling thread's network namespace; 0 when there is no such device.
- * Cheaper than a netlink query.
+ * Cheaper than a netlink query. Throws SyscallError when it cannot be told: libc's own function says
+ * ENOENT then, or nothing.
  */
-export const ifNameToIndex = func('if_nametoindex', 'uint32_t', ['const char *']) as (name: string) => number
-
-const indexToName = func('if_indextoname', 'void *', ['uint32_t', 'void *']) as (index: number, name: Buffer) => unknown
+export function ifNameToIndex(name: string): number {
+  if (Buffer.byteLength(name) >= IFNAMSIZ) return 0
+  const ifreq = Buffer.alloc(IFREQ_BYTES)
+  ifreq.write(name)
+  return askDevice(SIOCGIFINDEX, ifreq) ? ifreq.readInt32LE(IFNAMSIZ) : 0
+}
 
 /**
  * if_indextoname(3) in the calling thread's network namespace; undefined when no device has this
- * index.
+ * index. Throws SyscallError when it cannot be told.
  */
 export function ifIndexToName(index: number): string | undefined {
-  const name = Buffer.alloc(16) // IFNAMSIZ
-  return indexToName(index, name) === null ? undefined : name.toString('utf8', 0, name.indexOf(0))
+  const ifreq = Buffer.alloc(IFREQ_BYTES)
+  ifreq.writeInt32LE(index, IFNAMSIZ)
+  return askDevice(SIOCGIFNAME, ifreq) ? ifreq.toString('utf8', 0, ifreq.indexOf(0)) : undefined
+}
+
+/** False when there is no such device. */
+function askDevice(request: number, ifreq: Buffer): boolean {
+  const fd = socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0)
+  try {
+    ioctl(fd, request, ifreq)
+    return true
+  } catch (error) {
+    if ((error as SyscallError).code === 'ENODEV') return false
+    throw error
+  } finally {
+    closeSync(fd)
+  }
 }

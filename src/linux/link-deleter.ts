@@ -7,6 +7,7 @@
  * many at a time, while this one looks whether the link is still there.
  */
 import { setImmediate } from 'node:timers/promises'
+import { SyscallError } from './errno.ts'
 import { IORING_OP_SEND, IOSQE_ASYNC, IoUring, SQE_ADDR, SQE_FD, SQE_LEN, SQE_USER_DATA } from './io-uring.ts'
 import { addressOf } from './libc.ts'
 import { linkDeletion, linkExists } from './link.ts'
@@ -29,19 +30,21 @@ export class LinkDeleter implements Disposable {
   readonly #ring = new IoUring(MAX_IN_FLIGHT, 2 * MAX_IN_FLIGHT)
   /** By user_data. The bytes must live until they are sent. */
   readonly #inFlight = new Map<number, { link: DoomedLink; bytes: Buffer }>()
+  /** The kernel's refusals to send, by link: no acknowledgement will come. */
+  readonly #refusals = new WeakMap<DoomedLink, SyscallError>()
   #next = 0
   #timer: NodeJS.Timeout | undefined
 
   /**
-   * Resolves when the link is gone. Throws NetlinkError when the kernel refuses; a link that is
-   * gone already is no error.
+   * Resolves when the link is gone. Throws NetlinkError when the kernel refuses, SyscallError
+   * when it cannot be asked; a link that is gone already is no error.
    */
   async delete(link: DoomedLink): Promise<void> {
     try {
       while (!this.#send(link)) await setImmediate()
       while (linkExists(link.probe, link.index)) {
         this.#reap()
-        if (!this.#isInFlight(link)) return link.netlink.awaitAcknowledgements()
+        if (!this.#isInFlight(link)) return this.#finish(link)
         await setImmediate()
       }
     } finally {
@@ -78,6 +81,12 @@ export class LinkDeleter implements Disposable {
     return true
   }
 
+  #finish(link: DoomedLink): void {
+    const refusal = this.#refusals.get(link)
+    if (refusal !== undefined) throw refusal
+    link.netlink.awaitAcknowledgements()
+  }
+
   #isInFlight(link: DoomedLink): boolean {
     for (const flight of this.#inFlight.values()) if (flight.link === link) return true
     return false
@@ -89,9 +98,10 @@ export class LinkDeleter implements Disposable {
    */
   #reap(): void {
     this.#ring.submit(0)
-    this.#ring.reap(userData => {
+    this.#ring.reap((userData, result) => {
       const { link } = this.#inFlight.get(userData)!
       this.#inFlight.delete(userData)
+      if (result < 0) this.#refusals.set(link, new SyscallError('send', -result, `the deletion of link ${link.index}`))
       if (!link.probe.isOpen) link.netlink[Symbol.dispose]()
       return true
     })

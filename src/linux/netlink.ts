@@ -140,6 +140,19 @@ function during(doing: string | undefined, cause: NetlinkError): Error {
   return Object.assign(new Error(`${doing}: ${cause.message}`, { cause }), { code: cause.code, doing })
 }
 
+/** `call` again when a signal came before it did anything: see signal(7). */
+function unlessInterrupted(call: () => number): number {
+  for (let tries = 1; ; tries++) {
+    try {
+      return call()
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EINTR' || tries === MOST_INTERRUPTIONS) throw error
+    }
+  }
+}
+
+const MOST_INTERRUPTIONS = 100
+
 /** A netlink socket of the network namespace in which it was opened. */
 export class NetlinkSocket implements Disposable {
   readonly fd: number
@@ -239,11 +252,16 @@ export class NetlinkSocket implements Disposable {
    */
   #send(bytes: Buffer): void {
     if (bytes.length > ROOMY) setsockopt(this.fd, uapi.SOL_SOCKET, uapi.SO_SNDBUFFORCE, u32(2 * bytes.length), 4)
-    send(this.fd, bytes, bytes.length, 0)
+    unlessInterrupted(() => send(this.fd, bytes, bytes.length, 0))
   }
 
   #receive(): Message[] {
-    return messages(REPLY.subarray(0, recv(this.fd, REPLY, REPLY.length, 0)))
+    return messages(
+      REPLY.subarray(
+        0,
+        unlessInterrupted(() => recv(this.fd, REPLY, REPLY.length, 0)),
+      ),
+    )
   }
 
   [Symbol.dispose](): void {

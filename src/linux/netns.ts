@@ -34,12 +34,14 @@ export class Netns implements Disposable {
    */
   constructor(path: string) {
     this.fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) // a FIFO is not waited for
-    if (!isNetns(this.fd)) {
+    try {
+      if (!isNetns(this.fd)) throw new TypeError(`"${path}" is not a network namespace`)
+      const { dev, ino } = fstatSync(this.fd)
+      this.id = { dev, ino }
+    } catch (error) {
       closeSync(this.fd)
-      throw new TypeError(`"${path}" is not a network namespace`)
+      throw error
     }
-    const { dev, ino } = fstatSync(this.fd)
-    this.id = { dev, ino }
   }
 
   /**
@@ -100,21 +102,37 @@ export function inNewNetns<T>(body: () => T extends Promise<unknown> ? never : T
  * be done to the pod instead of the node.
  */
 function comeBack(here: number): void {
-  try {
-    setns(here, CLONE_NEWNET)
-  } catch (error) {
+  for (let tries = 1; ; tries++) {
     try {
-      writeSync(2, `Cannot leave a network namespace, so this process ends: ${(error as Error).message}\n`)
-    } finally {
-      process.kill(process.pid, 'SIGKILL')
+      setns(here, CLONE_NEWNET)
+      return
+    } catch (error) {
+      if (tries < MOST_TRIES) continue // out of memory, it may be, for a moment
+      endHere(error as Error)
     }
   }
 }
 
+const MOST_TRIES = 10
+
+function endHere(error: Error): never {
+  try {
+    writeSync(2, `Cannot leave a network namespace, so this process ends: ${error.message}\n`)
+  } finally {
+    process.kill(process.pid, 'SIGKILL')
+  }
+  throw error // not reached
+}
+
+/** Throws SyscallError when it cannot be told: what is no namespace counts as one that is gone. */
 function isNetns(fd: number): boolean {
   try {
     return ioctlNumber(fd, NS_GET_NSTYPE, 0) === CLONE_NEWNET
-  } catch {
-    return false
+  } catch (error) {
+    if (NO_NAMESPACE.includes((error as NodeJS.ErrnoException).code ?? '')) return false
+    throw error
   }
 }
+
+/** What files, directories and devices answer to an ioctl that they do not know. */
+const NO_NAMESPACE = ['ENOTTY', 'EINVAL', 'EBADFD', 'ENOSYS', 'EOPNOTSUPP']

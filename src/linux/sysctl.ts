@@ -20,12 +20,14 @@ export function sysctlSet(key: string[], value: string): void {
   }
 }
 
-/** sysctl -n KEY; undefined when this kernel lacks it. */
+/** sysctl -n KEY; undefined when this kernel lacks it. Throws when it cannot be read. */
 export function sysctlGet(key: string[]): string | undefined {
   try {
     return readFileSync(file(key), 'utf8').trim()
-  } catch {
-    return undefined
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    if (code === 'ENOENT') return undefined
+    throw Object.assign(new Error(`get sysctl ${key.join('.')}: ${message}`, { cause }), { code })
   }
 }
 

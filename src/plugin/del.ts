@@ -29,7 +29,7 @@ export async function delAttachment(context: Context, attachment: Attachment): P
     started: context.started,
   } as const
   const isDone = (await askIfAny(conf.dataDir, request)) !== undefined
-  if (!isDone) await (await import('./remove-here.ts')).removeHere(conf, attachment)
+  if (!isDone) await (await import('./remove-here.ts')).removeHere(conf, attachment, context.environment)
   if (!isDone || ipam.isDelegated) {
     ipam.release()
     recordRemove(conf.dataDir, attachment)

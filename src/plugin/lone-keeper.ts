@@ -64,7 +64,8 @@ export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): 
   } catch (error) {
     if (!agent.spawn || !noAgent(error)) return
     await startAgent(dataDir, agent.idleSeconds)
-    await untilAnswered(dataDir, open, TAKE_UP_MS).catch(() => {})
+      .then(() => untilAnswered(dataDir, open, TAKE_UP_MS))
+      .catch((error: Error) => process.stderr.write(`No agent was started: ${error.message}\n`))
   }
 }
 

@@ -3,13 +3,14 @@
  * agent where one answers: it is warm, so this process loads next to nothing. Everything else, and
  * ADD where no agent answers, is in here.ts.
  */
-import { readFileSync, writeSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { askIfAny } from '../agent/reach.ts'
 import { DEFAULT_DATA_DIR } from '../cni/data-dir.ts'
 import { type Environment, parseEnvironment } from '../cni/environment.ts'
 import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { SUPPORTED } from '../cni/version.ts'
 import { kernelError } from '../link/errors.ts'
+import { writeAll } from '../linux/write-all.ts'
 import { statusError } from '../verbs/status-error.ts'
 import { callerOf } from './caller.ts'
 
@@ -20,8 +21,7 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     const environment = parseEnvironment(env)
     if (environment.command === 'VERSION') return print({ cniVersion: SUPPORTED.at(-1), supportedVersions: SUPPORTED })
     stdin = readStdin()
-    const result = environment.command === 'ADD' ? await addByAgent(environment, stdin) : undefined
-    if (result !== undefined) return print(result)
+    if (environment.command === 'ADD') return await add(environment, stdin)
     if (isForAnother(stdin)) return print((await import('../verbs/ipam-plugin.ts')).runIpam(environment, stdin))
     if (environment.command === 'DEL') return print(await (await import('./del.ts')).del(environment, stdin))
     const { runHere } = await import('./here.ts')
@@ -31,6 +31,23 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     const told = env.CNI_COMMAND === 'STATUS' ? statusError(error) : kernelError(error)
     print(toErrorJson(told, typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0'))
     return 1
+  }
+}
+
+/**
+ * ADD by the agent, or here. A result that cannot be printed is a failure like any other: the link
+ * goes.
+ */
+async function add(environment: Environment, stdin: string): Promise<number> {
+  const isIpam = isForAnother(stdin)
+  const run = async () =>
+    isIpam ? (await import('../verbs/ipam-plugin.ts')).runIpam(environment, stdin) : (await import('./here.ts')).runHere(environment, stdin)
+  const result = (await addByAgent(environment, stdin)) ?? (await run())
+  try {
+    return print(result)
+  } catch (error) {
+    if (!isIpam) await (await import('./del.ts')).del(environment, stdin)
+    throw error
   }
 }
 
@@ -70,7 +87,7 @@ function readStdin(): string {
 }
 
 function print(output: unknown): number {
-  if (output !== undefined) writeSync(1, `${typeof output === 'string' ? output : JSON.stringify(output)}\n`)
+  if (output !== undefined) writeAll(1, `${typeof output === 'string' ? output : JSON.stringify(output)}\n`)
   return 0
 }
 

@@ -11,7 +11,7 @@ import { openDataDir } from '../link/data-dir.ts'
 import { defaultRouteMtu } from '../link/default-mtu.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Circumstances, hostIfname, type LinkPlan, planLink } from '../link/plan.ts'
-import { isBroken, recordRead, recordTime, recordWrite } from '../link/record.ts'
+import { isBroken, recordRead, recordTime, recordWrite, refuseUnreadable } from '../link/record.ts'
 import { namespaceIsThere } from '../link/remove.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
@@ -60,6 +60,7 @@ async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
   const { dataDir } = context.conf
   const attachment = attachmentOf(context)
   const record = recordRead(dataDir, attachment)
+  refuseUnreadable(record)
   const ipam = ipamOf(context)
   if (record === undefined) {
     if (ifNameToIndex(hostIfname(attachment)) !== 0) await removeLink(attachment, dataDir, keeper)

@@ -4,7 +4,7 @@
  */
 import { CniError, CODE } from '../cni/error.ts'
 import type { Attachment } from '../link/plan.ts'
-import { type BrokenRecord, recordCollect, recordList, recordSetAside } from '../link/record.ts'
+import { type BrokenRecord, recordCollect, recordList, recordSetAside, refuseUnreadable } from '../link/record.ts'
 import type { Context } from './context.ts'
 import { ipamOf } from './ipam.ts'
 
@@ -40,6 +40,7 @@ async function collectBroken(
   isValid: (attachment: Attachment) => boolean,
   removeAll: (attachment: Attachment) => Promise<void>,
 ): Promise<void> {
+  refuseUnreadable(record)
   process.stderr.write(`The record ${record.file} cannot be used: ${record.reason}\n`)
   if (record.attachment === undefined) recordSetAside(record)
   else if (!isValid(record.attachment)) await removeAll(record.attachment)

@@ -5,13 +5,14 @@
 import { leaseOf } from '../ipam/lease.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname } from '../link/plan.ts'
-import { isBroken, recordRead, recordRemove } from '../link/record.ts'
+import { isBroken, recordRead, recordRemove, refuseUnreadable } from '../link/record.ts'
 import { type Remains, remove } from '../link/remove.ts'
 import type { Netns } from '../linux/netns.ts'
 
 /**
  * Takes the link out of the kernel, by its record or, where that is missing or broken, by the names
- * that follow from the attachment. The record stays: it goes when the addresses are given back too.
+ * that follow from the attachment. Throws CniError 11 when the record cannot be read and `netns` is
+ * not given. The record stays: it goes when the addresses are given back too.
  * `netns` is the pod's namespace where it is known.
  */
 export async function removeLink(
@@ -21,11 +22,13 @@ export async function removeLink(
   netns?: Netns,
 ): Promise<void> {
   await keeper.letGo(hostIfname(attachment))
-  await remove(remainsOf(attachment, dataDir), dataDir, link => keeper.deleteLink(link), netns)
+  await remove(remainsOf(attachment, dataDir, netns), dataDir, link => keeper.deleteLink(link), netns)
 }
 
-function remainsOf(attachment: Attachment, dataDir: string): Remains {
+/** Without the record the pod's end is found only where its namespace is known. */
+function remainsOf(attachment: Attachment, dataDir: string, netns: Netns | undefined): Remains {
   const record = recordRead(dataDir, attachment)
+  if (netns === undefined) refuseUnreadable(record)
   if (record !== undefined && !isBroken(record)) return record
   return { ...attachment, masquerade: leaseOf(dataDir, attachment.network, attachment) ?? [] }
 }

@@ -3,12 +3,14 @@
  * notice.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { readdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ask, noAgent } from '../../src/agent/client.ts'
 import { lockPath } from '../../src/agent/protocol.ts'
 import { lockHolder } from '../../src/linux/lock.ts'
-import { eventually, Lab, type Output } from '../support.ts'
+import { inside, Lab, type Output } from '../support.ts'
+import { linkOf } from './seccomp.ts'
 import { kill, type Run, Supervisor } from './supervisor.ts'
 import type { Watch } from './watch.ts'
 
@@ -148,6 +150,18 @@ export class Bench {
 
   /** True when the pod has a link. */
   hasLink = (): boolean => this.lab.links(this.pod).length > 0
+
+  /** Takes out what is left in the pod, by ip(8). */
+  wipe(): void {
+    for (const link of this.lab.links(this.pod)) inside(this.pod, 'ip', 'link', 'del', link)
+  }
+
+  /** How many TUNs the agent holds open; 0 without an agent. */
+  heldTuns(): number {
+    const pid = lockHolder(lockPath(this.lab.dataDir))
+    if (pid === undefined) return 0
+    return readdirSync(`/proc/${pid}/fd`).filter(fd => linkOf(pid, Number(fd)) === '/dev/net/tun').length
+  }
 
   /** True when the node answers the pod. Whoever carries the packets may have to wait for a verdict. */
   async pings(): Promise<boolean> {

@@ -6,12 +6,15 @@ import type { Scenario } from './scenarios.ts'
 export async function clean(bench: Bench, { conf }: Scenario): Promise<void> {
   await bench.endAgent()
   await bench.must('DEL', { ...conf, agent: { spawn: false } })
+  bench.wipe()
 }
 
 /** What is different from `before`, as a sentence. */
 export function leftovers(bench: Bench, before: string): string[] {
   const after = bench.state()
-  return after === before ? [] : [`something is left or gone:\n${difference(before, after)}`]
+  const faults = after === before ? [] : [`something is left or gone:\n${difference(before, after)}`]
+  const held = bench.heldTuns()
+  return held <= 1 ? faults : [...faults, `the agent holds ${held} TUNs, and the neighbour has one`]
 }
 
 /** Lines that came and went. */

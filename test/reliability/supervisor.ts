@@ -36,7 +36,14 @@ export class Supervisor {
   static async start(lab: Lab): Promise<Supervisor> {
     const launcher = spawn(process.execPath, [join(import.meta.dirname, 'launcher.ts'), lab.node], { stdio: ['pipe', 'pipe', 'inherit'] })
     let listener: Listener | undefined
-    await eventually('the launcher is supervised', () => (listener = Listener.of(launcher.pid!)) !== undefined, 60)
+    await eventually(
+      'the launcher is supervised',
+      () => {
+        listener = Listener.of(launcher.pid!)
+        return listener !== undefined
+      },
+      60,
+    )
     return new Supervisor(launcher, listener!)
   }
 
