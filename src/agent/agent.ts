@@ -18,7 +18,7 @@ import { linkList } from '../linux/link.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { inNetns, Netns } from '../linux/netns.ts'
-import { attachTun, setOffloads } from '../linux/tun.ts'
+import { attachTun, hasDevice, setOffloads } from '../linux/tun.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { add } from '../verbs/add.ts'
 import { removeAttachment, removeLink } from '../verbs/link.ts'
@@ -140,15 +140,29 @@ export class Agent implements Keeper {
 
   /**
    * A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is
-   * gone for everybody else. Memory that no packet uses goes back to the kernel.
+   * gone for everybody else, and of those whose device is gone. Memory that no packet uses goes
+   * back to the kernel.
    */
   async sweep(): Promise<void> {
-    for (const [link, { netns, netnsId, isSeen }] of this.#held) {
-      if (!isSeen || namespaceIsThere(netns, netnsId)) continue
-      log('namespace gone, link let go', { link, netns })
-      await this.#exclusively(link, () => this.letGo(link))
+    for (const [link, held] of this.#held) {
+      const { netns, netnsId, isSeen } = held
+      if (isSeen && !namespaceIsThere(netns, netnsId)) {
+        log('namespace gone, link let go', { link, netns })
+        await this.#exclusively(link, () => this.letGo(link))
+      } else if (!held.fds.every(hasDevice)) {
+        log('device gone, link let go', { link, netns })
+        await this.#exclusively(link, () => this.#letGoIfStale(link))
+      }
     }
     this.#wires.trim()
+  }
+
+  /**
+   * A plugin that found no agent may take out a link while an agent starts, which still holds it
+   * then. A kernel wire has no thread that would notice.
+   */
+  async #letGoIfStale(link: string): Promise<void> {
+    if (this.#held.get(link)?.fds.every(hasDevice) === false) await this.letGo(link)
   }
 
   /** Restores what somebody has taken out of the node's firewall, for all links. */
@@ -168,6 +182,7 @@ export class Agent implements Keeper {
     const { netns, netnsId } = plan
     const fds = ends.hostFd === undefined ? [ends.podFd] : [ends.podFd, ends.hostFd]
     try {
+      await this.letGo(plan.host.ifname) // of a device that went without this agent
       this.#hold(plan.host.ifname, { fds, netns, ...(netnsId ? { netnsId } : {}), isSeen: namespaceIsThere(netns, netnsId) })
     } catch (error) {
       for (const fd of fds) closeSync(fd)
@@ -261,6 +276,7 @@ export class Agent implements Keeper {
   /** Takes up a link on record by the names of its devices. */
   async #open(attachment: Attachment): Promise<void> {
     const link = hostIfname(attachment)
+    await this.#letGoIfStale(link)
     const plan = recordRead(this.#dataDir, attachment)
     if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#held.has(link)) return
     await this.keep(plan, plan.wire === 'kernel' ? { podFd: attachPodEnd(plan) } : attachBothEnds(plan))
