@@ -8,7 +8,7 @@ import { closeSync, constants, fsyncSync, openSync, readdirSync, readFileSync, r
 import { asFileName } from '../fnv.ts'
 import { makeDirectory } from '../make-directory.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
-import { parseRecord } from './record-format.ts'
+import { NewerRecordError, parseRecord } from './record-format.ts'
 
 const directory = (dataDir: string, network: string) => `${dataDir}/links/${network}`
 
@@ -36,6 +36,8 @@ export interface BrokenRecord {
   network: string
   attachment?: Attachment
   reason: string
+  /** It is of a newer tunlink, and of a link that may be in use. */
+  isNewer: boolean
 }
 
 /**
@@ -114,7 +116,7 @@ function read(dataDir: string, network: string, name: string): LinkPlan | Broken
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     const [, containerID, ifname] = /^([^:~]+):([^:~]+)\.json$/.exec(name) ?? []
     const attachment = containerID && ifname ? { attachment: { network, containerID, ifname } } : {}
-    return { file, network, ...attachment, reason: (error as Error).message }
+    return { file, network, ...attachment, reason: (error as Error).message, isNewer: error instanceof NewerRecordError }
   }
 }
 
