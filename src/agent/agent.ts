@@ -16,6 +16,7 @@ import { namespaceIsThere } from '../link/remove.ts'
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { Netns } from '../linux/netns.ts'
+import { hasDevice } from '../linux/tun.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { add } from '../verbs/add.ts'
 import { removeAttachment, removeLink } from '../verbs/link.ts'
@@ -144,17 +145,19 @@ export class Agent implements Keeper {
 
   /**
    * A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is
-   * gone for everybody else, or whose link a plugin has removed by itself. Memory that no packet
-   * uses goes back to the kernel.
+   * gone for everybody else, and of those whose device is gone. Memory that no packet uses goes
+   * back to the kernel.
    */
   async sweep(): Promise<void> {
-    const { plans, broken } = recordList(this.#dataDir)
-    const recorded = new Set(plans.map(plan => hostIfname(plan)))
-    for (const [link, { netns, netnsId, isSeen }] of this.#held) {
-      const isRecorded = recorded.has(link) || broken.length > 0 // one of those may be its record
-      if (isRecorded && (!isSeen || namespaceIsThere(netns, netnsId))) continue
-      log('link or its namespace gone, let go', { link, netns })
-      await this.#turns.take(link, () => this.letGo(link))
+    for (const [link, held] of this.#held) {
+      const { netns, netnsId, isSeen } = held
+      if (isSeen && !namespaceIsThere(netns, netnsId)) {
+        log('namespace gone, link let go', { link, netns })
+        await this.#turns.take(link, () => this.letGo(link))
+      } else if (!held.fds.every(hasDevice)) {
+        log('device gone, link let go', { link, netns })
+        await this.#turns.take(link, () => this.#letGoIfStale(link))
+      }
     }
     this.#wires.trim()
   }
@@ -166,6 +169,14 @@ export class Agent implements Keeper {
     } catch (error) {
       log('firewall not watched', { error: (error as Error).message })
     }
+  }
+
+  /**
+   * A plugin that found no agent may take out a link while an agent starts, which still holds it
+   * then. A kernel wire has no thread that would notice.
+   */
+  async #letGoIfStale(link: string): Promise<void> {
+    if (this.#held.get(link)?.fds.every(hasDevice) === false) await this.letGo(link)
   }
 
   /** Restores what somebody has taken out of the node's firewall, for all links. */
@@ -183,9 +194,9 @@ export class Agent implements Keeper {
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
     if (plan.host === undefined) return closeSync(ends.podFd) // it persists, for whoever attaches
     const { netns, netnsId } = plan
-    await this.letGo(plan.host.ifname) // of a link that a plugin has removed by itself
     const fds = ends.hostFd === undefined ? [ends.podFd] : [ends.podFd, ends.hostFd]
     try {
+      await this.letGo(plan.host.ifname) // of a device that went without this agent
       this.#hold(plan.host.ifname, { fds, netns, ...(netnsId ? { netnsId } : {}), isSeen: namespaceIsThere(netns, netnsId) })
     } catch (error) {
       for (const fd of fds) closeSync(fd)
@@ -267,6 +278,7 @@ export class Agent implements Keeper {
   /** Takes up a link on record by the names of its devices. */
   async #open(attachment: Attachment): Promise<void> {
     const link = hostIfname(attachment)
+    await this.#letGoIfStale(link)
     const plan = recordRead(this.#dataDir, attachment)
     refuseUnreadable(plan)
     if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#held.has(link)) return

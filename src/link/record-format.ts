@@ -54,6 +54,11 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
   fromPod: optional(isShape),
 }
 
+/** A record that is nothing but too new for this version: the link that it tells of may be whole. */
+export class NewerRecordError extends SyntaxError {
+  override name = 'NewerRecordError'
+}
+
 /**
  * Throws SyntaxError that says what is wrong. A record without `version` is of tunlink 0.1.0, whose
  * wires are threads.
@@ -64,7 +69,7 @@ export function parseRecord(text: string): LinkPlan {
   const old = raw.version === undefined
   const plan: Values = old ? { version: 1, ...(raw.host === undefined ? {} : { wire: 'thread' }), ...raw } : raw
   if (isCount(plan.version) && (plan.version as number) > PLAN_VERSION)
-    throw new SyntaxError(`it is of version ${plan.version}, of a newer tunlink: this one knows versions up to ${PLAN_VERSION}`)
+    throw new NewerRecordError(`it is of version ${plan.version}, of a newer tunlink: this one knows versions up to ${PLAN_VERSION}`)
   for (const [key, test] of Object.entries(FIELDS))
     if (!test(plan[key])) throw new SyntaxError(`"${key}" is ${plan[key] === undefined ? 'missing' : show(plan[key])}`)
   const link = plan as unknown as LinkPlan

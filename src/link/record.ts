@@ -11,7 +11,7 @@ import { writeAll } from '../linux/write-all.ts'
 import { makeDirectory } from '../make-directory.ts'
 import { readSmallFile } from '../read-file.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
-import { parseRecord } from './record-format.ts'
+import { NewerRecordError, parseRecord } from './record-format.ts'
 
 const directory = (dataDir: string, network: string) => `${dataDir}/links/${network}`
 
@@ -43,7 +43,9 @@ export interface BrokenRecord {
    * The file could not be read now, as without a descriptor or memory: it may be a good record of a
    * link that works.
    */
-  isUnreadable?: true
+  isUnreadable: boolean
+  /** It is of a newer tunlink, and of a link that may be in use. */
+  isNewer: boolean
 }
 
 /**
@@ -130,7 +132,7 @@ function read(dataDir: string, network: string, name: string): LinkPlan | Broken
     const isUnreadable = syscall !== undefined && !NO_FILE.includes(code ?? '')
     const [, containerID, ifname] = /^([^:~]+):([^:~]+)\.json$/.exec(name) ?? []
     const attachment = containerID && ifname ? { attachment: { network, containerID, ifname } } : {}
-    return { file, network, ...attachment, reason: (error as Error).message, ...(isUnreadable ? { isUnreadable } : {}) }
+    return { file, network, ...attachment, reason: (error as Error).message, isUnreadable, isNewer: error instanceof NewerRecordError }
   }
 }
 

@@ -82,6 +82,17 @@ export function setOffloads(fd: number): { uso: boolean } {
   }
 }
 
+/** False when the device of a descriptor was deleted: the kernel then says EBADFD. */
+export function hasDevice(fd: number): boolean {
+  try {
+    ioctl(fd, uapi.TUNGETIFF, Buffer.alloc(40)) // struct ifreq
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EBADFD') throw error
+    return false
+  }
+}
+
 /** Whether the device outlives its descriptors. */
 export function setPersist(fd: number, persist: boolean): void {
   ioctlNumber(fd, uapi.TUNSETPERSIST, persist ? 1 : 0)

@@ -123,6 +123,7 @@ export const TUNSETOWNER = 0x400454cc
 export const TUNSETGROUP = 0x400454ce
 export const TUNSETIFINDEX = 0x400454da
 export const TUNSETOFFLOAD = 0x400454d0
+export const TUNGETIFF = 0x800454d2
 export const TUN_F_CSUM = 0x01
 export const TUN_F_TSO4 = 0x02
 export const TUN_F_TSO6 = 0x04

@@ -25,7 +25,8 @@ export async function runHere(environment: Environment, stdin: string): Promise<
         await reviveAgent(context.conf) // afterwards: an agent repairs what CHECK is to find
       }
     case 'GC':
-      await gc(context, attachment => delAttachment(context, attachment))
+      // What a caller has in CNI_NETNS is the namespace of none of them.
+      await gc(context, attachment => delAttachment({ ...context, environment: { ...environment, netns: '' } }, attachment))
       return reviveAgent(context.conf)
     case 'STATUS': {
       const notStarted = await reviveAgent(context.conf, 'wait').catch((error: Error) => error)

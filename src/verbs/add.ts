@@ -67,6 +67,12 @@ async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
     if (!ipam.isDelegated) ipam.release()
     return
   }
+  if (isBroken(record) && record.isNewer)
+    throw new CniError(
+      CODE.invalidEnvironment,
+      `CNI_CONTAINERID "${attachment.containerID}" has a link for CNI_IFNAME "${attachment.ifname}" already: ${record.file}: ${record.reason}`,
+      'DEL it first',
+    )
   if (!isBroken(record) && namespaceIsThere(record.netns, record.netnsId) && recordTime(dataDir, attachment) < context.started) {
     throw new CniError(
       CODE.invalidEnvironment,

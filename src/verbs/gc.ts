@@ -42,6 +42,7 @@ async function collectBroken(
 ): Promise<void> {
   refuseUnreadable(record)
   process.stderr.write(`The record ${record.file} cannot be used: ${record.reason}\n`)
-  if (record.attachment === undefined) recordSetAside(record)
-  else if (!isValid(record.attachment)) await removeAll(record.attachment)
+  if (record.attachment === undefined) {
+    if (!record.isNewer) recordSetAside(record) // the newer version still finds its own
+  } else if (!isValid(record.attachment)) await removeAll(record.attachment)
 }
