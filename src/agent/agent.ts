@@ -27,7 +27,7 @@ import { kernelRefusal } from '../wire/choose.ts'
 import { Wires, type WiresOptions } from '../wire/threads/wires.ts'
 import { log } from './log.ts'
 import type { AgentStatus, Answers, Caller, ListedLink, Request } from './protocol.ts'
-import { unknownRequest } from './requests.ts'
+import { unknownRequest, verifyAttachment } from './requests.ts'
 
 /**
  * A device may be held by a process that is about to end: waiting times until the next try,
@@ -77,8 +77,10 @@ export class Agent implements Keeper {
       case 'add':
         return this.#add(request, isCallerGone)
       case 'del':
+        verifyAttachment(request.attachment)
         return this.#del(request)
       case 'open':
+        verifyAttachment(request.attachment)
         await this.#exclusively(hostIfname(request.attachment), () => this.#open(request.attachment))
         return {}
       case 'list':

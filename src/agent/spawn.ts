@@ -55,14 +55,16 @@ export async function startAgent(dataDir: string, idleSeconds: number, { command
 const inheritedEnv = () =>
   Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CNI_') && name !== 'BUN_BE_BUN'))
 
+const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
 /**
- * A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk: links are
- * worth more than their log.
+ * A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk, or is a
+ * symbolic link or a pipe: links are worth more than their log.
  */
 function openLog(dataDir: string): number {
   makeDirectory(dataDir, 0o700)
   try {
-    return openSync(logPath(dataDir), constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
+    return openSync(logPath(dataDir), LOG_FLAGS, 0o600)
   } catch {
     return openSync('/dev/null', constants.O_WRONLY)
   }

@@ -4,7 +4,19 @@
  * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is
  * named, and never hides the others.
  */
-import { closeSync, constants, fsyncSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { asFileName } from '../fnv.ts'
 import { makeDirectory } from '../make-directory.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
@@ -38,6 +50,11 @@ export interface BrokenRecord {
   reason: string
 }
 
+const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants
+
+/** A pipe in the file's place is refused, not waited for. */
+const WRITE_FLAGS = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK
+
 /**
  * Writes atomically, and through to the disk: a reader sees the whole plan or none, after a power
  * cut too.
@@ -46,7 +63,7 @@ export function recordWrite(dataDir: string, plan: LinkPlan): void {
   makeDirectory(directory(dataDir, plan.network), 0o700)
   const file = path(dataDir, plan)
   try {
-    const fd = openSync(temporary(file), constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o600)
+    const fd = openSync(temporary(file), WRITE_FLAGS, 0o600)
     try {
       writeSync(fd, JSON.stringify(plan))
       fsyncSync(fd)
@@ -92,7 +109,7 @@ export function recordCollect(dataDir: string, network: string): void {
 export function recordList(dataDir: string, network?: string): { plans: LinkPlan[]; broken: BrokenRecord[] } {
   const plans: LinkPlan[] = []
   const broken: BrokenRecord[] = []
-  for (const name of network === undefined ? list(`${dataDir}/links`) : [network]) {
+  for (const name of network === undefined ? networksOf(dataDir) : [network]) {
     for (const file of list(directory(dataDir, name)).filter(file => file.endsWith('.json'))) {
       const record = read(dataDir, name, file)
       if (record === undefined) continue
@@ -118,15 +135,19 @@ function read(dataDir: string, network: string, name: string): LinkPlan | Broken
   }
 }
 
-/** A symbolic link in our directory is nobody's of us. */
+/** A symbolic link in our directory is none of ours; a pipe is read as empty. */
 function readWithoutFollowing(file: string): string {
-  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW)
+  const fd = openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   try {
     return readFileSync(fd, 'utf8')
   } finally {
     closeSync(fd)
   }
 }
+
+/** Directories alone: what a symbolic link leads to is not ours. */
+const networksOf = (dataDir: string) =>
+  list(`${dataDir}/links`).filter(name => lstatSync(`${dataDir}/links/${name}`, { throwIfNoEntry: false })?.isDirectory())
 
 function list(path: string): string[] {
   try {

@@ -1,5 +1,5 @@
 /** Network namespaces: see setns(2), network_namespaces(7), ioctl_ns(2). */
-import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs'
 import { checked, ioctlNumber, setns } from './libc.ts'
 import { CLONE_NEWNET, NS_GET_NSTYPE } from './uapi.ts'
 
@@ -33,7 +33,7 @@ export class Netns implements Disposable {
    * opened.
    */
   constructor(path: string) {
-    this.fd = openSync(path, 'r')
+    this.fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) // a pipe is not waited for
     if (!isNetns(this.fd)) {
       closeSync(this.fd)
       throw new TypeError(`"${path}" is not a network namespace`)

@@ -1,4 +1,4 @@
-import { fstatSync, openSync } from 'node:fs'
+import { constants, fstatSync, openSync } from 'node:fs'
 import type { Caller } from '../agent/protocol.ts'
 import type { Environment } from '../cni/environment.ts'
 
@@ -6,7 +6,7 @@ import type { Environment } from '../cni/environment.ts'
 export function callerOf({ netns }: Environment): Caller | undefined {
   if (netns === '') return undefined
   try {
-    const netnsFd = openSync(netns, 'r')
+    const netnsFd = openSync(netns, constants.O_RDONLY | constants.O_NONBLOCK)
     return { pid: process.pid, netnsFd, ino: fstatSync(netnsFd).ino }
   } catch {
     return undefined

@@ -20,7 +20,7 @@ const unavailable = (details: string) => new CniError(CODE.pluginNotAvailable, '
 export async function status(context: Context): Promise<void> {
   const { conf } = context
   attempt('/dev/net/tun', verifyTun)
-  attempt(`"dataDir" ${conf.dataDir}`, () => verifyDataDir(conf.dataDir))
+  attempt(`"dataDir" ${conf.dataDir}`, () => verifyDataDir(conf))
   if (conf.farEnd === 'host') verifyNode(conf)
   else refuseIf('no TUN device can be made', tunRefusal())
   await verifyAgent(conf)
@@ -51,8 +51,8 @@ function verifyTun(): void {
 }
 
 /** As an ADD does: a full or read-only file system is found by writing. */
-function verifyDataDir(dataDir: string): void {
-  openDataDir(dataDir)
+function verifyDataDir({ dataDir, name: network }: NetConf): void {
+  openDataDir(dataDir, network)
   const file = `${dataDir}/.status-${process.pid}`
   try {
     const fd = openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600)
