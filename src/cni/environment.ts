@@ -50,7 +50,8 @@ export function parseEnvironment(env: Record<string, string | undefined>): Envir
   }
 }
 
-function verifyContainerID(containerID: string): void {
+/** Throws CniError 4. */
+export function verifyContainerID(containerID: string): void {
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(containerID)) {
     throw new CniError(CODE.invalidEnvironment, 'invalid characters in containerID', containerID)
   }
