@@ -99,10 +99,20 @@ export function recordRemove(dataDir: string, attachment: Attachment): void {
  */
 export const recordSetAside = ({ file }: BrokenRecord): void => renameSync(file, `${file}.broken`)
 
-/** Removes what writers killed half-way have left. For GC, which no other call runs beside. */
+/**
+ * Removes what writers killed half-way have left. For GC, which no other call runs beside. Goes on
+ * after an error, and throws one that names all.
+ */
 export function recordCollect(dataDir: string, network: string): void {
-  for (const name of list(directory(dataDir, network)).filter(name => name.endsWith('.tmp')))
-    rmSync(`${directory(dataDir, network)}/${name}`, { force: true })
+  const failures: string[] = []
+  for (const name of list(directory(dataDir, network)).filter(name => name.endsWith('.tmp'))) {
+    try {
+      rmSync(`${directory(dataDir, network)}/${name}`, { force: true })
+    } catch (error) {
+      failures.push((error as Error).message)
+    }
+  }
+  if (failures.length > 0) throw new Error(failures.join('; '))
 }
 
 /** All records, of one network if named. */
