@@ -27,7 +27,7 @@ import { isThere, pathOf, verifyCaller } from './callers.ts'
 import { listLinks } from './listed.ts'
 import { log } from './log.ts'
 import type { AgentStatus, Answers, ListedLink, Request } from './protocol.ts'
-import { unknownRequest } from './requests.ts'
+import { unknownRequest, verifyAttachment } from './requests.ts'
 import { takeUp } from './take-up.ts'
 import { Turns } from './turns.ts'
 
@@ -82,8 +82,10 @@ export class Agent implements Keeper {
       case 'add':
         return this.#add(request, isCallerGone)
       case 'del':
+        verifyAttachment(request.attachment)
         return this.#del(request)
       case 'open':
+        verifyAttachment(request.attachment)
         await this.#turns.take(hostIfname(request.attachment), () => this.#open(request.attachment))
         return {}
       case 'list':

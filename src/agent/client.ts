@@ -1,4 +1,5 @@
 /** The plugin's side of the agent's socket. */
+import { lstatSync } from 'node:fs'
 import { CniError, CODE, isErrorCode } from '../cni/error.ts'
 import { show } from '../cni/must-be.ts'
 import { type Answer, type Answers, PROTOCOL, type Request, socketPath } from './protocol.ts'
@@ -63,6 +64,7 @@ export async function ask<R extends Request>(dataDir: string, request: R, deadli
   const path = socketPath(dataDir)
   const text = `${JSON.stringify({ protocol: PROTOCOL, ...request })}\n`
   const until = Date.now() + deadlineMs
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) throw notASocket(path)
   for (let resets = 0; ; ) {
     try {
       return parseAnswer(path, await exchange(path, text, Math.max(until - Date.now(), 1))) as Answers[R['op']]
@@ -76,6 +78,9 @@ export async function ask<R extends Request>(dataDir: string, request: R, deadli
     await new Promise(resolve => setTimeout(resolve, RETRY_MS))
   }
 }
+
+/** connect(2) would follow a symbolic link to whatever listens there: no agent of ours does. */
+const notASocket = (path: string) => Object.assign(new Error(`${path} is a symbolic link, not the agent's socket`), { code: 'ENOTSOCK' })
 
 const TIMEOUT = new Error('no answer in time')
 

@@ -61,12 +61,11 @@ export async function startAgent(dataDir: string, idleSeconds: number, { command
   closeSync(log)
 }
 
-/** A FIFO in the log's place has no reader, and is not waited for. */
-const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK
+const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /**
- * A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk: links are
- * worth more than their log.
+ * A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk, or is a
+ * symbolic link or a pipe: links are worth more than their log.
  */
 function openLog(dataDir: string): number {
   makeDirectory(dataDir, 0o700)

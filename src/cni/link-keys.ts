@@ -46,10 +46,10 @@ export const LINK_DEFAULTS: LinkKeys = {
 export const [LEAST_MTU, MOST_MTU] = [68, 65535]
 
 /** Of uid_t and gid_t; the number above it means "no change" and "anybody". */
-const MOST_ID = 2 ** 32 - 2
+export const MOST_ID = 2 ** 32 - 2
 
 /** Packets: the kernel's type is signed where it is shown. */
-const MOST_TXQLEN = 2 ** 31 - 1
+export const MOST_TXQLEN = 2 ** 31 - 1
 
 /** Throws CniError 2 or 7. */
 export function linkKeys(raw: Values): LinkKeys {

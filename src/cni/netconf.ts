@@ -119,10 +119,15 @@ const NAME_MAX = 255
 /** The key `name`. Throws CniError 7. */
 export function verifyName(raw: Values): string {
   const name = optionalString(raw, 'name') ?? ''
+  verifyNetwork(name)
+  return name
+}
+
+/** Throws CniError 7 for what cannot be a network's name. */
+export function verifyNetwork(name: string): void {
   if (name === '') throw new CniError(CODE.invalidConfig, 'missing network name')
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) throw new CniError(CODE.invalidConfig, 'invalid characters found in network name', name)
   if (name.length > NAME_MAX) throw refuse('name', `a name of at most ${NAME_MAX} characters`, name)
-  return name
 }
 
 function verifyIpam(ipam: Values): NonNullable<NetConf['ipam']> {

@@ -191,17 +191,17 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
   const [directory, owners] = [networkDir(dataDir, network), ownersDir(dataDir, network)]
   const keep = new Set(valid.map(owner => ownerFile(dataDir, network, owner)))
   fileWork(`collect leases in ${directory}`, () => {
-    const failures: unknown[] = [] // one name that cannot be removed does not stop the others
+    const failures: Error[] = [] // one name that cannot be removed does not stop the others
     for (const name of list(owners).filter(name => !keep.has(`${owners}/${name}`))) {
       try {
         if (isDraft(name)) rmSync(`${owners}/${name}`, { force: true })
         else releaseFile(directory, `${owners}/${name}`)
       } catch (error) {
-        failures.push(error)
+        failures.push(error as Error)
       }
     }
     collectOrphans(directory, owners)
-    if (failures.length > 0) throw failures[0]
+    if (failures.length > 0) throw Object.assign(new Error(failures.map(({ message }) => message).join('; ')), { code: 'EIO' })
   })
 }
 

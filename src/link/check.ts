@@ -41,7 +41,7 @@ function checkPod(plan: LinkPlan, expected: Expected): string[] {
   using netlink = new NetlinkSocket()
   const link = linkFind(netlink, plan.ifname)
   if (link === undefined) return [`link ${plan.ifname} is missing`]
-  const faults = [...tunFaults(link, plan), ...flagFaults(link)]
+  const faults = [...tunFaults(link, plan), ...flagFaults(link), ...aliasFaults(link, plan, `link ${link.name}`)]
   const mtu = expected.mtu ?? plan.mtu
   if (link.mtu !== mtu) faults.push(`link ${link.name} has mtu ${link.mtu}, not ${mtu}`)
   faults.push(...addressFaults(netlink, link, plan.pod), ...routeFaults(netlink, link, plan.pod))
@@ -58,9 +58,13 @@ function checkHost(plan: LinkPlan, end: EndPlan): string[] {
     plan.wire === 'kernel'
       ? vethFaults(link, NODE_MAC, plan.mtu, `the node's end ${end.ifname}`)
       : [...tunFaults(link, plan), ...flagFaults(link)]
-  if (link.alias !== linkAlias(plan)) faults.push(`the node's end ${end.ifname} has the alias ${JSON.stringify(link.alias ?? '')}`)
-  faults.push(...addressFaults(netlink, link, end), ...routeFaults(netlink, link, end), ...forwardingFaults(end))
-  faults.push(...shapeFaults(netlink, link, plan.toPod, 'receives'))
+  faults.push(
+    ...aliasFaults(link, plan, `the node's end ${end.ifname}`),
+    ...addressFaults(netlink, link, end),
+    ...routeFaults(netlink, link, end),
+    ...forwardingFaults(end),
+    ...shapeFaults(netlink, link, plan.toPod, 'receives'),
+  )
   using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
   return [...faults, ...firewallFaults(netfilter, firewallEntry(plan))]
 }
@@ -93,6 +97,12 @@ function flagFaults(link: Link): string[] {
   ]
   return wanted.filter(([flag]) => (link.flags & flag) === 0).map(([, name]) => `link ${link.name} lacks the flag ${name}`)
 }
+
+/** By its alias DEL knows the device: without it, DEL would leave the device. */
+const aliasFaults = (link: Link, plan: LinkPlan, which: string): string[] =>
+  link.alias === linkAlias(plan)
+    ? []
+    : [`${which} has the alias ${JSON.stringify(link.alias ?? '')}, not ${JSON.stringify(linkAlias(plan))}`]
 
 const describe = ({ local, peer, prefix }: Address) => `${local}${peer === undefined ? '' : ` peer ${peer}`}/${prefix}`
 
@@ -157,6 +167,9 @@ function forwardingFaults(end: EndPlan): string[] {
   if (ipv6) {
     expectOn('net', 'ipv6', 'conf', 'all', 'forwarding')
     expectOn('net', 'ipv6', 'conf', end.ifname, 'forwarding')
+    const accept = sysctlGet(['net', 'ipv6', 'conf', end.ifname, 'accept_ra'])
+    // 1: only where the device does not forward, which is a fault of its own
+    if (accept === '2') faults.push(`sysctl net.ipv6.conf.${end.ifname}.accept_ra is 2: the pod can give the node routes`)
   }
   return faults
 }

@@ -2,7 +2,9 @@
  * A record's text as a plan. Whoever may write records is root, but disks fill up, power fails, and
  * people edit files by hand.
  */
-import { parseAddress, parseCidr } from '../address.ts'
+import { bits, familyOf, parseAddress, parseCidr } from '../address.ts'
+import { verifyContainerID, verifyIfname } from '../cni/environment.ts'
+import { LEAST_MTU, MOST_ID, MOST_MTU, MOST_TXQLEN } from '../cni/link-keys.ts'
 import { show } from '../cni/must-be.ts'
 import { hostIfname, type LinkPlan, PLAN_VERSION } from './plan.ts'
 
@@ -11,23 +13,41 @@ type Values = Record<string, unknown>
 const isObject = (value: unknown): value is Values => typeof value === 'object' && value !== null && !Array.isArray(value)
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
 const isAddress = (value: unknown) => isText(value) && parseAddress(value) !== undefined
-const isCount = (value: unknown) => Number.isInteger(value) && (value as number) >= 0
+const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
+const isFrom = (least: number, most: number) => (value: unknown) =>
+  isCount(value) && (value as number) >= least && (value as number) <= most
 const isListOf = (test: (item: unknown) => boolean) => (value: unknown) => Array.isArray(value) && value.every(test)
+/** True unless `verify` throws. */
+const passes = (verify: (text: string) => void) => (value: unknown) => {
+  try {
+    verify(value as string)
+    return isText(value)
+  } catch {
+    return false
+  }
+}
+const isIfname = passes(name => verifyIfname(name, 'a record'))
 const optional = (test: (value: unknown) => boolean) => (value: unknown) => value === undefined || test(value)
 
 const isLinkAddress = (value: unknown) =>
-  isObject(value) && isAddress(value.local) && isCount(value.prefix) && optional(isAddress)(value.peer)
+  isObject(value) &&
+  isAddress(value.local) &&
+  isFrom(0, bits(familyOf(value.local as string)))(value.prefix) &&
+  optional(peer => isAddress(peer) && familyOf(peer as string) === familyOf(value.local as string))(value.peer)
 
-const ROUTE_NUMBERS = ['mtu', 'advmss', 'priority', 'table', 'scope']
+const isU32 = isFrom(0, 2 ** 32 - 1)
+const ROUTE_NUMBERS = ['mtu', 'advmss', 'priority', 'table']
 const isRoute = (value: unknown) =>
   isObject(value) &&
   isText(value.dst) &&
   parseCidr(value.dst) !== undefined &&
-  optional(isAddress)(value.gw) &&
-  ROUTE_NUMBERS.every(key => optional(isCount)(value[key]))
+  optional(gw => isAddress(gw) && familyOf(gw as string) === familyOf(value.dst as string))(value.gw) &&
+  optional(isFrom(0, 255))(value.scope) &&
+  optional(onlink => typeof onlink === 'boolean')(value.onlink) &&
+  ROUTE_NUMBERS.every(key => optional(isU32)(value[key]))
 
 const isEnd = (value: unknown) =>
-  isObject(value) && isText(value.ifname) && isListOf(isLinkAddress)(value.addresses) && isListOf(isRoute)(value.routes)
+  isObject(value) && isIfname(value.ifname) && isListOf(isLinkAddress)(value.addresses) && isListOf(isRoute)(value.routes)
 
 const isShape = (value: unknown) => isObject(value) && isCount(value.rate) && isCount(value.burst)
 
@@ -35,17 +55,17 @@ const isShape = (value: unknown) => isObject(value) && isCount(value.rate) && is
 const FIELDS: Record<string, (value: unknown) => boolean> = {
   version: value => value === 1 || value === PLAN_VERSION,
   network: isText,
-  containerID: isText,
-  ifname: isText,
+  containerID: passes(verifyContainerID),
+  ifname: isIfname,
   farEnd: value => value === 'host' || value === 'attach',
   wire: value => value === undefined || value === 'kernel' || value === 'thread',
-  netns: value => isText(value) && value.startsWith('/'),
+  netns: value => isText(value) && value.startsWith('/') && !value.includes('\0'),
   podName: optional(isText),
   netnsId: optional(value => isObject(value) && isCount(value.dev) && isCount(value.ino)),
-  mtu: isCount,
-  txQLen: optional(isCount),
-  owner: optional(isCount),
-  group: optional(isCount),
+  mtu: isFrom(LEAST_MTU, MOST_MTU),
+  txQLen: optional(isFrom(1, MOST_TXQLEN)),
+  owner: optional(isFrom(0, MOST_ID)),
+  group: optional(isFrom(0, MOST_ID)),
   multiQueue: value => typeof value === 'boolean',
   pod: isEnd,
   host: optional(isEnd),
@@ -74,9 +94,13 @@ export function parseRecord(text: string): LinkPlan {
     if (!test(plan[key])) throw new SyntaxError(`"${key}" is ${plan[key] === undefined ? 'missing' : show(plan[key])}`)
   const link = plan as unknown as LinkPlan
   if (link.pod.ifname !== link.ifname) throw new SyntaxError(`"pod.ifname" is ${show(link.pod.ifname)}`)
-  if ((link.farEnd === 'host') !== (link.host !== undefined))
-    throw new SyntaxError(`"farEnd" is "${link.farEnd}", but "host" says otherwise`)
+  for (const key of ['host', 'wire'] as const)
+    if ((link.farEnd === 'host') !== (link[key] !== undefined))
+      throw new SyntaxError(`"farEnd" is "${link.farEnd}", but "${key}" says otherwise`)
   if (link.host !== undefined && link.host.ifname !== hostIfname(link)) throw new SyntaxError(`"host.ifname" is ${show(link.host.ifname)}`)
+  // DEL stops masquerading them: that must not be done to another pod's
+  const foreign = link.masquerade.find(address => !link.pod.addresses.some(({ local }) => local === address))
+  if (foreign !== undefined) throw new SyntaxError(`"masquerade" has ${show(foreign)}, which is none of the pod's addresses`)
   return link
 }
 

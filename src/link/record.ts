@@ -4,7 +4,7 @@
  * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is
  * named, and never hides the others.
  */
-import { closeSync, constants, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, lstatSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
 import { asFileName } from '../fnv.ts'
 import { writeAll } from '../linux/write-all.ts'
@@ -48,6 +48,11 @@ export interface BrokenRecord {
   isNewer: boolean
 }
 
+const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants
+
+/** A pipe in the file's place is refused, not waited for. */
+const WRITE_FLAGS = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK
+
 /**
  * Writes atomically, and through to the disk: a reader sees the whole plan or none, after a power
  * cut too.
@@ -56,7 +61,7 @@ export function recordWrite(dataDir: string, plan: LinkPlan): void {
   makeDirectory(directory(dataDir, plan.network), 0o700)
   const file = path(dataDir, plan)
   try {
-    const fd = openSync(temporary(file), constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o600)
+    const fd = openSync(temporary(file), WRITE_FLAGS, 0o600)
     try {
       writeAll(fd, JSON.stringify(plan))
       fsyncSync(fd)
@@ -98,17 +103,27 @@ export function recordRemove(dataDir: string, attachment: Attachment): void {
  */
 export const recordSetAside = ({ file }: BrokenRecord): void => renameSync(file, `${file}.broken`)
 
-/** Removes what writers killed half-way have left. For GC, which no other call runs beside. */
+/**
+ * Removes what writers killed half-way have left. For GC, which no other call runs beside. Goes on
+ * after an error, and throws one that names all.
+ */
 export function recordCollect(dataDir: string, network: string): void {
-  for (const name of list(directory(dataDir, network)).filter(name => name.endsWith('.tmp')))
-    rmSync(`${directory(dataDir, network)}/${name}`, { force: true, recursive: true })
+  const failures: string[] = []
+  for (const name of list(directory(dataDir, network)).filter(name => name.endsWith('.tmp'))) {
+    try {
+      rmSync(`${directory(dataDir, network)}/${name}`, { force: true, recursive: true })
+    } catch (error) {
+      failures.push((error as Error).message)
+    }
+  }
+  if (failures.length > 0) throw new Error(failures.join('; '))
 }
 
 /** All records, of one network if named. */
 export function recordList(dataDir: string, network?: string): { plans: LinkPlan[]; broken: BrokenRecord[] } {
   const plans: LinkPlan[] = []
   const broken: BrokenRecord[] = []
-  for (const name of network === undefined ? list(`${dataDir}/links`) : [network]) {
+  for (const name of network === undefined ? networksOf(dataDir) : [network]) {
     for (const file of list(directory(dataDir, name)).filter(file => file.endsWith('.json'))) {
       const record = read(dataDir, name, file)
       if (record === undefined) continue
@@ -138,6 +153,10 @@ function read(dataDir: string, network: string, name: string): LinkPlan | Broken
 
 /** A symbolic link, or a directory: never a record. */
 const NO_FILE = ['ELOOP', 'EMLINK', 'EISDIR', 'ENOTDIR']
+
+/** Directories alone: what a symbolic link leads to is not ours. */
+const networksOf = (dataDir: string) =>
+  list(`${dataDir}/links`).filter(name => lstatSync(`${dataDir}/links/${name}`, { throwIfNoEntry: false })?.isDirectory())
 
 function list(path: string): string[] {
   try {

@@ -56,7 +56,9 @@ function findEnd(remains: Remains, ifname: string): DoomedLink | undefined {
  */
 function findPodEnd(remains: Remains, opened: Netns | undefined): DoomedLink | undefined {
   const { netns: path, netnsId, ifname } = remains
-  if (opened !== undefined && (netnsId === undefined || sameNetns(opened.id, netnsId))) return opened.enter(() => findEnd(remains, ifname))
+  // also where the record names another namespace: by its alias the device is known to be ours
+  const found = opened?.enter(() => findEnd(remains, ifname))
+  if (found !== undefined || (opened !== undefined && netnsId !== undefined && sameNetns(opened.id, netnsId))) return found
   if (path === undefined || !namespaceIsThere(path, netnsId)) return undefined
   using netns = openUnlessGone(path)
   return netns?.enter(() => findEnd(remains, ifname))

@@ -1,12 +1,17 @@
 /**
  * Locks among processes: flock(2). The kernel drops a lock with its last holder, however that ends.
  */
-import { ftruncateSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, ftruncateSync, lstatSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { flock } from './libc.ts'
 import { LOCK_EX, LOCK_NB } from './uapi.ts'
 
-/** A descriptor of the lock file, made if it is missing. */
-export const openLock = (path: string) => openSync(path, 'a', 0o600)
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
+
+/**
+ * A descriptor of the lock file, made if it is missing. Throws ELOOP for a symbolic link, ENXIO for
+ * a pipe.
+ */
+export const openLock = (path: string) => openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0o600)
 
 /** False when somebody else has it. */
 export function tryLock(lock: number): boolean {
@@ -39,11 +44,20 @@ export function writeHolder(lock: number): void {
  * itself.
  */
 export function lockHolder(path: string): number | undefined {
-  const file = statSync(path, { throwIfNoEntry: false })
-  if (file === undefined) return undefined
-  const written = Number(readFileSync(path, 'utf8').trim())
+  const file = lstatSync(path, { throwIfNoEntry: false })
+  if (!file?.isFile()) return undefined // by a symbolic link another daemon would be found
+  const written = Number(readNoFollow(path).trim())
   const candidates = [...(Number.isSafeInteger(written) && written > 0 ? [written] : []), ...lockersOf(file.ino, procLocks())]
   return candidates.find(pid => holdsLock(pid, file))
+}
+
+function readNoFollow(path: string): string {
+  const fd = openSync(path, O_RDONLY | O_NOFOLLOW)
+  try {
+    return readFileSync(fd, 'utf8')
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /**

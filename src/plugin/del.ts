@@ -5,6 +5,7 @@
 import { askIfAny } from '../agent/reach.ts'
 import type { Environment } from '../cni/environment.ts'
 import { parseNetConf } from '../cni/netconf.ts'
+import { verifyOwner } from '../link/data-dir.ts'
 import type { Attachment } from '../link/plan.ts'
 import { recordRemove } from '../link/record.ts'
 import { attachmentOf, type Context } from '../verbs/context.ts'
@@ -12,8 +13,9 @@ import { ipamOf } from '../verbs/ipam.ts'
 import { callerOf } from './caller.ts'
 
 /** Nothing that must be loaded for a link is loaded here: most DELs are the agent's. */
-export function del(environment: Environment, stdin: string): Promise<void> {
+export async function del(environment: Environment, stdin: string): Promise<void> {
   const context = { environment, conf: parseNetConf(stdin, environment), stdin, started: performance.timeOrigin }
+  verifyOwner(context.conf.dataDir, context.conf.name)
   return delAttachment(context, attachmentOf(context))
 }
 
@@ -29,7 +31,7 @@ export async function delAttachment(context: Context, attachment: Attachment): P
     started: context.started,
   } as const
   const isDone = (await askIfAny(conf.dataDir, request)) !== undefined
-  if (!isDone) await (await import('./remove-here.ts')).removeHere(conf, attachment, context.environment)
+  if (!isDone) await (await import('./remove-here.ts')).removeHere(conf, attachment, context.environment.netns)
   if (!isDone || ipam.isDelegated) {
     ipam.release()
     recordRemove(conf.dataDir, attachment)

@@ -1,6 +1,7 @@
 /** The verbs in the plugin's own process. */
 import type { Environment } from '../cni/environment.ts'
 import { parseNetConf } from '../cni/netconf.ts'
+import { verifyOwner } from '../link/data-dir.ts'
 import { add } from '../verbs/add.ts'
 import { checkVerb } from '../verbs/check.ts'
 import { attachmentOf, type Context } from '../verbs/context.ts'
@@ -15,6 +16,7 @@ import { warn } from './main.ts'
 export async function runHere(environment: Environment, stdin: string): Promise<unknown> {
   const context: Context = { environment, conf: parseNetConf(stdin, environment), stdin, started: performance.timeOrigin }
   for (const warning of context.conf.warnings) warn(warning)
+  if (environment.command !== 'STATUS') verifyOwner(context.conf.dataDir, context.conf.name) // STATUS says it its own way
   switch (environment.command) {
     case 'ADD':
       return addHere(context)

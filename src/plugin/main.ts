@@ -9,6 +9,7 @@ import { DEFAULT_DATA_DIR } from '../cni/data-dir.ts'
 import { type Environment, parseEnvironment } from '../cni/environment.ts'
 import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { SUPPORTED } from '../cni/version.ts'
+import { verifyOwner } from '../link/data-dir.ts'
 import { kernelError } from '../link/errors.ts'
 import { writeAll } from '../linux/write-all.ts'
 import { statusError } from '../verbs/status-error.ts'
@@ -56,10 +57,12 @@ async function add(environment: Environment, stdin: string): Promise<number> {
  * configuration is for whoever does it to say.
  */
 async function addByAgent(environment: Environment, stdin: string): Promise<string | undefined> {
-  const { ipam, dataDir = DEFAULT_DATA_DIR } = peek(stdin)
+  const { ipam, name, dataDir = DEFAULT_DATA_DIR } = peek(stdin)
   const isForAgent = !isForAnother(stdin) && (ipam?.type === undefined || ipam.type === TUNLINK) && typeof dataDir === 'string'
   const caller = isForAgent ? callerOf(environment) : undefined
   if (caller === undefined) return undefined
+  // else somebody else's agent might answer
+  verifyOwner(dataDir as string, typeof name === 'string' && !name.includes('/') ? name : undefined)
   const answer = await askIfAny(dataDir as string, { op: 'add', environment, stdin, caller, started: performance.timeOrigin })
   for (const warning of answer?.warnings ?? []) warn(warning)
   return answer?.result
@@ -92,7 +95,13 @@ function print(output: unknown): number {
 }
 
 /** A look at a configuration that nobody has validated yet; empty where it is none. */
-function peek(stdin: string): { cniVersion?: unknown; type?: unknown; dataDir?: unknown; ipam?: { type?: unknown } | null } {
+function peek(stdin: string): {
+  name?: unknown
+  cniVersion?: unknown
+  type?: unknown
+  dataDir?: unknown
+  ipam?: { type?: unknown } | null
+} {
   try {
     return JSON.parse(stdin) ?? {}
   } catch {

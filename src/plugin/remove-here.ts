@@ -1,21 +1,27 @@
-import type { Environment } from '../cni/environment.ts'
 import type { NetConf } from '../cni/netconf.ts'
 import type { Attachment } from '../link/plan.ts'
 import { Netns } from '../linux/netns.ts'
 import { removeLink } from '../verbs/link.ts'
 import { LoneKeeper } from './lone-keeper.ts'
 
-/** Takes the link out of the kernel in this process, which loads what that needs. */
-export async function removeHere(conf: NetConf, attachment: Attachment, environment: Environment): Promise<void> {
-  using netns = environment.command === 'DEL' ? openIfThere(environment.netns) : undefined
-  await removeLink(attachment, conf.dataDir, new LoneKeeper(conf), netns)
+/**
+ * Takes the link out of the kernel in this process, which loads what that needs. `netns` is the path
+ * that the runtime gave, or empty: the record may be broken and say none.
+ */
+export async function removeHere(conf: NetConf, attachment: Attachment, netns: string): Promise<void> {
+  const opened = netns === '' ? undefined : openIfThere(netns)
+  try {
+    await removeLink(attachment, conf.dataDir, new LoneKeeper(conf), opened)
+  } finally {
+    opened?.[Symbol.dispose]()
+  }
 }
 
-/** The pod's namespace, where the runtime names one: it is needed when the record cannot be used. */
+/** undefined where the namespace is gone, or never was one: the record says what is to be done then. */
 function openIfThere(path: string): Netns | undefined {
   try {
-    return path === '' ? undefined : new Netns(path)
+    return new Netns(path)
   } catch {
-    return undefined // the record knows, or the namespace is gone
+    return undefined
   }
 }

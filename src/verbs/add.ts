@@ -31,7 +31,7 @@ const ATTACH_MTU = 1500
  */
 export async function add(context: Context, keeper: Keeper, netns: Netns, isCallerGone = () => false): Promise<string> {
   const { dataDir } = context.conf
-  openDataDir(dataDir)
+  openDataDir(dataDir, context.conf.name)
   await clearLeftovers(context, keeper)
   const ipam = ipamOf(context)
   try {

@@ -27,7 +27,7 @@ export async function checkVerb(context: Context): Promise<void> {
       `CNI_CONTAINERID "${attachment.containerID}" has no link for CNI_IFNAME "${attachment.ifname}" on record in ${conf.dataDir}`,
     )
   if (isBroken(record)) throw new CniError(CODE.internal, `CHECK failed: the record ${record.file} cannot be used: ${record.reason}`)
-  ipamOf(context).check()
+  ipamOf(context).check(record.pod.addresses.map(({ local }) => local))
   const faults = check(record, { mtu: ours.mtu })
   if (record.wire === 'thread') faults.push(...(await threadFaults(conf.dataDir, record.host!.ifname)))
   if (faults.length > 0) throw new CniError(CODE.internal, `CHECK failed: ${faults[0]}`, faults.slice(1).join('; ') || undefined)

@@ -8,6 +8,7 @@ import { CniError, CODE } from '../cni/error.ts'
 import { parseIpamConf } from '../cni/netconf.ts'
 import { printResult } from '../cni/result.ts'
 import { type IpamInput, ipamAdd, ipamCheck, ipamDel, ipamGc, ipamStatus } from '../ipam/plugin.ts'
+import { verifyOwner } from '../link/data-dir.ts'
 
 /** What to print, undefined for nothing. */
 export function runIpam(environment: Environment, stdin: string): string | undefined {
@@ -21,6 +22,7 @@ export function runIpam(environment: Environment, stdin: string): string | undef
     ipam: conf.ipam,
     requestedIPs: conf.requestedIPs,
   }
+  verifyDirectory(environment, input)
   switch (environment.command) {
     case 'ADD': {
       const { ips, routes, dns } = ipamAdd(input)
@@ -36,5 +38,15 @@ export function runIpam(environment: Environment, stdin: string): string | undef
       return void ipamGc(input, conf.validAttachments)
     case 'STATUS':
       return void ipamStatus(input)
+  }
+}
+
+/** Throws CniError 5, and for STATUS 50: see verifyOwner(). */
+function verifyDirectory({ command }: Environment, { dataDir, network }: IpamInput): void {
+  try {
+    verifyOwner(dataDir, network)
+  } catch (error) {
+    if (command !== 'STATUS') throw error
+    throw new CniError(CODE.pluginNotAvailable, 'plugin not available', (error as Error).message)
   }
 }

@@ -23,8 +23,8 @@ export interface Ipam {
   acquire(): Lease
   /** Gives back whatever the attachment has; nothing there is no error. */
   release(): void
-  /** Throws CniError when the attachment's addresses are not leased. */
-  check(): void
+  /** Throws CniError when one of the link's `addresses` is not leased to the attachment. */
+  check(addresses: string[]): void
   /** Releases what is not of `valid`. */
   collect(valid: { containerID: string; ifname: string }[]): void
   /** Throws CniError when an ADD would fail. */
@@ -44,9 +44,14 @@ function builtIn(context: Context, owner: Attachment, ipam: Record<string, unkno
     isDelegated: false,
     acquire: () => acquire(dataDir, network, owner, parseIpam(ipam), requestedIPs),
     release: () => release(dataDir, network, owner),
-    check: () => {
-      if (leaseOf(dataDir, network, owner) === undefined)
-        throw new CniError(CODE.internal, `the addresses of CNI_CONTAINERID "${owner.containerID}" are not leased any more`)
+    check: addresses => {
+      const leased = leaseOf(dataDir, network, owner) ?? []
+      const lost = addresses.filter(address => !leased.includes(address))
+      if (lost.length > 0)
+        throw new CniError(
+          CODE.internal,
+          `CHECK failed: ${lost.join(', ')} of CNI_CONTAINERID "${owner.containerID}" ${lost.length > 1 ? 'are' : 'is'} not leased any more`,
+        )
     },
     collect: valid => collect(dataDir, network, valid),
     status: () => void parseIpam(ipam),

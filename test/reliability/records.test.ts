@@ -1,0 +1,140 @@
+/**
+ * What tunlink believes of its files, and of devices: symbolic links, pipes, records edited by hand,
+ * names without our alias. See SECURITY.md.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { inside, ip, pings } from '../support.ts'
+import { alone, callBeside, dual, inLab, listen } from './inside-lab.ts'
+
+const test = suite('records')
+
+test('symbolic links in the place of its files are never followed: what they lead to stays as it was', () =>
+  inLab(async lab => {
+    const [one, two, three] = [lab.netns(), lab.netns(), lab.netns()]
+    lab.must('ADD', one, alone)
+    const outside = join(lab.dataDir, 'outside')
+    mkdirSync(outside)
+    const record = (pod: string) => join(lab.dataDir, `links/net/${pod}:eth0.json`)
+    const owner = (pod: string) => join(lab.dataDir, `ipam/net/.owners/${pod}:eth0`)
+    const prey = (name: string) => {
+      writeFileSync(join(outside, name), 'prey\n')
+      return join(outside, name)
+    }
+    for (const file of ['agent.log', 'agent.lock']) symlinkSync(prey(file), join(lab.dataDir, file))
+    const impostor = await listen(join(outside, 'socket'))
+    symlinkSync(join(outside, 'socket'), join(lab.dataDir, 'agent.sock'))
+    // The record of the link itself, of one that comes, and what a writer that was killed has left.
+    renameSync(record(one), join(outside, 'record'))
+    const whole = readFileSync(join(outside, 'record'), 'utf8')
+    symlinkSync(join(outside, 'record'), record(one))
+    symlinkSync(prey('draft'), `${record(two)}.tmp`)
+    symlinkSync(prey('owner'), owner(three))
+    const broken = await callBeside(lab, 'CHECK', one, {
+      ...alone,
+      prevResult: { cniVersion: '1.1.0', interfaces: [{ name: 'eth0', sandbox: `/run/netns/${one}` }] },
+    })
+    assert.match(broken.json.msg, /the record .* cannot be used: ELOOP/)
+    assert.is((await callBeside(lab, 'ADD', two, alone)).status, 1)
+    rmSync(`${record(two)}.tmp`, { force: true })
+    // A lock that is a symbolic link starts no agent; links are made all the same.
+    assert.is((await callBeside(lab, 'ADD', three, { ...dual, wire: 'kernel' })).status, 0)
+    for (const pod of [one, two, three]) assert.is((await callBeside(lab, 'DEL', pod, alone)).status, 0)
+    assert.is((await callBeside(lab, 'GC', one, { ...alone, 'cni.dev/valid-attachments': [] })).status, 0)
+    impostor.close()
+    assert.is(impostor.asked(), 0, 'nobody is asked by a symbolic link')
+    assert.is(readFileSync(join(outside, 'record'), 'utf8'), whole)
+    for (const name of ['agent.log', 'agent.lock', 'draft', 'owner']) assert.is(readFileSync(join(outside, name), 'utf8'), 'prey\n', name)
+    assert.equal([...lab.links(one), ...lab.links(two), ...lab.links(three), ...lab.links(lab.node), ...lab.files()], [])
+  }))
+
+test('pipes in the place of its files, or of the namespace, keep no call waiting', () =>
+  inLab(lab => {
+    const pod = lab.netns()
+    lab.must('ADD', pod, alone)
+    const pipe = (path: string) => {
+      rmSync(path, { force: true })
+      execFileSync('mkfifo', [path])
+      return path
+    }
+    for (const file of ['agent.log', 'agent.lock', 'agent.sock', `links/net/${pod}:eth0.json`, `links/net/other:eth0.json.tmp`])
+      pipe(join(lab.dataDir, file))
+    const bounded = (command: string, env: object, conf: object) => {
+      lab.wrapper = ['timeout', '20']
+      const { status } = lab.cni(command, pod, conf, env as Record<string, string>)
+      lab.wrapper = []
+      assert.is.not(status, 124, `${command} ends`)
+      return status
+    }
+    const netns = pipe(join(lab.dataDir, 'netns'))
+    assert.is(bounded('ADD', { CNI_CONTAINERID: 'other', CNI_NETNS: netns }, alone), 1)
+    assert.is(bounded('DEL', { CNI_CONTAINERID: 'other', CNI_NETNS: netns }, alone), 0)
+    bounded('ADD', { CNI_CONTAINERID: 'other', CNI_IFNAME: 'eth1' }, dual)
+    bounded('STATUS', {}, dual)
+    assert.is(bounded('DEL', { CNI_CONTAINERID: 'other', CNI_IFNAME: 'eth1' }, alone), 0)
+    assert.is(bounded('DEL', {}, alone), 0)
+    assert.equal([...lab.links(pod), ...lab.links(lab.node)], [])
+  }))
+
+/** Edits of one pod's record to speak about another pod. */
+const EDITS: [what: string, edit: (record: Record<string, unknown>, other: Record<string, unknown>) => object][] = [
+  ['all of the other’s', (_, other) => other],
+  ['the other’s containerID', (record, { containerID }) => ({ ...record, containerID })],
+  ['another network', record => ({ ...record, network: 'other' })],
+  ['another ifname', record => ({ ...record, ifname: 'eth1', pod: { ...(record.pod as object), ifname: 'eth1' } })],
+  ['the other’s namespace', (record, { netns, netnsId }) => ({ ...record, netns, netnsId })],
+  ['the other’s node’s end', (record, { host }) => ({ ...record, host })],
+  ['the other’s masquerade', (record, { masquerade }) => ({ ...record, masquerade })],
+  ['no wire', ({ wire, ...record }) => record],
+  ['a path of a namespace with dots', record => ({ ...record, netns: '/run/netns/../../etc/passwd' })],
+]
+
+test(`${EDITS.length} edits of a record take nothing from another pod, and CHECK or DEL keep their word for its own`, () =>
+  inLab(lab => {
+    const victim = lab.netns()
+    const result = lab.must('ADD', victim, alone).json
+    const file = (pod: string) => join(lab.dataDir, `links/net/${pod}:eth0.json`)
+    const read = (pod: string) => JSON.parse(readFileSync(file(pod), 'utf8'))
+    const masqueraded = () =>
+      JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem ?? []
+    for (const [what, edit] of EDITS) {
+      const pod = lab.netns()
+      const { json } = lab.must('ADD', pod, alone)
+      writeFileSync(file(pod), JSON.stringify(edit(read(pod), read(victim))))
+      assert.is(lab.cni('CHECK', pod, { ...alone, prevResult: json }).status, 1, `CHECK says nothing of ${what}`)
+      lab.must('DEL', pod, alone)
+      assert.equal([lab.links(pod), lab.links(lab.node)], [[], [result.interfaces[0].name]], what)
+      assert.equal(masqueraded(), [result.ips[0].address.replace('/32', '')], what)
+      lab.must('CHECK', victim, { ...alone, prevResult: result })
+    }
+    assert.ok(pings(victim, '10.66.0.1') && pings(victim, 'fd66::1'))
+  }))
+
+test('a device under our name without our alias is never deleted, in the pod or on the node', () =>
+  inLab(lab => {
+    const pod = lab.netns()
+    const { json } = lab.must('ADD', pod, alone)
+    const node = json.interfaces[0].name
+    for (const [netns, name, alias] of [
+      [pod, 'eth0', undefined],
+      [pod, 'eth0', `tunlink:net/${pod}/eth1`],
+      [lab.node, node, undefined],
+      [lab.node, node, `tunlink:net/other/eth0`],
+    ] as const) {
+      lab.must('DEL', pod, alone)
+      lab.must('ADD', pod, alone)
+      spawnSync('ip', ['-n', netns, 'link', 'del', name])
+      inside(netns, 'ip', 'tuntap', 'add', name, 'mode', 'tun')
+      if (alias !== undefined) inside(netns, 'ip', 'link', 'set', name, 'alias', alias)
+      lab.must('DEL', pod, alone)
+      lab.must('GC', pod, { ...alone, 'cni.dev/valid-attachments': [] })
+      assert.ok(lab.links(netns).includes(name), `${name} with the alias ${alias} is there`)
+      assert.is(ip(netns, 'link', 'show', 'dev', name)[0].ifalias, alias)
+      inside(netns, 'ip', 'link', 'del', name)
+    }
+  }))
+
+test.run()
