@@ -77,11 +77,13 @@ async function pump(socket: PacketSocket, output: number, limits: { count: numbe
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop)
   while (!isOver && count < limits.count && Date.now() < until) {
     if (socket.wait(output, Math.min(TURN_MS, until - Date.now())) === 'closed') break
-    const { blocks, ended } = drain(socket, limits.count - count)
+    const blocks = drain(socket, limits.count - count)
     count += blocks.length
     if (blocks.length > 0 && !writeAll(output, Buffer.concat(blocks))) break
-    if (ended) process.stderr.write('The link has gone\n')
-    if (ended) break
+    if (blocks.length === 0 && !socket.hasDevice()) {
+      process.stderr.write('The link has gone\n')
+      break
+    }
     progress(`${count} packets`)
     await new Promise(resolve => setImmediate(resolve)) // for signals
   }
@@ -93,8 +95,8 @@ async function pump(socket: PacketSocket, output: number, limits: { count: numbe
 
 const AT_ONCE = 256
 
-/** What has come, as blocks of the file; `ended` when the device is deleted. */
-function drain(socket: PacketSocket, most: number): { blocks: Buffer[]; ended: boolean } {
+/** What has come, as blocks of the file. */
+function drain(socket: PacketSocket, most: number): Buffer[] {
   const blocks: Buffer[] = []
   try {
     while (blocks.length < Math.min(most, AT_ONCE)) {
@@ -102,12 +104,11 @@ function drain(socket: PacketSocket, most: number): { blocks: Buffer[]; ended: b
       if (packet === undefined) break
       blocks.push(encode(packet))
     }
-    return { blocks, ended: false }
   } catch (error) {
-    // also of a device that is set down, and may come up again
+    // The device was set down: it may come up again, or is about to be deleted.
     if ((error as NodeJS.ErrnoException).code !== 'ENETDOWN') throw error
-    return { blocks, ended: !socket.hasDevice() }
   }
+  return blocks
 }
 
 const encode = ({ bytes, length, time, isOutgoing }: CapturedPacket) => pcapng.packet(bytes, length, time, isOutgoing)

@@ -14,9 +14,7 @@ export const command: Command = {
 }
 
 async function down({ dataDir, words }: Given): Promise<number> {
-  const plans = plansOf(dataDir)
-  const byHand = plans.filter(({ network }) => network === BY_HAND)
-  const plan = findLink(words.length > 0 && byHand.length > 0 ? byHand : plans, words)
+  const plan = findLink(plansOf(dataDir), words)
   if (plan.network !== BY_HAND)
     throw new CommandError(`${plan.containerID} ${plan.ifname} is of the network "${plan.network}", whose runtime made it`, 'end the pod')
   await delAttachment(contextOf('DEL', plan, plan.netns, { dataDir }), plan)

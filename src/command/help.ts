@@ -29,7 +29,8 @@ Exit status: 0 done, all is well; 1 it failed, or a fault was found; 2 the comma
 3 no link, or more than one, is called so.
 `
 
-function describe({ usage, about, options }: Command): string {
+/** The text about one command, without a closing empty line. */
+export function describe({ usage, about, options }: Command): string {
   const lines = Object.entries(options).map(([name, { value, short, help, default: given }]) => [
     `  ${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}`,
     given === undefined ? help : `${help}; default: ${given}`,

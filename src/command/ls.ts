@@ -14,7 +14,7 @@ export const command: Command = {
   missing   a device was deleted     gone      the pod's network namespace was deleted
   unserved  no agent carries the packets of this thread wire
   attached  the far end is a process that has attached; free: none has
--o wide measures rates for a second, in bits and packets: FROM is what the pod sends, TO what it gets.
+-o wide measures rates for a second: FROM is what the pod sends, TO is what it gets.
 -o json has the counters, and rates where --interval is given. -o name has one word a link, for LINK.`,
   options: {
     output: { value: 'FORM', short: 'o', default: 'table', help: 'table, wide, json or name' },

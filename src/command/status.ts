@@ -5,8 +5,8 @@ import { print } from './output.ts'
 
 export const command: Command = {
   usage: 'status [OPTION...]',
-  about: `Asks the agent for its state, and prints it as one line of JSON: its version, what carries a new
-link's packets ("wire") and why nothing better does ("refusals"), how many links there are.`,
+  about: `Asks the agent for its state, and prints it as one line of JSON: its version, what carries a
+new link's packets ("wire") and why nothing better does ("refusals"), how many links there are.`,
   options: { 'data-dir': DATA_DIR },
   async run({ dataDir }) {
     try {
