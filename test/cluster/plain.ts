@@ -29,6 +29,7 @@ async function plainPod(node: Machine, net: string): Promise<Pod> {
   node.run('ip', 'link', 'add', 'plain0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(pid))
   node.run('ip', 'address', 'add', `${net}.1/24`, 'dev', 'plain0')
   node.run('ip', 'link', 'set', 'plain0', 'up')
+  node.run('sysctl', '-qw', 'net.ipv4.conf.plain0.forwarding=1')
   inside('ip', 'address', 'add', `${ip}/24`, 'dev', 'eth0')
   inside('ip', 'link', 'set', 'eth0', 'up')
   inside('ip', 'route', 'add', 'default', 'via', `${net}.1`)
