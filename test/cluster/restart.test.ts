@@ -22,9 +22,11 @@ let pair: [Pod, Pod]
 let plain: [Pod, Pod]
 let wire: string
 
-/** Kills the agent of each node. Deleting tunlink has ended those in tunlinkd's container. */
-function killAgents(cluster: Cluster): void {
-  for (const pid of cluster.nodes.flatMap(agentPids)) process.kill(pid, 'SIGKILL')
+/** Kills the agents that there are: deleting tunlink has ended those in tunlinkd's container. */
+function killAgents(cluster: Cluster): number {
+  const pids = cluster.nodes.flatMap(agentPids)
+  for (const pid of pids) process.kill(pid, 'SIGKILL')
+  return pids.length
 }
 
 async function killContainerd(cluster: Cluster): Promise<void> {
@@ -92,7 +94,7 @@ test('a transfer between nodes outlives a rolling upgrade to a build of another 
 
 test('a transfer between nodes outlives their agents, killed', async cluster => {
   await during('agents killed', async () => {
-    killAgents(cluster)
+    assert.is(killAgents(cluster), 2)
     await eventually('agents answer again', () => cluster.nodes.every(node => node.succeeds(EXECUTABLE, 'status')), 30)
   })
 })
