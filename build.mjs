@@ -1,11 +1,12 @@
 // Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from
 // one esbuild bundle, and dist/tunlinkd.cjs from another: Node 22 runs it, and so does dist/tunlink
 // with BUN_BE_BUN=1, so that the image holds one runtime. `node build.mjs library` makes
-// dist/library instead: what `npm pack ./dist/library` packs.
+// dist/library instead: what `npm pack ./dist/library` packs. TUNLINK_DIST is another directory than
+// dist, TUNLINK_VERSION another version than that of package.json: for a test of upgrades.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { thirdPartyLicences } from './licences.mjs'
@@ -14,9 +15,9 @@ const root = dirname(fileURLToPath(import.meta.url))
 const require = createRequire(import.meta.url)
 const arch = process.env.TUNLINK_ARCH ?? process.arch
 const bunPackage = { x64: '@oven/bun-linux-x64-baseline', arm64: '@oven/bun-linux-aarch64' }[arch]
-const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const { TUNLINK_VERSION: version = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version } = process.env
 const addon = join(dirname(require.resolve(`@koromix/koffi-linux-${arch}/package.json`)), `linux_${arch}`, 'koffi.node')
-const dist = join(root, 'dist')
+const dist = resolve(root, process.env.TUNLINK_DIST ?? 'dist')
 const bunDirectory = dirname(require.resolve(`${bunPackage}/package.json`))
 // another one, with changed parts: see licences/bun.md
 const bun = process.env.TUNLINK_BUN ?? join(bunDirectory, 'bin', 'bun')

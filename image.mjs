@@ -9,14 +9,14 @@ import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { copySystemLicences } from './licences.mjs'
 
 const root = dirname(fileURLToPath(import.meta.url))
 const require = createRequire(import.meta.url)
-const dist = join(root, 'dist')
+const dist = resolve(root, process.env.TUNLINK_DIST ?? 'dist') // as build.mjs has it
 const [name = imageOf('manifests/tunlink.yaml'), file = join(dist, 'tunlink-image.tar')] = process.argv.slice(2)
 const architecture = { x64: 'amd64', arm64: 'arm64' }[process.arch]
 const addon = join(dirname(require.resolve(`@koromix/koffi-linux-${process.arch}/package.json`)), `linux_${process.arch}`, 'koffi.node')

@@ -7,7 +7,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from '../support.ts'
 import { API, controlPlaneStart, kubectl, kubectlTry } from './control-plane.ts'
-import { Machine } from './machine.ts'
+import { addressAdd, Machine } from './machine.ts'
 import { FABRIC, makeDirectory, removeAll } from './namespaces.ts'
 
 /** Holds sleep as its entry point, and busybox: the pods run it too. */
@@ -18,32 +18,44 @@ export interface ClusterOptions {
   routed?: boolean
   /** Image archives that every node has, beside the pods' own. */
   images?: string[]
+  /** IPv6 beside IPv4: for nodes, pods and Services. */
+  dualStack?: boolean
+  /** kube-proxy on every node; without, the Service `kubernetes` is the only one that works. */
+  proxy?: 'iptables'
 }
+
+const POD_CIDRS = ['10.244.0.0/16', 'fd00:10:244::/48']
 
 export class Cluster {
   readonly nodes: [Machine, Machine]
 
-  private constructor(nodes: [Machine, Machine]) {
+  readonly #dualStack: boolean
+
+  private constructor(nodes: [Machine, Machine], dualStack: boolean) {
     this.nodes = nodes
+    this.#dualStack = dualStack
   }
 
   /**
-   * Both nodes registered, each with its pod CIDR, 10.244.0.0/24 and 10.244.1.0/24, and without any
-   * network configuration.
+   * Both nodes registered, each with its pod CIDRs (10.244.0.0/24 and 10.244.1.0/24, in a dual-stack
+   * cluster fd00:10:244:0::/64 and fd00:10:244:1::/64 too), and without any network configuration.
    */
-  static async up({ routed = false, images = [] }: ClusterOptions = {}): Promise<Cluster> {
+  static async up({ routed = false, images = [], dualStack = false, proxy }: ClusterOptions = {}): Promise<Cluster> {
     if (process.getuid?.() !== 0) throw new Error('The cluster is made of network namespaces: run this as root')
     removeAll()
     makeDirectory()
+    const families = dualStack ? 2 : 1
     fabric(routed)
-    await controlPlaneStart(['n1', 'n2'])
+    await controlPlaneStart(['n1', 'n2'], dualStack)
     const machine = (index: number) => {
-      const gateway = routed ? `10.199.${index}.1` : '10.199.0.1'
-      const address = routed ? `10.199.${index}.11` : `10.199.0.${10 + index}`
-      const leg = routed ? { gateway } : { bridge: 'br0' }
-      return new Machine({ name: `n${index}`, address, gateway, fabric: leg, images: [IMAGE, ...images] })
+      const [net, host] = routed ? [index, 11] : [0, 10 + index]
+      const addresses = [`10.199.${net}.${host}`, `fd00:10:199:${net}::${host}`].slice(0, families)
+      const gateways = [`10.199.${net}.1`, `fd00:10:199:${net}::1`].slice(0, families)
+      const leg = routed ? {} : { bridge: 'br0' }
+      const proxied = proxy && { proxy: { clusterCIDR: POD_CIDRS.slice(0, families).join() } }
+      return new Machine({ name: `n${index}`, addresses, gateways, images: [IMAGE, ...images], ...leg, ...proxied })
     }
-    const cluster = new Cluster([machine(1), machine(2)])
+    const cluster = new Cluster([machine(1), machine(2)], dualStack)
     for (const node of cluster.nodes) node.start()
     for (const node of cluster.nodes) await cluster.registered(node)
     await eventually('the default service account', () => kubectlTry('get', 'serviceaccount', 'default').status === 0, 30)
@@ -56,12 +68,19 @@ export class Cluster {
    */
   async registered(node: Machine): Promise<void> {
     await eventually(`node ${node.name} registers`, () => kubectlTry('get', 'node', node.name).status === 0, 60)
-    const podCIDR = this.podCIDR(node)
-    kubectl(['patch', 'node', node.name, '-p', JSON.stringify({ spec: { podCIDR, podCIDRs: [podCIDR] } })])
+    const podCIDRs = this.podCIDRs(node)
+    kubectl(['patch', 'node', node.name, '-p', JSON.stringify({ spec: { podCIDR: podCIDRs[0], podCIDRs } })])
   }
 
+  /** Of IPv4. */
   podCIDR(node: Machine): string {
     return `10.244.${this.nodes.indexOf(node)}.0/24`
+  }
+
+  /** One of each family that the cluster has. */
+  podCIDRs(node: Machine): string[] {
+    const second = `fd00:10:244:${this.nodes.indexOf(node)}::/64`
+    return this.#dualStack ? [this.podCIDR(node), second] : [this.podCIDR(node)]
   }
 
   /** Whether the node is Ready, and why not. */
@@ -84,6 +103,9 @@ export class Cluster {
   }
 }
 
+/** The router's addresses where all nodes are on one link: a client outside of the cluster. */
+export const OUTSIDE = ['10.199.0.1', 'fd00:10:199::1']
+
 /**
  * The router between the nodes, on which the control plane runs; what is not for the cluster ends
  * there.
@@ -95,9 +117,10 @@ function fabric(routed: boolean): void {
   ip('address', 'add', `${API}/32`, 'dev', 'lo')
   if (!routed) {
     ip('link', 'add', 'br0', 'type', 'bridge')
-    ip('address', 'add', '10.199.0.1/24', 'dev', 'br0')
+    for (const address of OUTSIDE) addressAdd(FABRIC, address, 'br0')
     ip('link', 'set', 'br0', 'up')
   }
-  ip('route', 'add', 'unreachable', 'default')
-  execFileSync('ip', ['netns', 'exec', FABRIC, 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv4.conf.all.send_redirects=0'])
+  for (const family of ['-4', '-6']) ip(family, 'route', 'add', 'unreachable', 'default')
+  const settings = ['net.ipv4.ip_forward=1', 'net.ipv4.conf.all.send_redirects=0', 'net.ipv6.conf.all.forwarding=1']
+  execFileSync('ip', ['netns', 'exec', FABRIC, 'sysctl', '-qw', ...settings])
 }

@@ -13,6 +13,7 @@ export const KUBE = process.env.TUNLINK_KUBE_DIR ?? '/var/cache/tunlink-test/kub
 export const API = '10.199.0.254'
 export const PORT = 6443
 export const SERVER = `https://${API}:${PORT}`
+const SERVICES = ['10.96.0.0/24', 'fd00:10:96::/112']
 /** The Service `kubernetes`. */
 export const SERVICE = '10.96.0.1'
 export const CERTIFICATE_AUTHORITY = join(DIRECTORY, 'pki', 'ca.crt')
@@ -46,7 +47,11 @@ function daemon(name: string, ...args: string[]): number {
   return child.pid!
 }
 
+/** The families' gate is on by default only from 1.21 on. */
+const gates = (dualStack: boolean) => (dualStack ? ['--feature-gates=IPv6DualStack=true'] : [])
+
 const apiServerArgs = () => [
+  ...gates(isDualStack),
   `--etcd-servers=${ETCD}`,
   `--bind-address=${API}`,
   `--advertise-address=${API}`,
@@ -58,7 +63,7 @@ const apiServerArgs = () => [
   '--service-account-issuer=https://kubernetes.default.svc',
   `--service-account-signing-key-file=${pki('sa.key')}`,
   `--service-account-key-file=${pki('sa.pub')}`,
-  '--service-cluster-ip-range=10.96.0.0/24',
+  `--service-cluster-ip-range=${SERVICES.slice(0, isDualStack ? 2 : 1).join()}`,
   `--token-auth-file=${join(DIRECTORY, 'tokens.csv')}`,
   '--authorization-mode=Node,RBAC',
   '--enable-admission-plugins=NodeRestriction',
@@ -67,6 +72,7 @@ const apiServerArgs = () => [
 ]
 
 let apiServer = 0
+let isDualStack = false
 
 /** Starts the API server, again after apiServerKill(), and waits for it. */
 export async function apiServerStart(): Promise<void> {
@@ -78,7 +84,8 @@ export function apiServerKill(): void {
   process.kill(apiServer, 'SIGKILL')
 }
 
-export async function controlPlaneStart(nodes: string[]): Promise<void> {
+export async function controlPlaneStart(nodes: string[], dualStack: boolean): Promise<void> {
+  isDualStack = dualStack
   certificates()
   writeFileSync(join(DIRECTORY, 'tokens.csv'), tokenFile(nodes))
   writeFileSync(ADMIN, kubeconfig(SERVER, CERTIFICATE_AUTHORITY, TOKENS.admin))
@@ -87,6 +94,7 @@ export async function controlPlaneStart(nodes: string[]): Promise<void> {
   const manager = ['--service-account-private-key-file', pki('sa.key'), '--root-ca-file', pki('ca.crt'), '--port=0', '--leader-elect=false']
   // nodeipam would begin 10 s late: registered() does its work
   manager.push(
+    ...gates(dualStack),
     '--controllers=*,-nodeipam,-route,-cloud-node-lifecycle,-service',
     `--cert-dir=${DIRECTORY}/manager`,
     '--bind-address=127.0.0.1',

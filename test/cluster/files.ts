@@ -1,11 +1,12 @@
 /** The configuration files of a cluster's components, as text. Values are Kubernetes 1.20's. */
 
-export const TOKENS = { admin: 'admin-token', node: (name: string) => `${name}-token` }
+export const TOKENS = { admin: 'admin-token', proxy: 'proxy-token', node: (name: string) => `${name}-token` }
 
 /** The API server's static tokens, one `token,user,uid,"groups"` a line. */
 export const tokenFile = (nodes: string[]) =>
   [
     `${TOKENS.admin},admin,admin,"system:masters"`,
+    `${TOKENS.proxy},system:kube-proxy,proxy`,
     ...nodes.map(name => `${TOKENS.node(name)},system:node:${name},${name},"system:nodes"`),
   ].join('\n')
 
@@ -21,7 +22,7 @@ export const kubeconfig = (server: string, certificateAuthority: string, token: 
   })
 
 /**
- * Without CAP_SYS_RESOURCE no process may get the -998 that a pod's first one is due, and every pod
+ * Debian 13's containerd looks for plugins in /usr/lib/cni unless told. Without CAP_SYS_RESOURCE no process may get the -998 that a pod's first one is due, and every pod
  * would fail.
  */
 export const containerdToml = () => `version = 2
@@ -34,12 +35,25 @@ disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.int
   sandbox_image = "localhost/pause:1"
   disable_apparmor = true
   restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/opt/cni/bin"
+    conf_dir = "/etc/cni/net.d"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
 `
 
-/** `cgroupRoot` must exist; the machine's own limits, swap and iptables are left alone. */
-export const kubeletConfig = (address: string, cgroupRoot: string) =>
+export interface KubeletOptions {
+  /** The node's IPv4 address. */
+  address: string
+  /** Must exist. */
+  cgroupRoot: string
+  dualStack: boolean
+  /** kube-proxy runs beside it, and relies on chains that the kubelet makes. */
+  proxy: boolean
+}
+
+/** The machine's own limits and swap are left alone. */
+export const kubeletConfig = ({ address, cgroupRoot, dualStack, proxy }: KubeletOptions) =>
   JSON.stringify({
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
@@ -51,7 +65,8 @@ export const kubeletConfig = (address: string, cgroupRoot: string) =>
     cgroupRoot,
     enforceNodeAllocatable: [],
     failSwapOn: false,
-    makeIPTablesUtilChains: false,
+    makeIPTablesUtilChains: proxy,
+    featureGates: { IPv6DualStack: dualStack },
     oomScoreAdj: 0,
     evictionHard: { 'memory.available': '1Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
     imageGCHighThresholdPercent: 100,
@@ -63,6 +78,19 @@ export const kubeletConfig = (address: string, cgroupRoot: string) =>
     fileCheckFrequency: '2s',
     staticPodPath: '/etc/kubernetes/manifests',
     volumePluginDir: '/var/lib/kubelet/volume-plugins',
+  })
+
+/** kube-proxy as kubeadm sets it up, but for the size of conntrack, which is the machine's. */
+export const proxyConfig = (node: string, kubeconfig: string, clusterCIDR: string, dualStack: boolean) =>
+  JSON.stringify({
+    apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+    kind: 'KubeProxyConfiguration',
+    mode: 'iptables',
+    clientConnection: { kubeconfig },
+    hostnameOverride: node,
+    clusterCIDR,
+    conntrack: { maxPerCore: 0 },
+    featureGates: { IPv6DualStack: dualStack },
   })
 
 /**

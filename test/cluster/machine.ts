@@ -3,15 +3,19 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { API, CERTIFICATE_AUTHORITY, KUBE, PORT, SERVER, SERVICE } from './control-plane.ts'
-import { containerdToml, kubeconfig, kubeletConfig, serviceRules, TOKENS } from './files.ts'
+import { containerdToml, kubeconfig, kubeletConfig, proxyConfig, serviceRules, TOKENS } from './files.ts'
 import { cgroupCreate, DIRECTORY, FABRIC, nodeNetns, remove } from './namespaces.ts'
+import { PATH, SUITE } from './runtime.ts'
 
 export interface MachineOptions {
   name: string
-  address: string
-  gateway: string
-  /** A port of this bridge, or the gateway's address on a leg of its own. */
-  fabric: { bridge: string } | { gateway: string }
+  /** Of IPv4, then of IPv6 where the cluster has both; the gateways likewise. */
+  addresses: string[]
+  gateways: string[]
+  /** Its port is one of this bridge; without, the gateways are on a leg of its own. */
+  bridge?: string
+  /** The pods' networks in the whole cluster, where kube-proxy is to run. */
+  proxy?: { clusterCIDR: string }
   /** Image archives to import. */
   images: string[]
 }
@@ -31,7 +35,11 @@ export class Machine {
   }
 
   get address(): string {
-    return this.options.address
+    return this.options.addresses[0]!
+  }
+
+  get addresses(): string[] {
+    return this.options.addresses
   }
 
   get netns(): string {
@@ -40,12 +48,10 @@ export class Machine {
 
   /** Powers it on. What is in its /etc, /opt and /var is as it was. */
   start(): void {
-    const { name, address } = this.options
+    const { name, addresses } = this.options
     mkdirSync(this.directory, { recursive: true })
     this.#connect()
-    writeFileSync(join(this.directory, 'containerd.toml'), containerdToml())
-    writeFileSync(join(this.directory, 'kubelet.yaml'), kubeletConfig(address, `/${this.netns}`))
-    writeFileSync(join(this.directory, 'kubeconfig'), kubeconfig(SERVER, CERTIFICATE_AUTHORITY, TOKENS.node(name)))
+    this.#configure()
     cgroupCreate(this.netns)
     const log = openSync(join(this.directory, 'node.log'), 'a')
     const script = join(import.meta.dirname, 'node')
@@ -58,29 +64,47 @@ export class Machine {
       'bash',
       script,
       name,
-      address,
+      addresses.join(),
       this.directory,
       KUBE,
+      SUITE,
       ...this.options.images,
     ]
     // detached: an interrupt at the terminal is for the tests, which then tear the node down
-    this.#init = spawn('nsenter', [`--net=/run/netns/${this.netns}`, ...command], { stdio: ['ignore', log, log], detached: true })
+    this.#init = spawn('nsenter', [`--net=/run/netns/${this.netns}`, ...command], {
+      stdio: ['ignore', log, log],
+      env: { ...process.env, PATH },
+      detached: true,
+    })
     this.#init.unref()
   }
 
+  #configure(): void {
+    const { name, addresses, proxy } = this.options
+    const write = (file: string, content: string) => writeFileSync(join(this.directory, file), content)
+    const dualStack = addresses.length > 1
+    write('containerd.toml', containerdToml())
+    write('kubelet.yaml', kubeletConfig({ address: this.address, cgroupRoot: `/${this.netns}`, dualStack, proxy: proxy !== undefined }))
+    write('kubeconfig', kubeconfig(SERVER, CERTIFICATE_AUTHORITY, TOKENS.node(name)))
+    if (proxy === undefined) return
+    write('proxy.kubeconfig', kubeconfig(SERVER, CERTIFICATE_AUTHORITY, TOKENS.proxy))
+    write('kube-proxy.yaml', proxyConfig(name, join(this.directory, 'proxy.kubeconfig'), proxy.clusterCIDR, dualStack))
+  }
+
   #connect(): void {
-    const { name, address, gateway, fabric } = this.options
+    const { name, addresses, gateways, bridge, proxy } = this.options
     const leg = `up-${name}`
     const ip = (...words: string[]) => execFileSync('ip', words)
     ip('netns', 'add', this.netns)
     ip('-n', FABRIC, 'link', 'add', leg, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.netns)
-    if ('bridge' in fabric) ip('-n', FABRIC, 'link', 'set', leg, 'master', fabric.bridge)
-    else ip('-n', FABRIC, 'address', 'add', `${fabric.gateway}/24`, 'dev', leg)
+    if (bridge !== undefined) ip('-n', FABRIC, 'link', 'set', leg, 'master', bridge)
+    else for (const gateway of gateways) addressAdd(FABRIC, gateway, leg)
     ip('-n', FABRIC, 'link', 'set', leg, 'up')
     ip('-n', this.netns, 'link', 'set', 'lo', 'up')
-    ip('-n', this.netns, 'address', 'add', `${address}/24`, 'dev', 'eth0')
+    for (const address of addresses) addressAdd(this.netns, address, 'eth0')
     ip('-n', this.netns, 'link', 'set', 'eth0', 'up')
-    ip('-n', this.netns, 'route', 'add', 'default', 'via', gateway)
+    for (const gateway of gateways) ip('-n', this.netns, 'route', 'add', 'default', 'via', gateway)
+    if (proxy !== undefined) return
     execFileSync('nsenter', [`--net=/run/netns/${this.netns}`, 'iptables-restore'], { input: serviceRules(SERVICE, API, PORT) })
   }
 
@@ -107,7 +131,7 @@ export class Machine {
   }
 
   command(...command: string[]): [string, string[]] {
-    return ['nsenter', ['-t', String(this.#pid()), '-m', '-n', '-u', '--wd=/', '--', ...command]]
+    return ['nsenter', ['-t', String(this.#pid()), '-m', '-n', '-u', '--wd=/', '--', 'env', `PATH=${PATH}`, ...command]]
   }
 
   /** Runs a command on the node; throws when it fails. */
@@ -135,4 +159,11 @@ export class Machine {
   log(name: string, lines = 15): string {
     return execFileSync('tail', ['-n', String(lines), join(this.directory, `${name}.log`)], { encoding: 'utf8' })
   }
+}
+
+/** Nobody else has it: no duplicate address detection, which would hold an IPv6 address back. */
+export function addressAdd(netns: string, address: string, device: string): void {
+  const isIPv6 = address.includes(':')
+  const rest = isIPv6 ? ['nodad'] : []
+  execFileSync('ip', ['-n', netns, 'address', 'add', `${address}/${isIPv6 ? 64 : 24}`, 'dev', device, ...rest])
 }

@@ -10,7 +10,10 @@ import type { Machine } from './machine.ts'
 
 export interface Pod {
   name: string
+  /** The first of `ips`. */
   ip: string
+  /** One of each family that the cluster has. */
+  ips: string[]
   node: Machine
   ready: boolean
   /** A process of its container; its network namespace is the pod's. */
@@ -82,6 +85,7 @@ export async function undeploy(cluster: Cluster, name: string, seconds = 90): Pr
 interface Status {
   name: string
   ip: string
+  ips: string[]
   node: Machine
   ready: boolean
   container: string
@@ -94,6 +98,7 @@ export function statuses(cluster: Cluster, app: string): Status[] {
   return items.map(({ metadata, spec, status }: any) => ({
     name: metadata.name,
     ip: status.podIP ?? '',
+    ips: (status.podIPs ?? []).map(({ ip }: { ip: string }) => ip),
     node: cluster.nodes.find(({ name }) => name === spec.nodeName),
     ready: status.conditions?.some(
       (condition: { type: string; status: string }) => condition.type === 'Ready' && condition.status === 'True',
@@ -124,12 +129,12 @@ export const inPod = (pod: Pod, ...command: string[]) => execFileSync(...podComm
 export const podPings = (pod: Pod, address: string) => spawnSync(...podCommand(pod, 'ping', '-c', '1', '-W', '2', address)).status === 0
 
 /**
- * What the pod or node at the other end serves; empty when nothing answers within 3 s. `from` is a
- * command in its network.
+ * The last line of what the pod or node at the other end serves; empty when nothing answers within
+ * 3 s. `from` is a command in its network.
  */
-export function http(from: [string, string[]], address: string, port = 8080): string {
+export function http(from: [string, string[]], address: string, port = 8080, path = '/'): string {
   const [file, args] = from
-  const request = 'GET / HTTP/1.0\r\n\r\n'
+  const request = `GET ${path} HTTP/1.0\r\n\r\n`
   const { stdout } = spawnSync(file, [...args, 'busybox', 'nc', '-w', '3', address, String(port)], { input: request, encoding: 'utf8' })
   return stdout.trim().split('\n').at(-1) ?? ''
 }

@@ -1,5 +1,6 @@
 /** tunlink in the cluster: applied as a user applies it, and what it leaves on a node. */
-import { type Dirent, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { type Dirent, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { eventually } from '../support.ts'
 import { Cluster, type ClusterOptions } from './cluster.ts'
@@ -11,6 +12,7 @@ export const MANIFEST = resolve(root, 'manifests/tunlink.yaml')
 const UNINSTALL = resolve(root, 'manifests/uninstall.yaml')
 export const OVERLAYS = resolve(root, 'manifests/overlays')
 const IMAGE = resolve(root, 'dist/tunlink-image.tar')
+const NEXT_VERSION = '0.1.0-next'
 /** Everything of ours; with COMPONENT, tunlinkd alone. */
 export const SELECTOR = 'app.kubernetes.io/name=tunlink'
 const COMPONENT = `${SELECTOR},app.kubernetes.io/component=node`
@@ -58,7 +60,7 @@ export function daemons(cluster: Cluster): Daemon[] {
 }
 
 /** What the nodes' agents say of themselves. */
-export const agents = (cluster: Cluster): { pid: number; wire: string }[] =>
+export const agents = (cluster: Cluster): { pid: number; wire: string; version: string }[] =>
   cluster.nodes.map(node => JSON.parse(node.run('/opt/cni/bin/tunlink', 'status')))
 
 /**
@@ -183,9 +185,27 @@ export function snapshot(node: Machine): Record<string, string[]> {
   }
 }
 
+/** kubectl delete -f manifests/tunlink.yaml, which leaves all of the pods' network. */
+export const remove = () => kubectl(['delete', '-f', MANIFEST])
+
+/** Builds the program anew with another version, and gives its image this name on every node. */
+export function buildNext(cluster: Cluster, image: string): { version: string } {
+  const directory = mkdtempSync('/tmp/tunlink-next-') // where the nodes see it
+  const env = { ...process.env, TUNLINK_DIST: directory, TUNLINK_VERSION: NEXT_VERSION }
+  try {
+    const archive = `${directory}/image.tar`
+    for (const command of [['build.mjs'], ['image.mjs', image, archive]])
+      execFileSync(process.execPath, command, { cwd: root, env, stdio: ['ignore', 'ignore', 'pipe'] })
+    for (const node of cluster.nodes) node.run('ctr', '-n', 'k8s.io', 'images', 'import', archive)
+    return { version: NEXT_VERSION }
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+}
+
 /** As the head of manifests/uninstall.yaml says. */
 export function uninstall(): void {
-  kubectl(['delete', '-f', MANIFEST])
+  remove()
   kubectl(['apply', '-f', UNINSTALL])
   kubectl(['-n', 'kube-system', 'rollout', 'status', '--timeout=100s', 'daemonset', 'tunlink-uninstall'])
   kubectl(['delete', '-f', UNINSTALL])
