@@ -159,6 +159,7 @@ test('counters are those of the node’s end, from the pod and to the pod', asyn
     for (const wire of ['kernel', 'thread']) {
       const pod = lab.netns()
       lab.must('ADD', pod, { ...dual, wire })
+      await eventually('a thread carries packets when it has started', () => pings(pod, '10.66.0.1'))
       inside(pod, 'ping', '-c', '10', '-i', '0.01', '-s', '100', '10.66.0.1')
       await eventually('an agent answers', () => existsSync(join(lab.dataDir, 'agent.sock')))
       const { links } = await ask(lab.dataDir, { op: 'list' })

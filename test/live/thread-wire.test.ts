@@ -12,7 +12,7 @@ import { createTun, setOffloads } from '../../src/linux/tun.ts'
 import { ioUringRefusal, wiresPerThread } from '../../src/wire/threads/ring.ts'
 import type { Mode } from '../../src/wire/threads/table.ts'
 import { Wires } from '../../src/wire/threads/wires.ts'
-import { eventually, inside, Lab, mebibytes } from '../support.ts'
+import { eventually, inside, isSlow, Lab, mebibytes } from '../support.ts'
 
 const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
 const start = (netns: string, ...command: string[]) =>
@@ -144,11 +144,19 @@ for (const mode of MODES) {
       const untilAnswered = async () => {
         for (let tries = 0; (await ping()) === '0'; tries++) assert.ok(tries < 10, 'it goes on')
       }
+      /** ping ends two round trips after its last request: a slow machine may stand still for longer. */
+      const untilNoneIsLost = async () => {
+        for (let tries = 1; ; tries++) {
+          const answered = await ping()
+          if (answered === '20') return
+          assert.ok(isSlow && tries < 5, `${answered} of 20 are answered`)
+        }
+      }
       await untilAnswered()
-      assert.is(await ping(), '20')
+      await untilNoneIsLost()
       writeFileSync(dieFile, '')
       await untilAnswered()
-      assert.is(await ping(), '20')
+      await untilNoneIsLost()
       assert.ok(wires.counters('a')!.podToHost.packets > 40)
     } finally {
       await wires.close()
