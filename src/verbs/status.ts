@@ -23,7 +23,7 @@ import { unavailable } from './status-error.ts'
 export async function status(context: Context, notStarted?: Error): Promise<void> {
   const { conf } = context
   attempt('/dev/net/tun', verifyTun)
-  attempt(`"dataDir" ${conf.dataDir}`, () => verifyDataDir(conf))
+  attempt(`"dataDir" ${conf.dataDir}`, () => verifyDataDir(conf.dataDir, conf.name))
   if (conf.farEnd === 'host') verifyNode(conf)
   else verifyAttach(conf)
   await verifyAgent(conf, notStarted)
@@ -46,7 +46,7 @@ function refuseIf(what: string, refusal: string | undefined): void {
 /** What STATUS asks, one by one: each throws what is wrong. For `tunlink doctor`. */
 export const QUESTIONS = {
   tun: () => verifyTun(),
-  dataDir: (conf: Pick<NetConf, 'dataDir' | 'name'>) => verifyDataDir(conf),
+  dataDir: (dataDir: string) => verifyDataDir(dataDir),
   agent: (conf: NetConf) => verifyAgent(conf),
 }
 
@@ -61,7 +61,7 @@ function verifyTun(): void {
 }
 
 /** As an ADD does: a full or read-only file system is found by writing. */
-function verifyDataDir({ dataDir, name: network }: Pick<NetConf, 'dataDir' | 'name'>): void {
+function verifyDataDir(dataDir: string, network?: string): void {
   openDataDir(dataDir, network)
   const file = `${dataDir}/.status-${process.pid}`
   rmSync(file, { force: true }) // of a process of this number that was killed
