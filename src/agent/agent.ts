@@ -236,7 +236,7 @@ export class Agent implements Keeper {
       threads,
       links: links.length,
       held: this.#held.size,
-      unserved: links.filter(({ wire, isOpen }) => wire === 'thread' && !isOpen).length,
+      unserved: links.filter(({ wire, link }) => wire === 'thread' && !this.#wires.serves(link)).length,
     }
   }
 

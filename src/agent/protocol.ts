@@ -86,7 +86,7 @@ export interface AgentStatus {
   threads: { running: number; realtime: number }
   /**
    * Links on record whose far end is the node; how many TUNs are held open for them; thread wires
-   * that are not open.
+   * that are not open, or whose thread cannot be had.
    */
   links: number
   held: number

@@ -503,7 +503,7 @@ scenario('uninstall removes what is ours with CAP_NET_ADMIN alone: files, routes
   execFileSync('ip', ['netns', 'del', node.pod])
   const { pid } = node.agent()!
   assert.is(await ended(node.run(['uninstall'], { before: UNINSTALLER })), 0)
-  assert.not(existsSync(`/proc/${pid}`))
+  await eventually('the agent has ended', () => !existsSync(`/proc/${pid}`))
   assert.equal([...readdirSync(node.path('conf')), ...readdirSync(node.path('bin'))], [])
   assert.not(existsSync(node.path('data')))
   assert.is(inside(node.netns, 'nft', 'list', 'ruleset').trim(), '')

@@ -20,6 +20,9 @@ export interface ThreadOptions {
   room: number
 }
 
+/** A thread that has failed is started again within less, unless it cannot be had. */
+const STUCK_MS = 1_000
+
 export class WireThread {
   /** Wires joined. */
   load = 0
@@ -34,6 +37,8 @@ export class WireThread {
   /** Undefined while it waits to be started again. */
   #worker: Worker | undefined
   #restart: NodeJS.Timeout | undefined
+  /** When the last one that ran has ended; undefined while one runs. */
+  #downSinceMs: number | undefined
 
   /**
    * `onGone`: a device of this wire is gone. `onWithoutIoUring`: the thread goes on by epoll, as
@@ -50,6 +55,11 @@ export class WireThread {
 
   get isRunning(): boolean {
     return this.#worker !== undefined
+  }
+
+  /** True when no thread has run for a second: its wires carry nothing, and it is tried further. */
+  get isStuck(): boolean {
+    return this.#downSinceMs !== undefined && Date.now() - this.#downSinceMs > STUCK_MS
   }
 
   get realtime(): boolean {
@@ -126,6 +136,9 @@ export class WireThread {
         trackUnmanagedFds: false,
       })
       worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
+      worker.on('online', () => {
+        this.#downSinceMs = undefined
+      })
       worker.on('error', error => {
         reason = error.message
       })
@@ -142,6 +155,7 @@ export class WireThread {
    */
   #ended(reason: string, startedMs: number): void {
     this.#worker = undefined
+    this.#downSinceMs ??= Date.now()
     const { control } = this.#shared
     if (Atomics.load(control, table.STOP) === 1) return // it has closed its ring itself
     this.#closeRing()

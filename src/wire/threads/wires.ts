@@ -106,6 +106,11 @@ export class Wires {
     return wire && { podToHost: wire.thread.counters(wire.slot, table.POD), hostToPod: wire.thread.counters(wire.slot, table.HOST) }
   }
 
+  /** False when the wire is not here, or its thread cannot be had: see WireThread.isStuck. */
+  serves(id: string): boolean {
+    return this.#wires.get(id)?.thread.isStuck === false
+  }
+
   /** Gives memory of wires that carry nothing back to the kernel. */
   trim(): void {
     for (const thread of this.#threads) thread.trim()

@@ -49,6 +49,17 @@ test('a thread that io_uring fails goes on by epoll, and the reason is told', as
   assert.is(wires.threads.running, 1)
 })
 
+test('a wire whose thread cannot be had is not served; one whose thread runs is', async () => {
+  const wires = make({ entry: entry('absent'), mode: 'epoll' })
+  wires.add('a', ends(1))
+  await eventually('it is told', () => !wires.serves('a'))
+  const good = make({ entry: entry('plain'), mode: 'epoll' })
+  good.add('b', ends(1))
+  await eventually('packets pass', () => passes(good, 'b'))
+  assert.ok(good.serves('b'))
+  assert.not(good.serves('a'))
+})
+
 test('a wire is let go of at once while its thread waits to be started again', async () => {
   const wires = make({ entry: entry('failing'), mode: 'io_uring', threads: 1 })
   wires.add('gone', ends(1))
