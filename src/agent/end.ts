@@ -5,7 +5,7 @@
  */
 import { closeSync, existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { lockHolder, openLock, tryLock } from '../linux/lock.ts'
+import { isLocked, lockHolder, openLock } from '../linux/lock.ts'
 import { ask, noAgent } from './client.ts'
 import { lockPath } from './protocol.ts'
 
@@ -18,23 +18,26 @@ const ASKED_MS = 40_000
 const RETRY_MS = 20
 
 /**
- * Ends the agent of this directory: SIGTERM, after two seconds SIGKILL. True when there was one;
- * resolves when its lock is free, which is after its last descriptor has been closed. An agent whose
- * process cannot be seen from here is asked. Throws when that fails, or when it does not end.
+ * Ends the agent that this directory has now: SIGTERM, after two seconds SIGKILL. True when there
+ * was one; resolves when it does not hold its lock any more, which is after its last descriptor has
+ * been closed. Several may end one agent at once, and one that takes its place is left alone. An
+ * agent whose process cannot be seen from here is asked. Throws when that fails, or when it does
+ * not end.
  */
 export async function endAgent(dataDir: string): Promise<boolean> {
   const path = lockPath(dataDir)
   if (!existsSync(path)) return false
   const lock = openLock(path)
   try {
-    if (tryLock(lock)) return false
-    if (lockHolder(path) === undefined && !tryLock(lock)) {
+    if (!isLocked(lock)) return false
+    const pid = lockHolder(path)
+    if (pid === undefined) {
+      if (!isLocked(lock)) return false
       await askToEnd(dataDir, path, lock)
       return true
     }
-    signalHolder(path, 'SIGTERM')
-    if (await lockIsFree(lock, TERM_MS)) return true
-    await killHolder(path, lock)
+    signalAgent(path, pid, 'SIGTERM')
+    if (!(await hasEnded(path, lock, pid, TERM_MS))) await killHolder(path, lock, pid)
     return true
   } finally {
     closeSync(lock)
@@ -51,43 +54,35 @@ async function askToEnd(dataDir: string, path: string, lock: number): Promise<vo
   } catch (error) {
     if (!noAgent(error)) throw fail((error as Error).message) // it may be about to end by itself
   }
-  if (!(await lockIsFree(lock, ASKED_MS))) throw fail('it goes on')
+  if (!(await hasEnded(path, lock, undefined, ASKED_MS))) throw fail('it goes on')
 }
 
 /**
- * SIGKILL to who holds the lock file, of which `lock` is a descriptor; resolves when the lock is
- * ours.
+ * SIGKILL to the process `pid` that holds the lock file, of which `lock` is a descriptor; resolves
+ * when it does not hold it any more.
  */
-export async function killHolder(path: string, lock: number): Promise<void> {
-  const pid = signalHolder(path, 'SIGKILL')
-  if (!(await lockIsFree(lock, KILL_MS))) throw new Error(`Cannot end the agent that holds ${path}: process ${pid} goes on after SIGKILL`)
+export async function killHolder(path: string, lock: number, pid: number | undefined): Promise<void> {
+  signalAgent(path, pid, 'SIGKILL')
+  if (!(await hasEnded(path, lock, pid, KILL_MS)))
+    throw new Error(`Cannot end the agent that holds ${path}: process ${pid} goes on after SIGKILL`)
 }
 
-async function lockIsFree(lock: number, withinMs: number): Promise<boolean> {
+/** False when the process still has the lock after that time. */
+async function hasEnded(path: string, lock: number, pid: number | undefined, withinMs: number): Promise<boolean> {
   const until = Date.now() + withinMs
-  while (!tryLock(lock)) {
+  while (isLocked(lock) && [pid, undefined].includes(lockHolder(path))) {
     if (Date.now() > until) return false
     await sleep(RETRY_MS)
   }
   return true
 }
 
-/** Undefined when it has ended meanwhile. */
-function signalHolder(path: string, signal: 'SIGTERM' | 'SIGKILL'): number | undefined {
-  const pid = lockHolder(path)
-  if (pid === undefined) {
-    const lock = openLock(path)
-    try {
-      if (tryLock(lock)) return undefined
-    } finally {
-      closeSync(lock)
-    }
+function signalAgent(path: string, pid: number | undefined, signal: 'SIGTERM' | 'SIGKILL'): void {
+  if (pid === undefined)
     throw new Error(`Cannot end the agent that holds ${path}: its process is not to be seen from this PID namespace; end it on the node`)
-  }
   try {
     process.kill(pid, signal)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
-  return pid
 }

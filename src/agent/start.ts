@@ -7,7 +7,7 @@ import { closeSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDataDir } from '../link/data-dir.ts'
 import { leaveCgroup } from '../linux/cgroup.ts'
-import { lockHolder, openLock, tryLock, writeHolder } from '../linux/lock.ts'
+import { isLocked, lockHolder, openLock, tryLock, writeHolder } from '../linux/lock.ts'
 import { listenUnix } from '../linux/unix-socket.ts'
 import { Agent } from './agent.ts'
 import { agentHangs, agentIsForeign, ask, noAgent } from './client.ts'
@@ -87,7 +87,7 @@ async function takeLock(dataDir: string): Promise<number | undefined> {
     } else if (state === 'hangs' || Date.now() - startedMs > START_MS) {
       if (lockHolder(path) !== holder) continue // another one has taken over meanwhile
       log('agent does not answer, killed', { pid: holder })
-      await killHolder(path, lock)
+      if (holder !== undefined || isLocked(lock)) await killHolder(path, lock, holder)
     } else await sleep(RETRY_MS)
   }
   writeHolder(lock)

@@ -3,7 +3,7 @@
  */
 import { closeSync, constants, ftruncateSync, lstatSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { flock } from './libc.ts'
-import { LOCK_EX, LOCK_NB } from './uapi.ts'
+import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from './uapi.ts'
 
 const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 
@@ -14,9 +14,21 @@ const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = consta
 export const openLock = (path: string) => openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0o600)
 
 /** False when somebody else has it. */
-export function tryLock(lock: number): boolean {
+export const tryLock = (lock: number): boolean => attempt(lock, LOCK_EX)
+
+/**
+ * True when somebody has it. To find out takes a shared lock for a moment, which keeps nobody else
+ * from finding out, and which lockHolder() does not take for the lock.
+ */
+export function isLocked(lock: number): boolean {
+  if (!attempt(lock, LOCK_SH)) return true
+  flock(lock, LOCK_UN)
+  return false
+}
+
+function attempt(lock: number, operation: number): boolean {
   try {
-    flock(lock, LOCK_EX | LOCK_NB)
+    flock(lock, operation | LOCK_NB)
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
@@ -61,12 +73,12 @@ function readNoFollow(path: string): string {
 }
 
 /**
- * Process IDs that have a flock on an inode of this number, from the text of /proc/locks: see
+ * Process IDs that have an exclusive flock on an inode of this number, from the text of /proc/locks: see
  * proc_locks(5). The device is not compared: some file systems show another one there than stat(2)
  * gives.
  */
 export function lockersOf(inode: number, locks: string): number[] {
-  return [...locks.matchAll(/^\d+: FLOCK +\S+ +\S+ (\d+) [^:]+:[^:]+:(\d+) /gm)]
+  return [...locks.matchAll(/^\d+: FLOCK +\S+ +WRITE (\d+) [^:]+:[^:]+:(\d+) /gm)]
     .filter(([, , found]) => Number(found) === inode)
     .map(([, pid]) => Number(pid))
     .filter(pid => pid > 0)
@@ -81,15 +93,15 @@ function procLocks(): string {
 }
 
 /**
- * True when a descriptor of the process is the file and has the flock: the kernel says so in its
- * fdinfo, see proc_pid_fdinfo(5).
+ * True when a descriptor of the process is the file and has the exclusive flock: the kernel says so
+ * in its fdinfo, see proc_pid_fdinfo(5).
  */
 function holdsLock(pid: number, file: { dev: number; ino: number }): boolean {
   try {
     return readdirSync(`/proc/${pid}/fd`).some(fd => {
       const open = statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false })
       if (open?.ino !== file.ino || open.dev !== file.dev) return false
-      return readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8').includes('FLOCK')
+      return /FLOCK +\S+ +WRITE/.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))
     })
   } catch {
     return false // it has ended meanwhile, or is not ours to look into

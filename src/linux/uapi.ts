@@ -148,8 +148,10 @@ export const SOCK_CLOEXEC = 0o2000000
 export const SOL_NETLINK = 270
 export const SOL_SOCKET = 1
 export const SO_SNDBUFFORCE = 32
+export const LOCK_SH = 1
 export const LOCK_EX = 2
 export const LOCK_NB = 4
+export const LOCK_UN = 8
 
 // <linux/fcntl.h>, <linux/memfd.h>
 export const F_GETFD = 1

@@ -1,0 +1,102 @@
+/**
+ * ADD, traffic, DEL, again and again: nothing of the agent or the kernel grows. 100 pairs,
+ * TUNLINK_LONG=1: 10,000.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { holder } from '../agent/agents.ts'
+import { eventually, Lab, pings } from '../support.ts'
+import { bpfPrograms } from './bpf-programs.ts'
+import { call } from './calls.ts'
+import { nftElements, nodeEnds } from './kernel-state.ts'
+
+const test = suite('soak')
+const isLong = process.env.TUNLINK_LONG === '1'
+const PAIRS = isLong ? 10_000 : 100
+/** Pods that come and go beside each other. */
+const LANES = 4
+/** What a process takes once, it takes in so many pairs: then the first measurement. */
+const WARM_UP = PAIRS / 5
+/**
+ * Resident memory may differ by so many MiB: a garbage collector gives memory back when it likes.
+ * A leak of 4 KiB for each pair is 31 MiB in the long run.
+ */
+const RSS_SLACK = 24
+/** Other users of this machine load and unload programs too. A leak is two for each pair. */
+const PROGRAMS_SLACK = PAIRS / 2
+
+interface Measured {
+  rssMiB: number
+  descriptors: number
+  threads: number
+  links: number
+  files: number
+  elements: number
+  programs: number
+}
+
+function measure(lab: Lab, pid: number): Measured {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)![1])
+  return {
+    rssMiB: Math.round(field('VmRSS') / 1024),
+    descriptors: readdirSync(`/proc/${pid}/fd`).length,
+    threads: field('Threads'),
+    links: nodeEnds(lab).length,
+    files: lab.files().length,
+    elements: Object.values(nftElements(lab.node)).flat().length,
+    programs: bpfPrograms(),
+  }
+}
+
+for (const wire of ['kernel', 'thread'] as const)
+  test(`${wire} wire: ${PAIRS} times ADD, ping and DEL leave memory, descriptors and the kernel as they were`, async () => {
+    const lab = new Lab()
+    try {
+      const conf = { wire, ipMasq: true, agent: { idleSeconds: 0 } }
+      const resident = lab.netns()
+      lab.must('ADD', resident, conf) // one that stays
+      const agent = holder(lab)!
+      const pods = Array.from({ length: LANES }, () => lab.netns())
+      let serial = 0
+      const pair = async (netns: string) => {
+        const containerID = `c${serial++}`
+        const added = await call(lab, { command: 'ADD', containerID, netns, conf })
+        assert.is(added.status, 0, added.text)
+        assert.ok(pings(netns, '10.66.0.1'))
+        const deleted = await call(lab, { command: 'DEL', containerID, netns, conf })
+        assert.is(deleted.status, 0, deleted.text)
+      }
+      const pairs = async (until: number) => {
+        const lane = async (netns: string) => {
+          while (serial < until) await pair(netns)
+        }
+        await Promise.all(pods.map(lane))
+      }
+      await pairs(WARM_UP)
+      const first = measure(lab, agent)
+      const started = Date.now()
+      await pairs(PAIRS)
+      const perPair = (Date.now() - started) / (PAIRS - WARM_UP)
+      const last = measure(lab, agent)
+      console.log(
+        `figure: soak, ${wire} wire: ${serial} pairs of ADD and DEL with a ping, ${LANES} at a time, ${perPair.toFixed(0)} ms each; ` +
+          `after ${WARM_UP} and at the end: ${JSON.stringify(first)} ${JSON.stringify(last)}`,
+      )
+      assert.is(holder(lab), agent, 'one agent did it all')
+      const { rssMiB: rssBefore, programs: programsBefore, ...before } = first
+      const { rssMiB, programs: _, ...after } = last
+      // A thread of a pool may come or end at any time; one for each link would be many.
+      assert.ok(Math.abs(after.threads - before.threads) <= 4, `threads: ${before.threads}, then ${after.threads}`)
+      assert.equal({ ...after, threads: 0 }, { ...before, threads: 0 })
+      assert.ok(rssMiB - rssBefore <= RSS_SLACK, `resident memory: ${rssBefore} MiB, then ${rssMiB} MiB`)
+      // Programs of a deleted device end a moment after it.
+      await eventually('no BPF programs are left over', () => bpfPrograms() - programsBefore <= PROGRAMS_SLACK)
+      assert.ok(pings(resident, '10.66.0.1'))
+    } finally {
+      lab.close()
+    }
+  })
+
+test.run()
