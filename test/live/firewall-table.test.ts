@@ -6,14 +6,28 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { EXECUTABLES, eventually, inside, Lab, pings, some } from '../support.ts'
+import { type Packet, seen, send, text, watch } from './forged.ts'
 
 const test = suite('firewall table')
 const CALLS = join(import.meta.dirname, 'firewall-calls.ts')
 const LINK = 'tl0123456789abc'
 const OTHER = 'tlfedcba9876543'
+
+/** One process for all calls: it enters the namespace for each. To start one each time would be most of the time. */
+const server = spawn(process.execPath, [CALLS, 'serve'], { stdio: ['pipe', 'pipe', 'inherit'] })
+const answers = createInterface({ input: server.stdout })[Symbol.asyncIterator]()
+test.after(() => void server.stdin.end())
+
+async function calls(request: object): Promise<unknown> {
+  server.stdin.write(`${JSON.stringify(request)}\n`)
+  const { result, error } = JSON.parse((await answers.next()).value ?? '{"error":"the process of the calls has ended"}')
+  if (error !== undefined) throw new Error(error)
+  return result
+}
 
 /** A node's namespace, and records as firewall-calls.ts reads them. */
 class Node {
@@ -28,8 +42,8 @@ class Node {
     return [process.execPath, CALLS, call, link, this.records]
   }
   // biome-ignore lint/suspicious/noExplicitAny: whatever the call returned
-  call(call: string, link?: string): any {
-    return JSON.parse(inside(this.netns, ...this.arguments(call, link)))
+  async call(call: string, link?: string): Promise<any> {
+    return calls({ netns: this.netns, call, link, directory: this.records })
   }
   nft(script: string): void {
     execFileSync('ip', ['netns', 'exec', this.netns, 'nft', '-f', '-'], { input: script })
@@ -64,60 +78,6 @@ function pod(node: Node, link = LINK, end = 2): string {
   return netns
 }
 
-type Packet = [source: string, destination: string]
-
-/**
- * Sends packets with these sources, whatever addresses the namespace has: UDP, or to ff02::1 a
- * neighbour solicitation (ICMPv6 135).
- */
-function send(netns: string, packets: Packet[]): void {
-  const program = `
-import json, socket, struct, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-s.bind(('eth0', 0))
-for source, destination in json.loads(sys.argv[1]):
-    six = ':' in source
-    number = lambda text: socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, text)
-    protocol = 58 if destination == 'ff02::1' else 17
-    body = struct.pack('!BBHI', 135, 0, 0, 0) + number(destination) if protocol == 58 else struct.pack('!HHHH', 5555, 9, 8, 0)
-    if six:
-        header = struct.pack('!IHBB', 6 << 28, len(body), protocol, 255)
-    else:
-        header = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(body), 0, 0, 64, protocol, 0)
-        total = sum(struct.unpack('!10H', header + number(source) + number(destination)))
-        total = (total & 0xffff) + (total >> 16)
-        header = header[:10] + struct.pack('!H', ~((total & 0xffff) + (total >> 16)) & 0xffff)
-    link = bytes.fromhex('027400000001') * 2 + struct.pack('!H', 0x86dd if six else 0x0800)
-    s.send(link + header + number(source) + number(destination) + body)`
-  inside(netns, 'python3', '-c', program, JSON.stringify(packets))
-}
-
-/** Keeps source and destination of what comes in by LINK, before our table sees it and behind. */
-const SEEN = `table inet seen {
-  set came4 { type ipv4_addr . ipv4_addr; flags dynamic; }
-  set came6 { type ipv6_addr . ipv6_addr; flags dynamic; }
-  set passed4 { type ipv4_addr . ipv4_addr; flags dynamic; }
-  set passed6 { type ipv6_addr . ipv6_addr; flags dynamic; }
-  chain before {
-    type filter hook prerouting priority -400
-    iifname "${LINK}" add @came4 { ip saddr . ip daddr }
-    iifname "${LINK}" add @came6 { ip6 saddr . ip6 daddr }
-  }
-  chain behind {
-    type filter hook prerouting priority -200
-    iifname "${LINK}" add @passed4 { ip saddr . ip daddr }
-    iifname "${LINK}" add @passed6 { ip6 saddr . ip6 daddr }
-  }
-}`
-const text = ([source, destination]: Packet) => `${source} to ${destination}`
-
-/** "SOURCE to DESTINATION" of what came, or passed, in order. */
-function seen(node: Node, where: 'came' | 'passed'): string[] {
-  const { nftables } = JSON.parse(inside(node.netns, 'nft', '-j', 'list', 'table', 'inet', 'seen'))
-  const sets = nftables.filter((item: { set?: { name: string } }) => item.set?.name.startsWith(where))
-  return sets.flatMap(({ set }: { set: { elem?: { concat: Packet }[] } }) => (set.elem ?? []).map(({ concat }) => text(concat))).sort()
-}
-
 const OUTSIDE = { 4: '192.0.2.9', 6: '2001:db8:9::9' }
 const OWN: Packet[] = [
   ['10.66.0.2', OUTSIDE[4]],
@@ -144,22 +104,22 @@ for (const rpFilter of some(['0', '1', '2'], 1)) {
     for (const name of ['all', LINK]) inside(node.netns, 'sysctl', '-qw', `net.ipv4.conf.${name}.rp_filter=${rpFilter}`)
     node.record(LINK)
     const packets = [...FORGED, ...OWN]
-    node.nft(SEEN)
+    watch(node.netns, LINK)
     send(from, packets)
-    await eventually('without the table everything passes', () => seen(node, 'passed').length === packets.length)
+    await eventually('without the table everything passes', () => seen(node.netns, 'passed').length === packets.length)
     for (const what of ['made', 'restored']) {
       node.nft('flush ruleset')
-      assert.is(node.call('ensure'), true)
-      node.nft(SEEN)
+      assert.is(await node.call('ensure'), true)
+      watch(node.netns, LINK)
       send(from, packets)
-      await eventually('all come to the node', () => seen(node, 'came').length === packets.length)
-      assert.equal(seen(node, 'came'), packets.map(text).sort())
-      assert.equal(seen(node, 'passed'), OWN.map(text).sort(), what)
+      await eventually('all come to the node', () => seen(node.netns, 'came').length === packets.length)
+      assert.equal(seen(node.netns, 'came'), packets.map(text).sort())
+      assert.equal(seen(node.netns, 'passed'), OWN.map(text).sort(), what)
     }
   })
 }
 
-test('what a pod sends by an uplink called tlan0 is masqueraded, and what it sends to another link is not', () => {
+test('what a pod sends by an uplink called tlan0 is masqueraded, and what it sends to another link is not', async () => {
   using node = new Node()
   const [one, two, outside] = [pod(node, LINK, 2), pod(node, OTHER, 3), node.lab.netns()]
   inside(node.netns, 'ip', 'link', 'add', 'tlan0', 'type', 'veth', 'peer', 'name', 'up0', 'netns', outside)
@@ -174,7 +134,7 @@ test('what a pod sends by an uplink called tlan0 is masqueraded, and what it sen
   inside(node.netns, 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1')
   node.record(LINK, '10.66.0.2', 'fd66::2')
   node.record(OTHER)
-  for (const link of [LINK, OTHER]) node.call('add', link)
+  for (const link of [LINK, OTHER]) await node.call('add', link)
   for (const far of ['192.0.2.2', '2001:db8::2']) {
     assert.ok(pings(one, far), `${far} answers`)
     assert.not.ok(pings(two, far), `${far} has no way back to a pod without masquerade`)
@@ -216,51 +176,51 @@ const HIDDEN: typeof DAMAGES = [
 ]
 
 for (const [what, script, state = 'different'] of [...some(DAMAGES, 3), ...HIDDEN]) {
-  test(`a table ${what} is ${state}, and made anew for all links`, () => {
+  test(`a table ${what} is ${state}, and made anew for all links`, async () => {
     using node = new Node()
     node.record(LINK, '10.66.0.2', 'fd66::2')
     node.record(OTHER, '10.66.0.3')
-    for (const link of [LINK, OTHER]) node.call('add', link)
+    for (const link of [LINK, OTHER]) await node.call('add', link)
     const whole = () => [node.elements('links'), node.elements('masq4'), node.elements('masq6')]
     const before = whole()
     assert.equal(before, [[LINK, OTHER], ['10.66.0.2', '10.66.0.3'], ['fd66::2']])
-    const damage = () => {
+    const damage = async () => {
       const { nftables } = JSON.parse(inside(node.netns, 'nft', '-j', '-a', 'list', 'table', 'inet', 'tunlink'))
       node.nft(script.replace('HANDLE', nftables.find((item: { rule?: object }) => item.rule).rule.handle))
-      assert.is(node.call('state'), state)
-      assert.is.not(node.call('faults', LINK).length, 0)
+      assert.is(await node.call('state'), state)
+      assert.is.not((await node.call('faults', LINK)).length, 0)
     }
-    damage()
-    assert.is(node.call('ensure'), true)
-    assert.is(node.call('ensure'), false)
+    await damage()
+    assert.is(await node.call('ensure'), true)
+    assert.is(await node.call('ensure'), false)
     assert.equal(whole(), before)
-    assert.equal(node.call('faults', LINK), [])
+    assert.equal(await node.call('faults', LINK), [])
     if (HIDDEN.some(([hidden]) => hidden === what)) return
-    damage()
-    node.call('add', OTHER)
-    assert.equal([node.call('state'), whole()], ['ok', before])
-    damage()
-    node.call('remove', OTHER)
-    assert.equal([node.call('state'), whole()], ['ok', [[LINK], ['10.66.0.2'], ['fd66::2']]])
+    await damage()
+    await node.call('add', OTHER)
+    assert.equal([await node.call('state'), whole()], ['ok', before])
+    await damage()
+    await node.call('remove', OTHER)
+    assert.equal([await node.call('state'), whole()], ['ok', [[LINK], ['10.66.0.2'], ['fd66::2']]])
   })
 }
 
-test('removeFromFirewall() takes what is missing for removed, and firewallFaults() names it', () => {
+test('removeFromFirewall() takes what is missing for removed, and firewallFaults() names it', async () => {
   using node = new Node()
   node.record(LINK, '10.66.0.2')
-  node.call('remove', LINK)
+  await node.call('remove', LINK)
   assert.is(node.elements('links'), undefined, 'no table is made for nobody')
-  node.call('add', LINK)
+  await node.call('add', LINK)
   node.nft('delete element inet tunlink masq4 { 10.66.0.2 }')
   const masquerade = '10.66.0.2 is not masqueraded: it is not in the set "masq4" of the nftables table inet tunlink'
-  assert.equal(node.call('faults', LINK), [masquerade])
-  assert.is(node.call('ensure'), true)
+  assert.equal(await node.call('faults', LINK), [masquerade])
+  assert.is(await node.call('ensure'), true)
   node.nft(`delete element inet tunlink links { "${LINK}" }`)
-  assert.match(node.call('faults', LINK).join(), `by "${LINK}" are not checked`)
-  for (let times = 0; times < 2; times++) node.call('remove', LINK)
+  assert.match((await node.call('faults', LINK)).join(), `by "${LINK}" are not checked`)
+  for (let times = 0; times < 2; times++) await node.call('remove', LINK)
   assert.equal([node.elements('links'), node.elements('masq4')], [[], []])
-  for (let times = 0; times < 2; times++) node.call('delete')
-  assert.is(node.call('state'), 'missing')
+  for (let times = 0; times < 2; times++) await node.call('delete')
+  assert.is(await node.call('state'), 'missing')
 })
 
 test('two processes find no table, and the first has read the records before the second wrote its own: neither link is forgotten', async () => {
@@ -272,7 +232,7 @@ test('two processes find no table, and the first has read the records before the
   slow.stdout.on('data', chunk => (said += chunk))
   await eventually('it has read the records', () => said.includes('read'))
   node.record(OTHER)
-  node.call('add', OTHER)
+  await node.call('add', OTHER)
   slow.stdin.end()
   assert.is(await ended, 0)
   assert.equal(node.elements('links'), [LINK, OTHER])
@@ -285,7 +245,7 @@ for (const [name, command] of [
   test(`${name}: watchFirewall() tells of what others do to the table, and keeps no process`, async () => {
     using node = new Node()
     node.record(LINK)
-    node.call('add', LINK)
+    await node.call('add', LINK)
     const child = spawn('ip', ['netns', 'exec', node.netns, ...command, CALLS, 'watch'], { stdio: ['pipe', 'pipe', 'inherit'] })
     let lines: string[] = []
     child.stdout.on('data', chunk => lines.push(...chunk.toString().trim().split('\n')))
@@ -308,31 +268,31 @@ for (const [name, command] of [
     assert.equal(lines, ['ends'])
   })
 
-  test(`${name}: watchFirewall() tells of a row of changes once`, () => {
+  test(`${name}: watchFirewall() tells of a row of changes once`, async () => {
     using node = new Node()
     node.record(LINK)
     assert.is(JSON.parse(inside(node.netns, ...command, CALLS, 'burst', LINK, node.records)), 1)
   })
 }
 
-test('the chain that has the kernel track connections comes with the first address to masquerade', () => {
+test('the chain that has the kernel track connections comes with the first address to masquerade', async () => {
   using node = new Node()
   node.record(LINK)
   const chains = () => inside(node.netns, 'nft', 'list', 'chains', 'inet').match(/(?<=chain )\w+/g)
-  node.call('add', LINK)
+  await node.call('add', LINK)
   assert.equal(chains(), ['prerouting'])
-  assert.equal(node.call('faults', LINK), [])
+  assert.equal(await node.call('faults', LINK), [])
   node.record(OTHER, '10.66.0.3')
-  node.call('add', OTHER)
+  await node.call('add', OTHER)
   assert.equal(chains(), ['prerouting', 'postrouting'])
   assert.equal([node.elements('links'), node.elements('masq4')], [[LINK, OTHER], ['10.66.0.3']])
-  node.call('remove', OTHER)
-  assert.equal([node.call('state'), chains()], ['ok', ['prerouting', 'postrouting']])
+  await node.call('remove', OTHER)
+  assert.equal([await node.call('state'), chains()], ['ok', ['prerouting', 'postrouting']])
 })
 
-test('firewallRefusal() says why: undefined where the table can be made, and nothing is made', () => {
+test('firewallRefusal() says why: undefined where the table can be made, and nothing is made', async () => {
   using node = new Node()
-  assert.is(node.call('refusal'), null)
+  assert.is(await node.call('refusal'), null)
   assert.is(inside(node.netns, 'nft', 'list', 'ruleset'), '')
   const without = inside(node.netns, 'setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin', ...node.arguments('refusal'))
   assert.match(without, /EPERM.*CAP_NET_ADMIN/)
