@@ -67,7 +67,7 @@ function openSocket(plan: LinkPlan, device: string, snapLength: number): PacketS
   return plan.host === undefined ? inNetns(plan.netns, open) : open()
 }
 
-/** Packets from `socket` to `output` until a limit, a signal, or the end of the link or its reader. */
+/** Packets from `socket` to `output`, until a limit, a signal, or the end of link or reader. */
 async function pump(socket: PacketSocket, output: number, limits: { count: number; seconds: number }) {
   const until = Date.now() + limits.seconds * 1000
   let [count, isOver] = [0, false]

@@ -45,7 +45,7 @@ export async function look(plans: LinkPlan[], dataDir: string): Promise<Listed[]
   })
 }
 
-/** Names of the node's ends of thread wires that the agent carries; it is asked where there are any. */
+/** Names of the node's ends of thread wires that the agent carries. */
 async function servedThreads(plans: LinkPlan[], dataDir: string): Promise<Set<string>> {
   if (!plans.some(({ wire }) => wire === 'thread')) return new Set()
   try {

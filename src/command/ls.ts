@@ -15,7 +15,8 @@ export const command: Command = {
   unserved  no agent carries the packets of this thread wire
   attached  the far end is a process that has attached; free: none has
 -o wide measures rates for a second: FROM is what the pod sends, TO is what it gets.
--o json has the counters, and rates where --interval is given. -o name has one word a link, for LINK.`,
+-o json has the counters, and rates where --interval is given.
+-o name has one word a link, for LINK.`,
   options: {
     output: { value: 'FORM', short: 'o', default: 'table', help: 'table, wide, json or name' },
     interval: { value: 'SECONDS', help: 'measure rates for so long; default: 1 with -o wide, else 0' },

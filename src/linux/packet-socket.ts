@@ -122,8 +122,8 @@ export class PacketSocket implements Disposable {
   }
 
   /**
-   * Waits at most `timeoutMs` for a packet. 'closed' when who reads from the descriptor `output` has
-   * gone; a file never has.
+   * Waits at most `timeoutMs` for a packet. 'closed' when the reader of the descriptor `output` has
+   * gone; that of a file never has.
    */
   wait(output: number, timeoutMs: number): 'ready' | 'closed' {
     const fds = Buffer.concat([pollfd.encode({ fd: this.fd, events: POLLIN }), pollfd.encode({ fd: output })])

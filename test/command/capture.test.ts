@@ -16,7 +16,7 @@ test.after(() => lab.close())
 
 const ENHANCED_PACKET = 6
 
-/** Packets of a file, and whether they are outbound; a test of its own of how blocks are chained. */
+/** Packets of a file, and whether they are outbound. Asserts that the blocks are well chained. */
 function packetsOf(file: Buffer): { bytes: Buffer; isOutbound: boolean }[] {
   const found: { bytes: Buffer; isOutbound: boolean }[] = []
   for (let at = 0; at < file.length; ) {

@@ -1,4 +1,4 @@
-/** `tunlink ls`, `show`, `up`, `down`, and how they are called: by what they print about real links. */
+/** `tunlink ls`, `show`, `up`, `down`: what they print about real links, and their errors. */
 import { readdirSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

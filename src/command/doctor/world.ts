@@ -8,7 +8,7 @@ import { linkFaults } from '../faults.ts'
 import { progress } from '../output.ts'
 import { type ConfigurationFile, readConfigurations } from './configurations.ts'
 
-/** `fault`: pods have no network, or will have none; `warning`: something is less than it could be. */
+/** `fault`: pods have no network, or will have none; `warning`: it could be better. */
 export interface Finding {
   level: 'fault' | 'warning'
   text: string
