@@ -183,6 +183,33 @@ export function leaseOf(dataDir: string, network: string, owner: Owner): string[
   })
 }
 
+/** A lease as it lies on the disk. */
+export interface LeaseOnDisk {
+  file: string
+  /** undefined when the file was cut short, or is none of ours. */
+  owner: Owner | undefined
+  /** Those that it holds. */
+  addresses: string[]
+  /** When the file was written, in ms since the epoch. */
+  writtenMs: number
+}
+
+/** All leases of a network; none where it has no directory. Throws CniError 5. */
+export function leaseList(dataDir: string, network: string): LeaseOnDisk[] {
+  const [directory, owners] = [networkDir(dataDir, network), ownersDir(dataDir, network)]
+  return fileWork(`read the leases in ${directory}`, () =>
+    list(owners)
+      .filter(name => !isDraft(name))
+      .flatMap(name => {
+        const file = `${owners}/${name}`
+        const found = readOwnerFile(file)
+        const writtenMs = lstatSync(file, { throwIfNoEntry: false })?.mtimeMs
+        if (found === undefined || writtenMs === undefined) return [] // released meanwhile
+        return [{ file, owner: found.owner, addresses: heldBy(directory, found), writtenMs }]
+      }),
+  )
+}
+
 /**
  * Releases every lease of the network whose owner is not in `valid`, and every address without an
  * owner. Throws CniError 5.

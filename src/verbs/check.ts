@@ -33,7 +33,8 @@ export async function checkVerb(context: Context): Promise<void> {
   if (faults.length > 0) throw new CniError(CODE.internal, `CHECK failed: ${faults[0]}`, faults.slice(1).join('; ') || undefined)
 }
 
-async function threadFaults(dataDir: string, link: string): Promise<string[]> {
+/** Why a thread wire carries nothing: `link` is the name of the node’s end. None when it does. */
+export async function threadFaults(dataDir: string, link: string): Promise<string[]> {
   try {
     const { links } = await ask(dataDir, { op: 'list' })
     const open = links.find(candidate => candidate.link === link)
