@@ -12,7 +12,7 @@ const test = suite('bundle')
 const inputsOf = (meta: string) =>
   (
     JSON.parse(readFileSync(new URL(`../dist/${meta}`, import.meta.url), 'utf8')) as {
-      inputs: Record<string, { imports: { path: string }[] }>
+      inputs: Record<string, { imports: { path: string; kind: string }[] }>
     }
   ).inputs
 
@@ -21,6 +21,23 @@ test('the bundle holds our sources and the koffi addon, no more', () => {
   const others = Object.keys(inputs).filter(path => !/^(src|cmd)\//.test(path))
   assert.is(others.length, 1)
   assert.match(others[0]!, /koffi\.node$/)
+})
+
+test('the plugin loads nothing of the command line: it is imported when there is one', () => {
+  const inputs = inputsOf('meta.json')
+  const loaded = new Set<string>()
+  const load = (path: string) => {
+    if (loaded.has(path)) return
+    loaded.add(path)
+    for (const { path: next, kind } of inputs[path]?.imports ?? []) if (kind === 'import-statement') load(next)
+  }
+  load('cmd/tunlink.ts')
+  assert.ok(loaded.has('src/plugin/main.ts'))
+  assert.equal(
+    [...loaded].filter(path => path.startsWith('src/command/')),
+    [],
+  )
+  assert.ok('src/command/doctor.ts' in inputs)
 })
 
 test('the bundle has nothing of tunlinkd', () => {

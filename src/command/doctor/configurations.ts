@@ -1,0 +1,90 @@
+/** The files of a runtime's configuration directory, and what of them is about tunlink. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { configurationNames } from '../../cni/conf-dir.ts'
+import type { Environment } from '../../cni/environment.ts'
+import { type NetConf, parseNetConf } from '../../cni/netconf.ts'
+import { parseIpam } from '../../ipam/pool.ts'
+import { BUILT_IN_IPAM } from '../../verbs/context.ts'
+
+export interface ConfigurationFile {
+  name: string
+  /** Types of the plugins, in the order of the chain; empty where the file cannot be read. */
+  types: string[]
+  /** Of IPAM plugins that the chain names. */
+  ipamTypes: string[]
+  /** Versions of CNI that the chain may be called with. */
+  versions: string[]
+  /** Configurations of tunlink in the file, and what is wrong with others. */
+  networks: NetConf[]
+  errors: string[]
+}
+
+export const hasTunlink = ({ types }: ConfigurationFile): boolean => types.includes(TUNLINK)
+
+const TUNLINK = 'tunlink'
+
+/** In the order in which a runtime reads them. Throws what readdir(3) says. */
+export const readConfigurations = (directory: string): ConfigurationFile[] =>
+  configurationNames(directory).map(name => {
+    const nothing = { name, types: [], ipamTypes: [], versions: [], networks: [] }
+    try {
+      return { ...nothing, ...parse(JSON.parse(readFileSync(join(directory, name), 'utf8'))) }
+    } catch (error) {
+      return { ...nothing, errors: [(error as Error).message] }
+    }
+  })
+
+interface RawPlugin {
+  type?: unknown
+  ipam?: { type?: unknown } | null
+}
+
+interface RawList extends RawPlugin {
+  cniVersion?: string
+  cniVersions?: string[]
+  name?: string
+  plugins?: RawPlugin[]
+}
+
+/** A list, or the older form of one plugin alone. */
+function parse(list: RawList): Omit<ConfigurationFile, 'name'> {
+  const plugins = list.plugins ?? [list]
+  const found: Omit<ConfigurationFile, 'name'> = {
+    types: texts(plugins.map(({ type }) => type)),
+    ipamTypes: texts(plugins.map(({ ipam }) => ipam?.type)),
+    versions: [...new Set([list.cniVersion ?? '0.1.0', ...(list.cniVersions ?? [])])],
+    networks: [],
+    errors: [],
+  }
+  for (const plugin of plugins.filter(({ type }) => type === TUNLINK)) {
+    for (const cniVersion of found.versions) {
+      try {
+        const conf = asIfAdded({ ...plugin, cniVersion, name: list.name })
+        if (cniVersion === found.versions[0]) found.networks.push(conf)
+      } catch (error) {
+        found.errors.push((error as Error).message)
+      }
+    }
+  }
+  return { ...found, errors: [...new Set(found.errors)] }
+}
+
+const texts = (values: unknown[]): string[] => values.filter(value => typeof value === 'string' && value !== '') as string[]
+
+const ENVIRONMENT: Environment = {
+  command: 'ADD',
+  containerID: 'doctor',
+  netns: '',
+  ifname: 'eth0',
+  args: '',
+  path: [],
+  netnsOverride: false,
+}
+
+/** The plugin's own judgement. Throws CniError. */
+function asIfAdded(plugin: object): NetConf {
+  const conf = parseNetConf(JSON.stringify(plugin), ENVIRONMENT)
+  if (conf.ipam?.type === BUILT_IN_IPAM) parseIpam(conf.ipam)
+  return conf
+}
