@@ -1,5 +1,6 @@
 /** Links that are made by hand: they are of a network of their own. */
 import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { Environment } from '../cni/environment.ts'
 import { type NetConf, parseNetConf } from '../cni/netconf.ts'
 import type { Attachment } from '../link/plan.ts'
@@ -15,7 +16,7 @@ export const BY_HAND = 'by-hand'
  */
 export function netnsPath(text: string): string {
   const paths = text.includes('/') ? [text] : [`/run/netns/${text}`, `/proc/${text}/ns/net`]
-  const found = paths.find(existsSync)
+  const found = paths.map(path => resolve(path)).find(existsSync)
   if (found === undefined) throw usageError(`there is no network namespace ${JSON.stringify(text)}`, `make it with "ip netns add ${text}"`)
   return found
 }
@@ -24,8 +25,8 @@ export function netnsPath(text: string): string {
 export const containerIDOf = (path: string): string =>
   path
     .replace(/^\/(var\/)?run\/netns\//, '')
-    .replace(/^\/+/, '')
     .replaceAll(/[^a-zA-Z0-9_.-]/g, '-')
+    .replace(/^[^a-zA-Z0-9]+/, '')
 
 /** What the verbs are given, as if a runtime had called: `keys` are of a network configuration. */
 export function contextOf(command: 'ADD' | 'DEL', attachment: Attachment, netns: string, keys: object): Context {

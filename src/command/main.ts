@@ -25,14 +25,17 @@ export async function runCommand(argv: string[]): Promise<number> {
     process.stderr.write(`CNI tunlink plugin ${VERSION}\nCNI protocol versions supported: ${SUPPORTED.join(', ')}\n`)
     return STATUS.ok
   }
+  // who reads no further, such as head(1), ends nothing
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => process.exit(code === 'EPIPE' ? STATUS.ok : STATUS.failed))
   if (['--version', '-v'].includes(name)) return print(`${VERSION}\n`)
   try {
     if (['--help', '-h'].includes(name)) return await run('help', [])
     if (rest.some(word => word === '--help' || word === '-h')) return await run('help', [name])
     return await run(name, rest)
   } catch (error) {
-    const { message, hint, details } = error as { message: string; hint?: string; details?: string }
-    printError(name, { message, hint: hint ?? details })
+    const { message, hint, details, code } = error as { message: string; hint?: string; details?: string; code?: unknown }
+    const isForRoot = process.geteuid!() !== 0 && ['EACCES', 'EPERM'].includes(String(code))
+    printError(name, { message, hint: hint ?? details ?? (isForRoot ? 'run it as root' : undefined) })
     return error instanceof CommandError ? error.status : STATUS.failed
   }
 }

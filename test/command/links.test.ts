@@ -1,10 +1,11 @@
 /** `tunlink ls`, `show`, `up`, `down`: what they print about real links, and their errors. */
-import { readdirSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { readdirSync, statSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { describe } from '../../src/command/help.ts'
 import { COMMANDS } from '../../src/command/main.ts'
-import { inside, ip, Lab, pings } from '../support.ts'
+import { eventually, inside, ip, Lab, pings } from '../support.ts'
 import { tunlink } from './run.ts'
 
 const test = suite('command line')
@@ -195,6 +196,31 @@ test('help is for each command, within 100 columns', async () => {
     const { command } = await load()
     assert.ok(describe(command).startsWith(`tunlink ${name}`))
     for (const line of [command.usage, ...command.about.split('\n')]) assert.ok(line.length <= 100, `${name}: ${line}`)
+  }
+})
+
+test('a reader that stops is no error', () => {
+  const command = `set -o pipefail; ${lab.executable} help | true; echo "$?"`
+  assert.is(inside(lab.node, 'bash', '--norc', '-c', command), '0\n')
+})
+
+test('who is not root is told', () => {
+  const { status, stderr } = tunlink(lab, ['ls', '--data-dir', lab.dataDir], ['setpriv', '--reuid', '65534', '--clear-groups'])
+  assert.is(status, 1)
+  assert.match(stderr, /^tunlink ls: EACCES.*; run it as root\n$/)
+})
+
+test('up takes a process ID for a namespace', async () => {
+  const blue = lab.netns()
+  const sleeper = spawn('ip', ['netns', 'exec', blue, 'sleep', '60'], { stdio: 'ignore' })
+  try {
+    const isThere = () => statSync(`/proc/${sleeper.pid}/ns/net`).ino === statSync(`/run/netns/${blue}`).ino
+    await eventually('the process is in the namespace', isThere)
+    assert.is(run('up', '--netns', String(sleeper.pid), '--local', '10.99.0.1', '--peer', '10.99.0.2').status, 0)
+    assert.equal(lab.podLinks(blue), ['tun0'])
+    assert.is(run('down', `proc-${sleeper.pid}-ns-net`).status, 0)
+  } finally {
+    sleeper.kill()
   }
 })
 
