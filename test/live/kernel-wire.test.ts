@@ -204,7 +204,7 @@ const DAMAGES: [string, 'pod' | 'node', string, RegExp][] = [
   ['IPv6 forwarding', 'node', 'sysctl -qw net.ipv6.conf.all.forwarding=0', /ipv6.conf.all.forwarding is 0/],
   ['rp_filter', 'node', 'sysctl -qw net.ipv4.conf.TL.rp_filter=0', /rp_filter is 0/],
   ['the firewall’s table', 'node', 'nft flush ruleset', /nft|table/],
-  ['the source check', 'node', 'nft delete element inet tunlink links { "TL" }', /source check/],
+  ['the source check', 'node', 'nft delete element inet tunlink links { "TL" }', /source addresses of what comes in by .* are not checked/],
   ['the alias of eth0', 'pod', 'ip link set eth0 alias other', /link eth0 has the alias "other"/],
   ['the alias of the node’s end', 'node', 'ip link set TL alias other', /node's end tl.* has the alias "other"/],
   ['router advertisements', 'node', 'sysctl -qw net.ipv6.conf.TL.accept_ra=2', /accept_ra is 2/],
