@@ -29,7 +29,9 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     return print(await runHere(environment, stdin))
   } catch (error) {
     const { cniVersion } = peek(stdin)
-    const told = env.CNI_COMMAND === 'STATUS' ? statusError(error) : kernelError(error)
+    // What cannot be read says nothing of this node.
+    const isOfNode = env.CNI_COMMAND === 'STATUS' && stdin !== ''
+    const told = isOfNode ? statusError(error) : kernelError(error)
     print(toErrorJson(told, typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0'))
     return 1
   }
