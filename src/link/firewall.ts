@@ -70,6 +70,8 @@ export function removeFromFirewall(netfilter: NetlinkSocket, entry: FirewallEntr
 export function ensureFirewall(netfilter: NetlinkSocket, all: () => FirewallEntry[]): boolean {
   let changed = false
   repeatedly(() => {
+    // Read before the records: a link that goes meanwhile is noticed, and not restored.
+    const generation = nft.generation(netfilter)
     const state = tableState(netfilter, masquerades(all()))
     if (state === 'missing' && all().length === 0) return true
     if (state !== 'ok') {
@@ -79,7 +81,7 @@ export function ensureFirewall(netfilter: NetlinkSocket, all: () => FirewallEntr
     const missing = ignoringMissing(() => missingElements(netfilter, elementsOf(all())))
     if (missing === undefined) return false // the table has gone meanwhile
     if (missing.length === 0) return true
-    changed = attempted(netfilter, nft.transaction(elementRequests(nft.NFT_MSG_NEWSETELEM, missing)))
+    changed = attempted(netfilter, nft.transaction(elementRequests(nft.NFT_MSG_NEWSETELEM, missing), generation))
     return changed
   })
   return changed
@@ -230,8 +232,9 @@ function attempted(netfilter: NetlinkSocket, requests: ReturnType<typeof nft.tra
     netfilter.requestBatch(requests)
     return true
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
-    if (!missing && tableState(netfilter, false) === 'ok') throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ERESTART') return false
+    if (code !== 'ENOENT' && tableState(netfilter, false) === 'ok') throw error
     return false
   }
 }

@@ -1,5 +1,6 @@
 /** What the node's end of a link stands on: forwarding, source checks, masquerade. */
 import { familyOf } from '../address.ts'
+import { ifNameToIndex } from '../linux/libc.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
@@ -46,7 +47,9 @@ export const firewallEntry = (plan: Attachment & { masquerade: string[] }): Fire
 export function firewallEntries(dataDir: string): FirewallEntry[] {
   const { plans, broken } = recordList(dataDir)
   for (const record of broken) refuseUnreadable(record)
-  return plans.filter(({ host }) => host !== undefined).map(firewallEntry)
+  // A link that is about to go has lost its devices first: what was restored of it would stay.
+  const isThere = ({ host }: LinkPlan) => host !== undefined && ifNameToIndex(host.ifname) !== 0
+  return plans.filter(isThere).map(firewallEntry)
 }
 
 export function protectLink(plan: LinkPlan, dataDir: string): void {

@@ -58,7 +58,7 @@ test('requests: only what is whole is carried out', () => {
       assert.not.match((error as Error).message, WORDS_OF_ENGINES)
       return
     }
-    if (!['add', 'del', 'open'].includes(String(request.op))) return
+    if (!['add', 'del', 'open'].includes(request.op as unknown as string)) return
     const { network = 'net', containerID } = request.op === ('add' as unknown) ? request.environment! : request.attachment!
     for (const name of [network, containerID]) assert.match(name, /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/)
   })

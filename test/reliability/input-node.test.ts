@@ -37,7 +37,7 @@ function apiOf({ pages, events }: Answers, end: () => void): NodeApi {
     async watchNodes(_, told) {
       watches++
       if (watches === 1) for (const event of events) told(event as NodeWatchEvent)
-      if (watches <= 2) throw Object.assign(new Error('gone'), { code: 410 }) // all is listed again
+      if (watches <= 2 || left.length > 0) throw Object.assign(new Error('gone'), { code: 410 }) // all is listed again
       end()
     },
   }

@@ -4,7 +4,7 @@
  * test/live/kernel-wire.test.ts.
  */
 import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -169,13 +169,14 @@ test('GC goes on after errors, names every one, and collects the rest', () =>
     const links = join(lab.dataDir, 'links/net')
     const [first, second] = gone.map(({ pod }) => pod)
     // Directories where files are to be removed.
-    const stuck = ['a.tmp', 'b.tmp', `${first}:eth0.json.tmp`].map(name => join(links, name))
-    stuck.push(...['.new-a', '.new-b'].map(name => join(lab.dataDir, 'ipam/net/.owners', name)))
-    for (const path of stuck) mkdirSync(path)
+    const drafts = ['a.tmp', `${first}:eth0.json.tmp`].map(name => join(links, name))
+    const stuck = ['.new-a', '.new-b'].map(name => join(lab.dataDir, 'ipam/net/.owners', name))
+    for (const path of [...drafts, ...stuck]) mkdirSync(path)
     writeFileSync(join(links, `${second}:eth0.json`), '{')
     const { status, json } = lab.cni('GC', kept.pod, { ...alone, 'cni.dev/valid-attachments': [{ containerID: kept.pod, ifname: 'eth0' }] })
     assert.is(status, 1)
     for (const path of stuck) assert.ok(json.msg.includes(path), `${path} is named: ${json.msg}`)
+    for (const path of drafts) assert.not.ok(existsSync(path))
     assert.equal(lab.links(lab.node), [kept.result.interfaces[0].name])
     // A broken record says no namespace, and GC is given none: that pod's own TUN goes with its namespace.
     assert.equal(
