@@ -20,6 +20,11 @@ import { giveMemoryBack } from './tidy.ts'
  * rest wakes for nothing else.
  */
 const SWEEP_MS = 120_000
+/**
+ * After work. A plugin that found no agent may have removed a link while this one started, and
+ * memory is left over.
+ */
+const TIDY_MS = 10_000
 /** Namespaces come and go many at a time. */
 const SETTLE_MS = 100
 /** Where runtimes bind their network namespaces. */
@@ -49,8 +54,7 @@ export class Service {
   #idling: NodeJS.Timeout | undefined
   #watcher: FSWatcher | undefined
   #underWay = 0
-  /** Since memory was given back. */
-  #hasWorked = false
+  #tidying: NodeJS.Timeout | undefined
   /** From here on requests are left to the next agent: what this one did would be lost. */
   #leaving: 'ending' | 'renewing' | undefined
 
@@ -75,7 +79,8 @@ export class Service {
       tooLong: encodeError(new CniError(CODE.decoding, `the request is longer than ${MAX_LINE} bytes`)),
     })
     await this.#server.listen()
-    this.#sweeping = setInterval(() => this.#tidy(), SWEEP_MS)
+    this.#sweeping = setInterval(() => this.#sweep(), SWEEP_MS)
+    this.#tidyLater()
     this.#watch()
     this.#awaitIdle()
   }
@@ -84,6 +89,8 @@ export class Service {
   async #pause(): Promise<void> {
     clearInterval(this.#sweeping)
     clearTimeout(this.#settling)
+    clearTimeout(this.#tidying)
+    this.#tidying = undefined
     clearTimeout(this.#idling)
     this.#watcher?.close()
     this.#watcher = undefined
@@ -126,7 +133,7 @@ export class Service {
   async #respond(line: string, caller: Caller): Promise<string | undefined> {
     if (this.#leaving !== undefined) return undefined
     this.#underWay++
-    this.#hasWorked = true
+    this.#tidyLater()
     try {
       return await answer(line, request => this.#perform(request, caller))
     } finally {
@@ -196,11 +203,13 @@ export class Service {
     }, idleMs)
   }
 
-  #tidy(): void {
-    this.#sweep()
-    if (!this.#hasWorked || this.#underWay > 0) return
-    this.#hasWorked = false
-    giveMemoryBack()
+  #tidyLater(): void {
+    this.#tidying ??= setTimeout(() => {
+      this.#tidying = undefined
+      if (this.#underWay > 0) return this.#tidyLater()
+      this.#sweep()
+      giveMemoryBack()
+    }, TIDY_MS)
   }
 
   #sweep(): void {
