@@ -11,13 +11,22 @@ import { dirname } from 'node:path'
  */
 export function makeDirectory(path: string, mode: number): void {
   try {
-    mkdirSync(path, mode)
+    makeOne(path, mode)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST' && statSync(path).isDirectory()) return
     const parent = dirname(path)
-    if (code !== 'ENOENT' || parent === path || statSync(parent, { throwIfNoEntry: false })?.isDirectory()) throw error
-    makeDirectory(parent, mode)
-    makeDirectory(path, mode)
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || parent === path) throw error
+    // Another process may have made the parent meanwhile.
+    if (!isDirectory(parent)) makeDirectory(parent, mode)
+    makeOne(path, mode)
   }
 }
+
+function makeOne(path: string, mode: number): void {
+  try {
+    mkdirSync(path, mode)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !isDirectory(path)) throw error
+  }
+}
+
+const isDirectory = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -35,6 +37,18 @@ test('fails where something else is in the way, and leaves it', () => {
   assert.equal([code(join(dir, 'file')), code(join(dir, 'file/a'))], ['EEXIST', 'ENOTDIR'])
   assert.ok(code(join(dir, 'dangling')))
   assert.not.ok(existsSync(join(dir, 'nowhere')))
+})
+test('many at once make one directory, its parents too', async () => {
+  const script = `import { makeDirectory } from '${new URL('../src/make-directory.ts', import.meta.url)}'
+    const until = Number(process.argv[1])
+    while (Date.now() < until);
+    for (let i = 0; i < 200; i++) makeDirectory(\`${dir}/\${i}/a/b/c\`, 0o700)`
+  const start = String(Date.now() + 1000)
+  const runs = Array.from({ length: 4 }, () =>
+    spawn(process.execPath, ['--input-type=module', '-e', script, start], { stdio: ['ignore', 'ignore', 'inherit'] }),
+  )
+  const statuses = await Promise.all(runs.map(run => once(run, 'close').then(([status]) => status)))
+  assert.equal(statuses, [0, 0, 0, 0])
 })
 test('ends with an error where the kernel makes no directory', () => {
   assert.is(code('/proc/tunlink/a/b'), 'ENOENT')
