@@ -1,8 +1,8 @@
 // Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from
 // one esbuild bundle, and dist/tunlinkd.cjs from another: Node 22 runs it, and so does dist/tunlink
 // with BUN_BE_BUN=1, so that the image holds one runtime. `node build.mjs library` makes
-// dist/library instead: what `npm pack ./dist/library` packs. TUNLINK_DIST is another directory than
-// dist, TUNLINK_VERSION another version than that of package.json: for a test of upgrades.
+// dist/library instead: what `npm pack ./dist/library` packs. TUNLINK_DIST is another directory
+// than dist, TUNLINK_VERSION another version than that of package.json: for a test of upgrades.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'

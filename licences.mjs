@@ -1,6 +1,6 @@
-// The licences of what is in the executables and in the image but not ours. build.mjs writes them to
-// dist/THIRD-PARTY-LICENCES.txt, image.mjs puts them and those of the system's libraries into the
-// image. What is in a bundle is what esbuild's metafile says.
+// The licences of what is in the executables and in the image but not ours. build.mjs writes them
+// to dist/THIRD-PARTY-LICENCES.txt, image.mjs puts them and those of the system's libraries into
+// the image. What is in a bundle is what esbuild's metafile says.
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -10,7 +10,10 @@ const root = dirname(fileURLToPath(import.meta.url))
 const packages = join(root, 'node_modules')
 const LICENCE = /^(un)?licen[sc]e|^copying/i
 
-/** The whole text; `inputs` are paths of bundled files below the repository, `bunVersion` as "1.4.5". */
+/**
+ * The whole text; `inputs` are paths of bundled files below the repository, `bunVersion` as
+ * "1.4.5".
+ */
 export function thirdPartyLicences(inputs, bunVersion) {
   const texts = bundledPackages(inputs).map(name => section(`${name} ${versionOf(name)}`, licenceOf(name)))
   const addonApi = join(packages, 'koffi/vendor/node-addon-api')

@@ -32,8 +32,8 @@ export function encodeError(error: CniError, unseen?: true): string {
 const encode = (answer: Answer) => JSON.stringify(answer)
 
 /**
- * Throws CniError 4 or 6 for what is not JSON or not of a request's shape, 11 for a request of another version: whoever installs one
- * executable installs the other soon.
+ * Throws CniError 4 or 6 for what is not JSON or not of a request's shape, 11 for a request of
+ * another version: whoever installs one executable installs the other soon.
  */
 function parseRequest(line: string): Request {
   let request: { protocol?: unknown; op?: unknown } | null

@@ -3,7 +3,9 @@ export class Turns {
   /** The last piece of work of each key. */
   readonly #last = new Map<string, Promise<unknown>>()
 
-  /** Resolves or rejects as `body`, which begins when what came before has ended, however it did. */
+  /**
+   * Resolves or rejects as `body`, which begins when what came before has ended, however it did.
+   */
   async take<T>(key: string, body: () => Promise<T>): Promise<T> {
     const before = this.#last.get(key) ?? Promise.resolve()
     const work = before.then(body, body)

@@ -32,7 +32,9 @@ export interface Pool {
   dns?: Dns
 }
 
-/** Each range is compared with each other and with what is excluded, whenever an address is leased. */
+/**
+ * Each range is compared with each other and with what is excluded, whenever an address is leased.
+ */
 const [MOST_RANGES, MOST_EXCLUDED] = [1_000, 4_000]
 
 /** How errors call the keys here. */

@@ -14,7 +14,9 @@ import { announcePackets, packetMayHaveCome } from './wake.ts'
 export interface TunDeviceOptions {
   /** At most 15 bytes; the kernel puts a number for "%d". Default: "tun%d". */
   name?: string
-  /** IFF_TUN or IFF_TAP, and IFF_NO_PI, IFF_MULTI_QUEUE, IFF_VNET_HDR. Default: IFF_TUN | IFF_NO_PI. */
+  /**
+   * IFF_TUN or IFF_TAP, and IFF_NO_PI, IFF_MULTI_QUEUE, IFF_VNET_HDR. Default: IFF_TUN | IFF_NO_PI.
+   */
   flags?: number
   /** Path of a network namespace, such as /run/netns/blue, in which the device is. */
   netns?: string
@@ -117,7 +119,9 @@ export class TunDevice implements Disposable {
     this.#replace({ ...this.#present('dstaddr'), peer: ipv4('dstaddr', address) })
   }
 
-  /** Of `dstaddr` where there is one, else of `addr`: what is reached by this device. After `addr`. */
+  /**
+   * Of `dstaddr` where there is one, else of `addr`: what is reached by this device. After `addr`.
+   */
   get netmask(): string | undefined {
     return this.#ipv4 && netmaskOf(this.#ipv4.prefix)
   }

@@ -8,7 +8,9 @@ import { checked } from '../linux/libc.ts'
 const [F_SETFL, F_SETOWN, F_SETSIG] = [4, 8, 10]
 const [O_RDWR, O_NONBLOCK, O_ASYNC] = [2, 0o4000, 0o20000]
 
-/** SIGURG: it is ignored where nobody listens. SIGIO, which would come by itself, ends a process. */
+/**
+ * SIGURG: it is ignored where nobody listens. SIGIO, which would come by itself, ends a process.
+ */
 const SIGNAL = 23
 
 /** Signals say nothing to a process that is suspended, and none keeps a process from ending. */

@@ -127,7 +127,9 @@ function configureHostEnd(node: NetlinkSocket, plan: LinkPlan, host: EndPlan): v
   during(`configure the node's end ${host.ifname}`, () => node.requestBatch([...settings, ...endRequests(index, host)]))
 }
 
-/** What a device sends is what the other end receives: so each direction is limited where it begins. */
+/**
+ * What a device sends is what the other end receives: so each direction is limited where it begins.
+ */
 const shaping = (index: number, shape: Shape | undefined): Request[] => (shape === undefined ? [] : [tbfAddition(index, shape)])
 
 /** Adds one clause to what goes wrong in `body`, keeping its code for whoever branches on it. */

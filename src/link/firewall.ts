@@ -177,8 +177,8 @@ export function deleteFirewall(netfilter: NetlinkSocket): void {
 
 /**
  * Why the table cannot be made in this network namespace, in words; undefined when it can. The
- * kernel tries every part of it and carries out none. Loads the modules that it needs. `needsChain`:
- * with the chain postrouting.
+ * kernel tries every part of it and carries out none. Loads the modules that it needs.
+ * `needsChain`: with the chain postrouting.
  */
 export function firewallRefusal(needsChain: boolean): string | undefined {
   try {

@@ -57,7 +57,9 @@ export function protectLink(plan: LinkPlan, dataDir: string): void {
   addToFirewall(netfilter, firewallEntry(plan), () => firewallEntries(dataDir))
 }
 
-/** Nothing to do on a kernel without nf_tables, where an ADD that fails is undone by this as well. */
+/**
+ * Nothing to do on a kernel without nf_tables, where an ADD that fails is undone by this as well.
+ */
 export function unprotectLink(entry: FirewallEntry, dataDir: string): void {
   using netfilter = openNetfilter()
   if (netfilter === undefined) return

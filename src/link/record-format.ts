@@ -74,7 +74,9 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
   fromPod: optional(isShape),
 }
 
-/** A record that is nothing but too new for this version: the link that it tells of may be whole. */
+/**
+ * A record that is nothing but too new for this version: the link that it tells of may be whole.
+ */
 export class NewerRecordError extends SyntaxError {
   override name = 'NewerRecordError'
 }

@@ -83,7 +83,9 @@ export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | 
 /** When the record was written, in ms since the epoch. Throws ENOENT. */
 export const recordTime = (dataDir: string, attachment: Attachment): number => statSync(path(dataDir, attachment)).mtimeMs
 
-/** Throws CniError 11 for a record that could not be read: what must not be done without it waits. */
+/**
+ * Throws CniError 11 for a record that could not be read: what must not be done without it waits.
+ */
 export function refuseUnreadable(record: LinkPlan | BrokenRecord | undefined): void {
   if (record === undefined || !isBroken(record) || !record.isUnreadable) return
   throw new CniError(CODE.tryAgainLater, `Cannot read the record ${record.file}: ${record.reason}`)

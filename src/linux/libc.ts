@@ -111,8 +111,8 @@ const [AF_UNIX, SOCK_DGRAM_CLOEXEC] = [1, 0o2000002]
 
 /**
  * if_nametoindex(3) in the calling thread's network namespace; 0 when there is no such device.
- * Cheaper than a netlink query. Throws SyscallError when it cannot be told: libc's own function says
- * ENOENT then, or nothing.
+ * Cheaper than a netlink query. Throws SyscallError when it cannot be told: libc's own function
+ * says ENOENT then, or nothing.
  */
 export function ifNameToIndex(name: string): number {
   if (Buffer.byteLength(name) >= IFNAMSIZ) return 0

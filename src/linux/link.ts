@@ -146,7 +146,9 @@ export interface LinkSettings {
   addrGenMode?: number | undefined
 }
 
-/** ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [addrgenmode MODE] [up|down] */
+/**
+ * ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [addrgenmode MODE] [up|down]
+ */
 export function linkChange(index: number, set: LinkSettings): Request {
   const change = set.up === undefined ? 0 : uapi.IFF_UP
   const body = [uapi.ifinfomsg.encode({ index, flags: set.up === true ? uapi.IFF_UP : 0, change })]

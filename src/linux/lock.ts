@@ -73,9 +73,9 @@ function readNoFollow(path: string): string {
 }
 
 /**
- * Process IDs that have an exclusive flock on an inode of this number, from the text of /proc/locks: see
- * proc_locks(5). The device is not compared: some file systems show another one there than stat(2)
- * gives.
+ * Process IDs that have an exclusive flock on an inode of this number, from the text of
+ * /proc/locks: see proc_locks(5). The device is not compared: some file systems show another one
+ * there than stat(2) gives.
  */
 export function lockersOf(inode: number, locks: string): number[] {
   return [...locks.matchAll(/^\d+: FLOCK +\S+ +WRITE (\d+) [^:]+:[^:]+:(\d+) /gm)]

@@ -26,7 +26,8 @@ const KEYS = ['mtu', 'peer', 'wire', 'ipMasq', 'dataDir', 'plugins']
 export function parseConfig(text: string): NodeConfig {
   const raw = parseObject(text)
   refuseUnknown(raw)
-  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', 576, 65535) // 0, as the plugin takes it: the default
+  // 0, as the plugin takes it: the default
+  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', 576, 65535)
   const config: NodeConfig = {
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? true,
     dataDir: optionalString(raw, 'dataDir') ?? '/run/tunlink',

@@ -16,7 +16,8 @@ import { warn } from './main.ts'
 export async function runHere(environment: Environment, stdin: string): Promise<unknown> {
   const context: Context = { environment, conf: parseNetConf(stdin, environment), stdin, started: performance.timeOrigin }
   for (const warning of context.conf.warnings) warn(warning)
-  if (environment.command !== 'STATUS') verifyOwner(context.conf.dataDir, context.conf.name) // STATUS says it its own way
+  // STATUS says it its own way
+  if (environment.command !== 'STATUS') verifyOwner(context.conf.dataDir, context.conf.name)
   switch (environment.command) {
     case 'ADD':
       return addHere(context)

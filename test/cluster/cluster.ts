@@ -37,8 +37,9 @@ export class Cluster {
   }
 
   /**
-   * Both nodes registered, each with its pod CIDRs (10.244.0.0/24 and 10.244.1.0/24, in a dual-stack
-   * cluster fd00:10:244:0::/64 and fd00:10:244:1::/64 too), and without any network configuration.
+   * Both nodes registered, each with its pod CIDRs (10.244.0.0/24 and 10.244.1.0/24, in a
+   * dual-stack cluster fd00:10:244:0::/64 and fd00:10:244:1::/64 too), and without any network
+   * configuration.
    */
   static async up({ routed = false, images = [], dualStack = false, proxy }: ClusterOptions = {}): Promise<Cluster> {
     if (process.getuid?.() !== 0) throw new Error('The cluster is made of network namespaces: run this as root')

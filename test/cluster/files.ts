@@ -22,8 +22,8 @@ export const kubeconfig = (server: string, certificateAuthority: string, token: 
   })
 
 /**
- * Debian 13's containerd looks for plugins in /usr/lib/cni unless told. Without CAP_SYS_RESOURCE no process may get the -998 that a pod's first one is due, and every pod
- * would fail.
+ * Debian 13's containerd looks for plugins in /usr/lib/cni unless told. Without CAP_SYS_RESOURCE no
+ * process may get the -998 that a pod's first one is due, and every pod would fail.
  */
 export const containerdToml = () => `version = 2
 root = "/var/lib/containerd"

@@ -56,7 +56,8 @@ async function during(what: string, event: () => Promise<unknown>): Promise<void
   const [ours, others] = await Promise.all(transfers.map(transfer => transfer.finish(30)))
   const mebibytes = (ours!.bytes / 2 ** 20).toFixed(0)
   measured(`${what}: ${mebibytes} MiB, longest pause ${ours!.longestPauseMs} ms; by plain routing ${others!.longestPauseMs} ms`)
-  // no less would do on a busy machine; a wire that is away shows by more, as TCP waits longer and longer
+  // no less would do on a busy machine; a wire that is away shows by more, as TCP waits longer and
+  // longer
   if (wire === 'kernel') assert.ok(ours!.longestPauseMs <= 3 * others!.longestPauseMs + 1_000, `the longest pause is like plain routing's`)
 }
 

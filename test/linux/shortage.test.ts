@@ -1,6 +1,6 @@
 /**
- * What cannot be told is not taken for what is not there: a DEL that takes a device for gone forgets
- * it.
+ * What cannot be told is not taken for what is not there: a DEL that takes a device for gone
+ * forgets it.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'

@@ -33,15 +33,17 @@ function callsOf(netfilter: NetlinkSocket, link?: string, directory?: string): R
     delete: () => firewall.deleteFirewall(netfilter),
     refusal: () => firewall.firewallRefusal(true),
     /**
-     * Writes a line for each change, and ends by itself when standard input ends: nothing else keeps
-     * the process.
+     * Writes a line for each change, and ends by itself when standard input ends: nothing else
+     * keeps the process.
      */
     watch: () => {
       firewall.watchFirewall(() => console.log('changed'))
       process.stdin.on('end', () => console.log('ends')).resume()
       console.log('watches')
     },
-    /** The same change ten times, by this process: only the last line tells how often it was told. */
+    /**
+     * The same change ten times, by this process: only the last line tells how often it was told.
+     */
     burst: async () => {
       let changes = 0
       using _watch = firewall.watchFirewall(() => changes++)

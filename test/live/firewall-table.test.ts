@@ -17,7 +17,10 @@ const CALLS = join(import.meta.dirname, 'firewall-calls.ts')
 const LINK = 'tl0123456789abc'
 const OTHER = 'tlfedcba9876543'
 
-/** One process for all calls: it enters the namespace for each. To start one each time would be most of the time. */
+/**
+ * One process for all calls: it enters the namespace for each. To start one each time would be most
+ * of the time.
+ */
 const server = spawn(process.execPath, [CALLS, 'serve'], { stdio: ['pipe', 'pipe', 'inherit'] })
 const answers = createInterface({ input: server.stdout })[Symbol.asyncIterator]()
 test.after(() => void server.stdin.end())

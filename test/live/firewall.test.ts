@@ -20,7 +20,9 @@ function elements(lab: Lab, set: string): string[] | undefined {
   return status === 0 ? (JSON.parse(stdout).nftables[1].set.elem ?? []) : undefined
 }
 
-/** What a pod may send, and 33 sources that it has no right to, each to somewhere beyond the node. */
+/**
+ * What a pod may send, and 33 sources that it has no right to, each to somewhere beyond the node.
+ */
 const FAR = { 4: '192.0.2.9', 6: '2001:db8:9::9' }
 const FORGED: Packet[] = [
   ...[

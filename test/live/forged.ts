@@ -30,8 +30,8 @@ for source, destination in json.loads(sys.argv[1]):
 }
 
 /**
- * Keeps source and destination of what comes in by `link`: as it comes off the device, where nothing
- * has dropped it, and behind our table.
+ * Keeps source and destination of what comes in by `link`: as it comes off the device, where
+ * nothing has dropped it, and behind our table.
  */
 export function watch(netns: string, link: string): void {
   const table = `table inet seen {

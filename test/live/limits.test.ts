@@ -68,7 +68,8 @@ test.after(() => void (group !== undefined && rmdirSync(group)))
       writeFileSync(join(group!, 'cgroup.procs'), String(pid))
       writeFileSync(join(group!, 'pids.max'), readFileSync(join(group!, 'pids.current'), 'utf8'))
       lab.must('ADD', pod, { wire: 'thread' })
-      // 51 as long as this agent tries in vain; its runtime may end itself, and STATUS starts another
+      // 51 as long as this agent tries in vain; its runtime may end itself, and STATUS starts
+      // another
       const { status, json } = lab.cni('STATUS', pod)
       assert.ok(status === 0 || json.code === 51, JSON.stringify(json))
       lab.must('ADD', other, { wire: 'kernel' })

@@ -1,6 +1,6 @@
 /**
- * Where the kernel refuses what the kernel wire needs: "auto" takes a thread, and all say why. What a
- * kernel lacks is said by `tunlink status`.
+ * Where the kernel refuses what the kernel wire needs: "auto" takes a thread, and all say why. What
+ * a kernel lacks is said by `tunlink status`.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'

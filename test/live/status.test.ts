@@ -1,6 +1,6 @@
 /**
- * STATUS tells the truth: it fails, with code and words, where an ADD would fail, and succeeds where
- * one would succeed. containerd 2 makes a node NotReady by it. Needs root.
+ * STATUS tells the truth: it fails, with code and words, where an ADD would fail, and succeeds
+ * where one would succeed. containerd 2 makes a node NotReady by it. Needs root.
  */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'

@@ -144,7 +144,10 @@ for (const mode of MODES) {
       const untilAnswered = async () => {
         for (let tries = 0; (await ping()) === '0'; tries++) assert.ok(tries < 10, 'it goes on')
       }
-      /** ping ends two round trips after its last request: a slow machine may stand still for longer. */
+      /**
+       * ping ends two round trips after its last request: a slow machine may stand still for
+       * longer.
+       */
       const untilNoneIsLost = async () => {
         for (let tries = 1; ; tries++) {
           const answered = await ping()

@@ -45,7 +45,8 @@ export class Bench {
     this.pod = lab.netns()
     this.neighbour = lab.netns()
     const conf = { ...this.#base, agent: { spawn: false } }
-    for (const command of ['ADD', 'DEL']) lab.must(command, this.pod, conf) // directories and table are there then
+    // directories and table are there then
+    for (const command of ['ADD', 'DEL']) lab.must(command, this.pod, conf)
     lab.must('ADD', this.neighbour, conf)
     this.#ping = spawn('ip', ['netns', 'exec', this.neighbour, 'ping', '-q', '-i', '0.01', '-W', '60', '10.66.0.1'])
     this.#ping.stdout!.setEncoding('utf8').on('data', (text: string) => (this.#lost += text))
@@ -132,8 +133,8 @@ export class Bench {
   }
 
   /**
-   * All that there is of the node, of both pods and on disk, as text. Without what an agent changes:
-   * while it holds a TUN open, that has a carrier.
+   * All that there is of the node, of both pods and on disk, as text. Without what an agent
+   * changes: while it holds a TUN open, that has a carrier.
    */
   state(): string {
     const { lab, pod, neighbour } = this
@@ -163,7 +164,9 @@ export class Bench {
     return readdirSync(`/proc/${pid}/fd`).filter(fd => linkOf(pid, Number(fd)) === '/dev/net/tun').length
   }
 
-  /** True when the node answers the pod. Whoever carries the packets may have to wait for a verdict. */
+  /**
+   * True when the node answers the pod. Whoever carries the packets may have to wait for a verdict.
+   */
   async pings(): Promise<boolean> {
     const run = await this.supervisor.start(['nsenter', `--net=/run/netns/${this.pod}`, 'ping', '-c', '1', '-W', '10', '10.66.0.1'], {
       PATH: process.env.PATH,

@@ -6,7 +6,10 @@ export const isLong = process.env.TUNLINK_LONG === '1'
 /** The seed of every choice, printed so that a run can be repeated: TUNLINK_SEED. */
 export const SEED = Number(process.env.TUNLINK_SEED ?? Date.now() % 1_000_000)
 
-/** Time for one file (TUNLINK_SECONDS), shared out among its scenarios: what one leaves is the others'. */
+/**
+ * Time for one file (TUNLINK_SECONDS), shared out among its scenarios: what one leaves is the
+ * others'.
+ */
 export class Budget {
   readonly #untilMs = Date.now() + Number(process.env.TUNLINK_SECONDS ?? (isLong ? 600 : 12)) * 1000
   #shares: number

@@ -1,4 +1,6 @@
-/** Where the executables come from: pinned packages, no code of theirs at installation, one result. */
+/**
+ * Where the executables come from: pinned packages, no code of theirs at installation, one result.
+ */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * Promise 1 of docs/reliability.md: a plugin or an agent that ends at any system call leaves nothing
- * that DEL does not remove, and no other pod loses a packet.
+ * Promise 1 of docs/reliability.md: a plugin or an agent that ends at any system call leaves
+ * nothing that DEL does not remove, and no other pod loses a packet.
  */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -45,7 +45,9 @@ const ERRNOS: Record<string, string[]> = {
 /** Errors that a call is not made again and again for: it would never end. */
 const PASSING = ['EINTR', 'EAGAIN']
 
-/** What the runtime looks at for itself: how much memory there is, libraries, how to wake a thread. */
+/**
+ * What the runtime looks at for itself: how much memory there is, libraries, how to wake a thread.
+ */
 const RUNTIME =
   /^(\/proc\/(self|\d+)\/(statm|maps|cgroup|stat|status|fd)$|\/proc\/meminfo|\/sys\/|\/dev\/(shm|urandom)|\/etc\/ld|\/(usr\/)?lib|anon_inode:\[event|pipe:)/
 

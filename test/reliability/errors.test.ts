@@ -1,6 +1,6 @@
 /**
- * Promise 2 of docs/reliability.md: whatever system call fails, once or from then on, a verb succeeds
- * or says in CNI's words what went wrong; nothing is half there, and nothing is forgotten.
+ * Promise 2 of docs/reliability.md: whatever system call fails, once or from then on, a verb
+ * succeeds or says in CNI's words what went wrong; nothing is half there, and nothing is forgotten.
  */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

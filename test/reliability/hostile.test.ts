@@ -10,7 +10,9 @@ import { alone, inLab } from './inside-lab.ts'
 
 const test = suite('hostile pod')
 
-/** Shell commands in the pod. TL is its hidden veth end, AWAY another namespace, VICTIM a neighbour. */
+/**
+ * Shell commands in the pod. TL is its hidden veth end, AWAY another namespace, VICTIM a neighbour.
+ */
 const ABUSES: [what: string, command: string][] = [
   ['renames the TUN', 'ip link set eth0 down; ip link set eth0 name other; ip link set other up'],
   ['renames its veth end', 'ip link set TL down; ip link set TL name eth7; ip link set eth7 up'],

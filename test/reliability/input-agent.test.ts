@@ -20,7 +20,8 @@ import { stateOf } from './state.ts'
 const test = suite('bad input of agents')
 
 const ATTACHMENT = { network: 'net', containerID: 'c1', ifname: 'eth0' }
-const CALLER = { pid: 2 ** 22 + 1, netnsFd: 3, ino: 4026531840 } // no such process: above the kernel's PID_MAX_LIMIT
+// no such process: above the kernel's PID_MAX_LIMIT
+const CALLER = { pid: 2 ** 22 + 1, netnsFd: 3, ino: 4026531840 }
 const STDIN = JSON.stringify({ cniVersion: '1.1.0', name: 'net', type: 'tunlink', ipam: { type: 'tunlink', subnet: '10.66.0.0/24' } })
 const ENVIRONMENT = { command: 'ADD', containerID: 'c1', netns: '/n', ifname: 'eth0', args: '', path: ['/x'], netnsOverride: false }
 

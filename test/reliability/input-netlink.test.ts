@@ -1,6 +1,6 @@
 /**
- * Replies of the kernel that are cut, too long, or none: every decoder returns or throws RangeError,
- * ends, and takes no byte that is not the reply's.
+ * Replies of the kernel that are cut, too long, or none: every decoder returns or throws
+ * RangeError, ends, and takes no byte that is not the reply's.
  */
 import fc from 'fast-check'
 import { suite } from 'uvu'
@@ -42,7 +42,9 @@ const DECODERS: Record<string, (bytes: Buffer) => unknown> = {
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map(array => Buffer.from(array))
 const length = fc.constantFrom(0, 1, 2, 3, 4, 5, 8, 16, 20)
 
-/** Attributes with the types that decoders look for, in each other, some with what is no attribute. */
+/**
+ * Attributes with the types that decoders look for, in each other, some with what is no attribute.
+ */
 const { tree } = fc.letrec<{ tree: Buffer }>(tie => ({
   tree: fc
     .array(
@@ -75,7 +77,9 @@ const payload = fc
 
 const input = fc.oneof({ weight: 5, arbitrary: payload }, { weight: 1, arbitrary: bytes(300) })
 
-/** The bytes in the middle of a larger buffer, as a reply lies in the one that it is received into. */
+/**
+ * The bytes in the middle of a larger buffer, as a reply lies in the one that it is received into.
+ */
 function surrounded(bytes: Buffer, by: number): Buffer {
   const around = Buffer.alloc(bytes.length + 512, by)
   bytes.copy(around, 256)

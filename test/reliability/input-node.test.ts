@@ -1,4 +1,6 @@
-/** Bad answers of the Kubernetes API, or of a proxy before it: tunlinkd knows the Nodes afterwards. */
+/**
+ * Bad answers of the Kubernetes API, or of a proxy before it: tunlinkd knows the Nodes afterwards.
+ */
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -37,7 +39,8 @@ function apiOf({ pages, events }: Answers, end: () => void): NodeApi {
     async watchNodes(_, told) {
       watches++
       if (watches === 1) for (const event of events) told(event as NodeWatchEvent)
-      if (watches <= 2 || left.length > 0) throw Object.assign(new Error('gone'), { code: 410 }) // all is listed again
+      // all is listed again
+      if (watches <= 2 || left.length > 0) throw Object.assign(new Error('gone'), { code: 410 })
       end()
     },
   }

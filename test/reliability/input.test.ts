@@ -27,7 +27,9 @@ const test = suite('bad input')
 const ENVIRONMENT: Environment = { command: 'ADD', containerID: 'c', netns: '/n', ifname: 'eth0', args: '', path: [], netnsOverride: false }
 const COMMANDS = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS', 'VERSION'] as const
 
-/** What `body` returns; undefined after a CniError with one of `codes`, which a runtime can read. */
+/**
+ * What `body` returns; undefined after a CniError with one of `codes`, which a runtime can read.
+ */
 function refusedOr<T>(codes: number[], body: () => T): T | undefined {
   try {
     return body()

@@ -22,7 +22,9 @@ export interface Slot {
   result?: any
 }
 
-/** An ADD takes some tens of milliseconds on a calm machine, a DEL fewer: kills come at any part. */
+/**
+ * An ADD takes some tens of milliseconds on a calm machine, a DEL fewer: kills come at any part.
+ */
 const LATEST_KILL_MS = 250
 
 export class Model {
@@ -44,7 +46,8 @@ export class Model {
 
   /** One call, or as many as a killed one needs, on a pod that no other call is about. */
   async step(slot: Slot): Promise<void> {
-    if (slot.state === 'lost') return this.#del(slot) // as a runtime does that finds it in its files
+    // as a runtime does that finds it in its files
+    if (slot.state === 'lost') return this.#del(slot)
     if (slot.state === 'none') return this.#chance.happens(25) ? this.#addAndGiveUp(slot) : this.#add(slot)
     if (this.#chance.happens(30)) return this.#check(slot)
     if (this.#chance.happens(10)) return this.#addTwice(slot)

@@ -38,7 +38,9 @@ export function makeOldLink(lab: Lab, name: 'c-host' | 'c-attach', pod: string):
   return record
 }
 
-/** What 0.1.0 set over netlink, by ip(8); with the table, which it made for a link that masquerades. */
+/**
+ * What 0.1.0 set over netlink, by ip(8); with the table, which it made for a link that masquerades.
+ */
 function makeDevice(netns: string, { containerID, mtu, owner, host }: OldRecord, end: End): void {
   const tuntap = ['tuntap', 'add', 'dev', end.ifname, 'mode', 'tun']
   const options = [...(host === undefined ? [] : ['vnet_hdr']), ...(owner === undefined ? [] : ['user', String(owner)])]

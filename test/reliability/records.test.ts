@@ -1,6 +1,6 @@
 /**
- * What tunlink believes of its files, and of devices: symbolic links, pipes, records edited by hand,
- * names without our alias. See SECURITY.md.
+ * What tunlink believes of its files, and of devices: symbolic links, pipes, records edited by
+ * hand, names without our alias. See SECURITY.md.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

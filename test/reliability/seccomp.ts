@@ -1,7 +1,7 @@
 /**
  * seccomp's user notification: every system call of a process and of its children waits for a
- * supervisor, which lets it pass, refuses it, or ends the process. Needs no tracer, so it costs some
- * 20 us a call. See seccomp(2), seccomp_unotify(2).
+ * supervisor, which lets it pass, refuses it, or ends the process. Needs no tracer, so it costs
+ * some 20 us a call. See seccomp(2), seccomp_unotify(2).
  */
 import { closeSync, readdirSync, readlinkSync } from 'node:fs'
 import { addressOf, checked, func, ioctl, keepAlive } from '../../src/linux/libc.ts'

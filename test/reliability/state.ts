@@ -1,8 +1,12 @@
-/** What the kernel and the disk have of a lab: the same before and after whatever changes nothing. */
+/**
+ * What the kernel and the disk have of a lab: the same before and after whatever changes nothing.
+ */
 import { execFileSync } from 'node:child_process'
 import { ip, type Lab } from '../support.ts'
 
-/** Links, addresses and routes of a namespace, without counters and what the kernel itself renews. */
+/**
+ * Links, addresses and routes of a namespace, without counters and what the kernel itself renews.
+ */
 function networkOf(netns: string): unknown {
   const links = (ip(netns, 'address') as { ifname: string; operstate: string; mtu: number; addr_info: { local: string }[] }[]).map(
     ({ ifname, mtu, addr_info }) => [ifname, mtu, addr_info.map(({ local }) => local)],

@@ -1,6 +1,6 @@
 /**
- * CHECK and GC tell the truth: what later plugins of a chain may change is no fault, what is lost on
- * disk is one, and GC goes on after an error. What is damaged in the kernel is in
+ * CHECK and GC tell the truth: what later plugins of a chain may change is no fault, what is lost
+ * on disk is one, and GC goes on after an error. What is damaged in the kernel is in
  * test/live/kernel-wire.test.ts.
  */
 import { execFileSync } from 'node:child_process'
@@ -67,7 +67,8 @@ test(`${PERMITTED.length} changes that later plugins may make are no fault, one 
       const { status, stdout } = lab.cni('CHECK', pod, { ...conf, prevResult: result })
       assert.is(status, 0, `${what}: ${stdout}`)
     }
-    inside(pod, 'ip', 'link', 'set', 'eth0', 'mtu', '1400') // as of tuning, which says so in its result
+    // as of tuning, which says so in its result
+    inside(pod, 'ip', 'link', 'set', 'eth0', 'mtu', '1400')
     const lowered = {
       ...result,
       interfaces: [result.interfaces[0], { ...result.interfaces[1], mtu: 1400 }, { name: 'more', mac: '02:00:00:00:00:01' }],
@@ -100,7 +101,10 @@ test('plugins of the package chain behind ours: tuning, portmap, firewall and sb
     }
   }))
 
-/** What is lost or changed on disk. DIR is the dataDir, POD the containerID, A4 and A6 the addresses. */
+/**
+ * What is lost or changed on disk. DIR is the dataDir, POD the containerID, A4 and A6 the
+ * addresses.
+ */
 const LOST: [what: string, command: string, expected: RegExp][] = [
   ['the record', 'rm DIR/links/net/POD:eth0.json', /has no link for CNI_IFNAME "eth0" on record/],
   ['all of the record’s text', ': >DIR/links/net/POD:eth0.json', /cannot be used: it is empty/],
@@ -178,7 +182,8 @@ test('GC goes on after errors, names every one, and collects the rest', () =>
     for (const path of stuck) assert.ok(json.msg.includes(path), `${path} is named: ${json.msg}`)
     for (const path of drafts) assert.not.ok(existsSync(path))
     assert.equal(lab.links(lab.node), [kept.result.interfaces[0].name])
-    // A broken record says no namespace, and GC is given none: that pod's own TUN goes with its namespace.
+    // A broken record says no namespace, and GC is given none: that pod's own TUN goes with its
+    // namespace.
     assert.equal(
       gone.map(({ pod }) => lab.podLinks(pod)),
       [[], ['eth0'], []],

@@ -174,7 +174,9 @@ class Node {
     return stdout === '' ? undefined : JSON.parse(stdout)
   }
 
-  /** `annotations` are the pod's, as a runtime hands them over where the plugin has the capability. */
+  /**
+   * `annotations` are the pod's, as a runtime hands them over where the plugin has the capability.
+   */
   tryCni(command: string, containerID: string, netns: string, annotations?: Record<string, string>) {
     const { cniVersion, name, plugins } = this.conflist()
     const env = {
