@@ -6,7 +6,7 @@
 import { execFile } from 'node:child_process'
 import { closeSync, fstatSync, readSync, statSync } from 'node:fs'
 import { execute, markCloseOnExec, memoryFile } from '../linux/exec.ts'
-import type { Kept } from './agent.ts'
+import type { Kept } from './held-links.ts'
 import { log } from './log.ts'
 import { PROTOCOL } from './protocol.ts'
 

@@ -1,0 +1,195 @@
+/**
+ * The links that the agent holds: the pods' TUNs, open so that they show RUNNING, and thread wires.
+ * Records say what is wanted; start, ADD and repair are the same path.
+ */
+import { closeSync } from 'node:fs'
+import type { Ends } from '../link/apply.ts'
+import type { Keeper } from '../link/keeper.ts'
+import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
+import { isBroken, recordRead, refuseUnreadable } from '../link/record.ts'
+import { namespaceIsThere } from '../link/remove.ts'
+import type { DoomedLink } from '../linux/link-deleter.ts'
+import { hasDevice } from '../linux/tun.ts'
+import { Wires, type WiresOptions } from '../wire/threads/wires.ts'
+import { Deletions } from './deletions.ts'
+import { log } from './log.ts'
+import { takeUp } from './take-up.ts'
+import type { Turns } from './turns.ts'
+
+/**
+ * A device may be held by a process that is about to end: waiting times until the next try,
+ * doubling.
+ */
+const FIRST_RETRY_MS = 20
+const LAST_RETRY_MS = 10_000
+
+/** A link that the agent holds. */
+interface Held extends Pick<LinkPlan, 'netns' | 'netnsId'> {
+  /** Of the pod's TUN; with a thread wire, also of the node's. */
+  fds: number[]
+  /**
+   * The path of its namespace leads somewhere in this process's mount namespace: so one can see
+   * when it is gone.
+   */
+  isSeen: boolean
+}
+
+/** Links as a renewed process gets them: their descriptors stay open. */
+export interface Kept {
+  links: ({ link: string } & Held)[]
+}
+
+export class HeldLinks implements Keeper {
+  readonly #dataDir: string
+  readonly #options: Omit<WiresOptions, 'onGone'>
+  /** Two pieces of work on one link never run at once. */
+  readonly #turns: Turns
+  readonly #held = new Map<string, Held>()
+  readonly #deletions = new Deletions()
+  #wires: Wires
+  #retry: NodeJS.Timeout | undefined
+  #retryMs = FIRST_RETRY_MS
+
+  constructor(dataDir: string, wires: Omit<WiresOptions, 'onGone'>, turns: Turns) {
+    this.#dataDir = dataDir
+    this.#options = wires
+    this.#turns = turns
+    this.#wires = this.#makeWires()
+  }
+
+  /** What carries packets of thread wires. */
+  get wires(): Pick<Wires, 'mode' | 'refusal' | 'threads' | 'serves'> {
+    return this.#wires
+  }
+
+  get size(): number {
+    return this.#held.size
+  }
+
+  has(link: string): boolean {
+    return this.#held.has(link)
+  }
+
+  /**
+   * Takes up those of `plans` that are not held. What is refused is tried again: `again` is called
+   * then.
+   */
+  async takeUp(plans: LinkPlan[], again: () => void): Promise<void> {
+    let refused = 0
+    for (const plan of plans.filter(plan => plan.host !== undefined && !this.#held.has(plan.host.ifname))) {
+      if (!namespaceIsThere(plan.netns, plan.netnsId)) continue
+      try {
+        await this.#turns.take(hostIfname(plan), () => this.open(plan))
+      } catch (error) {
+        refused++
+        log('link not taken up', { link: hostIfname(plan), containerID: plan.containerID, error: (error as Error).message })
+      }
+    }
+    this.#retryMs = refused === 0 ? FIRST_RETRY_MS : Math.min(2 * this.#retryMs, LAST_RETRY_MS)
+    clearTimeout(this.#retry)
+    if (refused > 0) this.#retry = setTimeout(again, this.#retryMs)
+  }
+
+  /** Takes up a link on record by the names of its devices. In its turn. */
+  async open(attachment: Attachment): Promise<void> {
+    const link = hostIfname(attachment)
+    await this.#letGoIfStale(link)
+    const plan = recordRead(this.#dataDir, attachment)
+    refuseUnreadable(plan)
+    if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#held.has(link)) return
+    await this.keep(plan, takeUp(plan))
+  }
+
+  /**
+   * A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is
+   * gone for everybody else, and of those whose device is gone. Memory that no packet uses goes
+   * back to the kernel.
+   */
+  async sweep(): Promise<void> {
+    for (const [link, held] of this.#held) {
+      const { netns, netnsId, isSeen } = held
+      if (isSeen && !namespaceIsThere(netns, netnsId)) {
+        log('namespace gone, link let go', { link, netns })
+        await this.#turns.take(link, () => this.letGo(link))
+      } else if (!held.fds.every(hasDevice)) {
+        log('device gone, link let go', { link, netns })
+        await this.#turns.take(link, () => this.#letGoIfStale(link))
+      }
+    }
+    this.#wires.trim()
+  }
+
+  /**
+   * A plugin that found no agent may take out a link while an agent starts, which still holds it
+   * then. A kernel wire has no thread that would notice.
+   */
+  async #letGoIfStale(link: string): Promise<void> {
+    if (this.#held.get(link)?.fds.every(hasDevice) === false) await this.letGo(link)
+  }
+
+  async keep(plan: LinkPlan, ends: Ends): Promise<void> {
+    if (plan.host === undefined) return closeSync(ends.podFd) // it persists, for whoever attaches
+    const { netns, netnsId } = plan
+    const fds = ends.hostFd === undefined ? [ends.podFd] : [ends.podFd, ends.hostFd]
+    try {
+      await this.letGo(plan.host.ifname) // of a device that went without this agent
+      this.#hold(plan.host.ifname, { fds, netns, ...(netnsId ? { netnsId } : {}), isSeen: namespaceIsThere(netns, netnsId) })
+    } catch (error) {
+      for (const fd of fds) closeSync(fd)
+      throw error
+    }
+  }
+
+  async letGo(link: string): Promise<void> {
+    const held = this.#held.get(link)
+    if (held === undefined) return
+    this.#held.delete(link)
+    await this.#wires.release(link)
+    for (const fd of held.fds) closeSync(fd)
+  }
+
+  deleteLink(link: DoomedLink): Promise<void> {
+    return this.#deletions.delete(link)
+  }
+
+  /**
+   * Stops the threads and gives away every descriptor: packets wait in the devices until adopt(),
+   * here or in the next program.
+   */
+  async freeze(): Promise<Kept> {
+    clearTimeout(this.#retry)
+    const links = [...this.#held].map(([link, held]) => ({ link, ...held }))
+    this.#held.clear()
+    await Promise.all(links.map(({ link }) => this.#wires.release(link)))
+    await this.#wires.close()
+    return { links }
+  }
+
+  /** Before reconcile(). */
+  adopt({ links }: Kept): void {
+    this.#wires = this.#makeWires()
+    for (const { link, ...held } of links) this.#hold(link, held)
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#retry)
+    for (const link of [...this.#held.keys()]) await this.letGo(link)
+    await this.#wires.close()
+    this.#deletions[Symbol.dispose]()
+  }
+
+  #makeWires(): Wires {
+    return new Wires({ ...this.#options, onGone: link => void this.#gone(link) })
+  }
+
+  #hold(link: string, held: Held): void {
+    const [podFd, hostFd] = held.fds
+    if (hostFd !== undefined) this.#wires.add(link, { podFd: podFd!, hostFd })
+    this.#held.set(link, held)
+  }
+
+  async #gone(link: string): Promise<void> {
+    log('device gone, wire closed', { link })
+    await this.#turns.take(link, () => this.letGo(link))
+  }
+}
