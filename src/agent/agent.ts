@@ -19,7 +19,7 @@ import { HeldLinks, type Kept } from './held-links.ts'
 import { listLinks } from './listed.ts'
 import { log } from './log.ts'
 import type { AgentStatus, Answers, ListedLink, Request } from './protocol.ts'
-import { unknownRequest, verifyAttachment } from './requests.ts'
+import { unknownRequest } from './requests.ts'
 import { Turns } from './turns.ts'
 
 /** Why the node's firewall cannot be set up, masquerade included. */
@@ -43,10 +43,8 @@ export class Agent {
       case 'add':
         return this.#add(request, isCallerGone)
       case 'del':
-        verifyAttachment(request.attachment)
         return this.#del(request)
       case 'open':
-        verifyAttachment(request.attachment)
         await this.#turns.take(hostIfname(request.attachment), () => this.#links.open(request.attachment))
         return {}
       case 'list':

@@ -5,7 +5,7 @@
 import { verifyContainerID, verifyIfname } from '../cni/environment.ts'
 import { CODE } from '../cni/error.ts'
 import { optionalBoolean, optionalObject, optionalStrings, type Place, refuse, type Values, within } from '../cni/must-be.ts'
-import { verifyName } from '../cni/netconf.ts'
+import { verifyNetwork } from '../cni/netconf.ts'
 
 const REQUEST: Place = { path: 'request.', code: CODE.decoding }
 
@@ -50,7 +50,7 @@ function verifyEnvironment(environment: Values): void {
 function verifyAttachment(attachment: Values): void {
   const place = within(REQUEST, 'attachment')
   for (const key of ['network', 'containerID', 'ifname']) verifyText(attachment, key, place)
-  verifyName({ name: attachment.network })
+  verifyNetwork(attachment.network as string)
   verifyContainerID(attachment.containerID as string)
   verifyIfname(attachment.ifname as string, '"request.attachment.ifname"')
 }

@@ -1,10 +1,7 @@
 /** One request, from its line to the line of its answer. */
-import { verifyContainerID, verifyIfname } from '../cni/environment.ts'
 import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { show } from '../cni/must-be.ts'
-import { verifyNetwork } from '../cni/netconf.ts'
 import { kernelError } from '../link/errors.ts'
-import type { Attachment } from '../link/plan.ts'
 import { log } from './log.ts'
 import { type Answer, PROTOCOL, type Request, VERSION } from './protocol.ts'
 import { verifyRequest } from './request-format.ts'
@@ -55,14 +52,3 @@ function parseRequest(line: string): Request {
 /** What an agent says to an operation that it does not know. */
 export const unknownRequest = (request: { op?: unknown }) =>
   new CniError(CODE.unsupportedField, `the agent (${VERSION}) does not know the request "op": ${show(request.op ?? null)}`)
-
-/** Files are named by it, and removed. Throws CniError 4 or 7. */
-export function verifyAttachment(attachment: Partial<Attachment> | null | undefined): void {
-  const { network, containerID, ifname } = attachment ?? {}
-  for (const [key, value] of Object.entries({ network, containerID, ifname }))
-    if (typeof value !== 'string' || value === '')
-      throw new CniError(CODE.invalidEnvironment, `"attachment.${key}" must be a name, not ${show(value ?? null)}`)
-  verifyNetwork(network!)
-  verifyContainerID(containerID!)
-  verifyIfname(ifname!, '"attachment.ifname"')
-}

@@ -117,7 +117,7 @@ function versionAndName(raw: Values, command: string): Pick<NetConf, 'cniVersion
 const NAME_MAX = 255
 
 /** The key `name`. Throws CniError 7. */
-export function verifyName(raw: Values): string {
+function verifyName(raw: Values): string {
   const name = optionalString(raw, 'name') ?? ''
   verifyNetwork(name)
   return name

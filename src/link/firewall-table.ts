@@ -29,6 +29,7 @@ import { parseAddress } from '../address.ts'
 import type { Request } from '../linux/netlink.ts'
 import * as nft from '../linux/nfnetlink.ts'
 import * as expr from '../linux/nft-expressions.ts'
+import * as nftSets from '../linux/nft-sets.ts'
 import { IFNAMSIZ } from '../linux/uapi.ts'
 
 export const TABLE = 'tunlink'
@@ -42,7 +43,7 @@ export interface FirewallEntry {
   masquerade: string[]
 }
 
-export const SETS: Record<string, nft.KeyType> = { [LINKS]: nft.IFNAME, masq4: nft.IPV4_ADDR, masq6: nft.IPV6_ADDR }
+export const SETS: Record<string, nftSets.KeyType> = { [LINKS]: nftSets.IFNAME, masq4: nftSets.IPV4_ADDR, masq6: nftSets.IPV6_ADDR }
 
 /** Offsets of source and destination in the header: <linux/ip.h>, <linux/ipv6.h>. */
 const IPV4 = { protocol: nft.NFPROTO_IPV4, source: 12, destination: 16, length: 4, set: 'masq4' }
@@ -61,7 +62,7 @@ export function tableParts(masquerades: boolean, table = TABLE) {
   const chains = [CHAINS.prerouting, ...(masquerades ? [CHAINS.postrouting] : [])]
   return {
     table: nft.tableBody(table),
-    sets: Object.entries(SETS).map(([name, type]) => ({ name, type, body: nft.setBody(table, name, type) })),
+    sets: Object.entries(SETS).map(([name, type]) => ({ name, type, body: nftSets.setBody(table, name, type) })),
     chains: chains.map(({ name, type, hook, priority }) => ({ name, body: nft.chainBody(table, name, type, hook, priority) })),
     rules: chains.flatMap(({ name, rules }) => rules.map(rule => ({ chain: name, body: nft.ruleBody(table, name, ...rule) }))),
   }
@@ -122,7 +123,7 @@ export function newTableRequests(masquerades: boolean, table = TABLE): Request[]
   const { sets, chains, rules } = tableParts(masquerades, table)
   return [
     { ...nft.newTable(table), doing: `make the table inet ${table}` },
-    ...sets.map(({ name, type, body }, at) => ({ ...nft.newSet(body, type, at + 1), doing: `make the set "${name}"` })),
+    ...sets.map(({ name, type, body }, at) => ({ ...nftSets.newSet(body, type, at + 1), doing: `make the set "${name}"` })),
     ...chains.map(({ name, body }) => ({ ...nft.newChain(body), doing: `make the chain "${name}"` })),
     ...rules.map(({ chain, body }) => ({ ...nft.newRule(body), doing: `make a rule of the chain "${chain}"` })),
   ]
@@ -172,7 +173,7 @@ function addressElement(address: string): Element {
  */
 export const elementRequests = (message: number, elements: Element[]): Request[] =>
   Object.keys(SETS).flatMap(set =>
-    nft.setElements(
+    nftSets.setElements(
       message,
       TABLE,
       set,

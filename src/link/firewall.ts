@@ -2,9 +2,11 @@
  * The table `inet tunlink` in the kernel: what each link needs of it comes and goes, and what
  * others took away comes back.
  */
+import { holds } from '../linux/attribute-list.ts'
 import { attribute, NetlinkSocket, text } from '../linux/netlink.ts'
 import { watchTable } from '../linux/nf-watch.ts'
 import * as nft from '../linux/nfnetlink.ts'
+import * as nftSets from '../linux/nft-sets.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import {
   type Element,
@@ -121,15 +123,15 @@ function tableFaults(netfilter: NetlinkSocket, needsChain: boolean): string[] {
   const hasChain = answer(netfilter, nft.NFT_MSG_GETCHAIN, nameOfTable, attribute(nft.NFTA_CHAIN_NAME, text('postrouting'))) !== undefined
   const { table, sets, chains } = parts(needsChain || hasChain)
   const faults: string[] = []
-  if (!nft.holds(table, found)) faults.push(`the nftables table inet ${TABLE} is switched off (dormant)`)
+  if (!holds(table, found)) faults.push(`the nftables table inet ${TABLE} is switched off (dormant)`)
   for (const { kind, message, nameType, parts } of [
-    { kind: 'set', message: nft.NFT_MSG_GETSET, nameType: nft.NFTA_SET_NAME, parts: sets },
+    { kind: 'set', message: nft.NFT_MSG_GETSET, nameType: nftSets.NFTA_SET_NAME, parts: sets },
     { kind: 'chain', message: nft.NFT_MSG_GETCHAIN, nameType: nft.NFTA_CHAIN_NAME, parts: chains },
   ]) {
     for (const { name, body } of parts) {
       const part = answer(netfilter, message, nameOfTable, attribute(nameType, text(name)))
       if (part === undefined) faults.push(`the ${kind} "${name}" of the nftables table inet ${TABLE} is missing`)
-      else if (!nft.holds(body, part)) faults.push(`the ${kind} "${name}" of the nftables table inet ${TABLE} was changed`)
+      else if (!holds(body, part)) faults.push(`the ${kind} "${name}" of the nftables table inet ${TABLE} was changed`)
     }
   }
   for (const chain of wrongRules(netfilter, needsChain || hasChain))
@@ -149,7 +151,7 @@ function wrongRules(netfilter: NetlinkSocket, needsChain: boolean): string[] {
     .filter(name => {
       const have = present.filter(rule => nft.chainOf(rule) === name)
       const want = rules.filter(({ chain }) => chain === name)
-      return have.length !== want.length || !want.every(({ body }, at) => nft.holds(body, have[at]!))
+      return have.length !== want.length || !want.every(({ body }, at) => holds(body, have[at]!))
     })
   if (wrong.length === 0) knownRight.set(isWhole, bytes)
   return wrong
@@ -247,12 +249,12 @@ function repeatedly(isDone: () => boolean): void {
 }
 
 function missingElements(netfilter: NetlinkSocket, wanted: Element[]): Element[] {
-  const present = new Set(Object.keys(SETS).flatMap(set => nft.keys(netfilter, TABLE, set).map(key => `${set} ${key.toString('hex')}`)))
+  const present = new Set(Object.keys(SETS).flatMap(set => nftSets.keys(netfilter, TABLE, set).map(key => `${set} ${key.toString('hex')}`)))
   return wanted.filter(({ set, key }) => !present.has(`${set} ${key.toString('hex')}`))
 }
 
 function has(netfilter: NetlinkSocket, set: string, key: Buffer): boolean {
-  return ignoringMissing(() => nft.hasElement(netfilter, TABLE, set, key)) ?? false
+  return ignoringMissing(() => nftSets.hasElement(netfilter, TABLE, set, key)) ?? false
 }
 
 const answer = (netfilter: NetlinkSocket, message: number, ...names: Buffer[]) =>

@@ -4,7 +4,7 @@
  */
 import { attribute, attributes, type NetlinkSocket, nested, type Request, text } from './netlink.ts'
 import { struct, u8, u16 } from './struct.ts'
-import { NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_CREATE, NLM_F_DUMP, nlattr } from './uapi.ts'
+import { NLM_F_CREATE, NLM_F_DUMP } from './uapi.ts'
 
 // <linux/netfilter/nfnetlink.h>
 export const NFNLGRP_NFTABLES = 7
@@ -57,40 +57,11 @@ const NFTA_CHAIN_TYPE = 7
 const NFTA_RULE_TABLE = 1
 const NFTA_RULE_CHAIN = 2
 const NFTA_RULE_EXPRESSIONS = 4
-export const NFT_SET_INTERVAL = 0x4
-const NFTA_SET_TABLE = 1
-export const NFTA_SET_NAME = 2
-const NFTA_SET_FLAGS = 3
-const NFTA_SET_KEY_TYPE = 4
-const NFTA_SET_KEY_LEN = 5
-const NFTA_SET_ID = 10
-const NFTA_SET_USERDATA = 13
-export const NFT_SET_ELEM_INTERVAL_END = 0x1
-const NFTA_SET_ELEM_KEY = 1
-const NFTA_SET_ELEM_FLAGS = 3
-const NFTA_SET_ELEM_LIST_TABLE = 1
-const NFTA_SET_ELEM_LIST_SET = 2
-const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 export const NFTA_DATA_VALUE = 1
 const NFTA_GEN_ID = 1
 
 /** Every notification begins its attributes with the name of the table. */
 export const NFTA_ANY_TABLE = 1
-
-/**
- * Types of set keys. The kernel keeps `number` and `byteorder` for nft alone, which prints elements
- * by them: nftables' enum datatypes (include/datatype.h), and libnftnl's
- * NFTNL_UDATA_SET_KEYBYTEORDER, 1 for the host's order and 2 for big-endian.
- */
-export interface KeyType {
-  number: number
-  /** Bytes. */
-  length: number
-  byteorder: 1 | 2
-}
-export const IPV4_ADDR: KeyType = { number: 7, length: 4, byteorder: 2 }
-export const IPV6_ADDR: KeyType = { number: 8, length: 16, byteorder: 2 }
-export const IFNAME: KeyType = { number: 41, length: 16, byteorder: 1 }
 
 export const be32 = (value: number): Buffer => {
   const bytes = Buffer.alloc(4)
@@ -154,16 +125,6 @@ export function query(netfilter: NetlinkSocket, message: number, flags: number, 
 /** table inet NAME */
 export const tableBody = (name: string) => Buffer.concat([attribute(NFTA_TABLE_NAME, text(name)), attribute(NFTA_TABLE_FLAGS, be32(0))])
 
-/** set inet TABLE NAME { type ... } */
-export const setBody = (table: string, name: string, type: KeyType, flags = 0) =>
-  Buffer.concat([
-    attribute(NFTA_SET_TABLE, text(table)),
-    attribute(NFTA_SET_NAME, text(name)),
-    attribute(NFTA_SET_FLAGS, be32(flags)),
-    attribute(NFTA_SET_KEY_TYPE, be32(type.number)),
-    attribute(NFTA_SET_KEY_LEN, be32(type.length)),
-  ])
-
 /** chain inet TABLE NAME { type TYPE hook HOOK priority PRIORITY; policy accept; } */
 export const chainBody = (table: string, name: string, type: string, hook: number, priority: number) =>
   Buffer.concat([
@@ -186,18 +147,6 @@ export const ruleBody = (table: string, chain: string, ...expressions: Buffer[])
 export const newTable = (name: string) => nftRequest(NFT_MSG_NEWTABLE, NLM_F_CREATE, tableBody(name))
 /** nft delete table inet NAME */
 export const deleteTable = (name: string) => nftRequest(NFT_MSG_DELTABLE, 0, attribute(NFTA_TABLE_NAME, text(name)))
-/**
- * nft add set inet ...: `type` as in `body`; `id` is another number for each set of a transaction.
- */
-export const newSet = (body: Buffer, { byteorder }: KeyType, id: number) =>
-  nftRequest(
-    NFT_MSG_NEWSET,
-    NLM_F_CREATE,
-    body,
-    attribute(NFTA_SET_ID, be32(id)),
-    // type, length, 32 bits in host byte order
-    attribute(NFTA_SET_USERDATA, Buffer.from([0, 4, byteorder, 0, 0, 0])),
-  )
 /** nft add chain inet ... */
 export const newChain = (body: Buffer) => nftRequest(NFT_MSG_NEWCHAIN, NLM_F_CREATE, body)
 /** nft add rule inet ... */
@@ -215,99 +164,9 @@ export const chainOf = (rule: Buffer) => string(attributes(rule).get(NFTA_RULE_C
 
 const string = (bytes: Buffer | undefined) => bytes?.toString().replace(/\0$/, '')
 
-export interface SetElement {
-  key: Buffer
-  /** NFT_SET_ELEM_ constants. */
-  flags?: number
-}
-
-/** An attribute is at most 65,535 bytes long, and an element at most 36. */
-const ELEMENTS_A_MESSAGE = 1000
-
-/**
- * nft add element, or with NFT_MSG_DELSETELEM delete element, inet TABLE SET { KEYS }. Adding one
- * that is there is no error.
- */
-export function setElements(message: number, table: string, set: string, elements: SetElement[]): Request[] {
-  const requests: Request[] = []
-  for (let at = 0; at < elements.length; at += ELEMENTS_A_MESSAGE) {
-    const some = elements.slice(at, at + ELEMENTS_A_MESSAGE)
-    requests.push(nftRequest(message, NLM_F_CREATE, ...elementsBody(table, set, some)))
-  }
-  return requests
-}
-
-/**
- * True when the set has the element: `nft get element inet TABLE SET { KEY }`. Throws NetlinkError
- * ENOENT when there is no such set.
- */
-export function hasElement(netfilter: NetlinkSocket, table: string, set: string, key: Buffer): boolean {
-  try {
-    return query(netfilter, NFT_MSG_GETSETELEM, 0, ...elementsBody(table, set, [{ key }])).length > 0
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    query(netfilter, NFT_MSG_GETSET, 0, attribute(NFTA_SET_TABLE, text(table)), attribute(NFTA_SET_NAME, text(set)))
-    return false
-  }
-}
-
-/** The keys in a set: `nft list set inet TABLE SET`. */
-export function keys(netfilter: NetlinkSocket, table: string, set: string): Buffer[] {
-  return query(netfilter, NFT_MSG_GETSETELEM, NLM_F_DUMP, ...elementsBody(table, set, [])).flatMap(payload => {
-    const list = attributes(payload).get(NFTA_SET_ELEM_LIST_ELEMENTS)
-    return list === undefined ? [] : attributeList(list).map(({ payload: element }) => keyOf(element))
-  })
-}
-
-/** The key of a set's element, from the payload of NFTA_LIST_ELEM. Throws RangeError. */
-export const keyOf = (element: Buffer) => needed(attributes(needed(attributes(element), NFTA_SET_ELEM_KEY)), NFTA_DATA_VALUE)
-
-function needed(found: Map<number, Buffer>, type: number): Buffer {
+/** One attribute of an answer. Throws RangeError when it is not there. */
+export function needed(found: Map<number, Buffer>, type: number): Buffer {
   const payload = found.get(type)
   if (payload === undefined) throw new RangeError(`Cannot decode an answer of nf_tables without attribute ${type}`)
   return payload
-}
-
-function elementsBody(table: string, set: string, elements: SetElement[]): Buffer[] {
-  const list = elements.map(({ key, flags }) =>
-    nested(
-      NFTA_LIST_ELEM,
-      ...(flags === undefined ? [] : [attribute(NFTA_SET_ELEM_FLAGS, be32(flags))]),
-      nested(NFTA_SET_ELEM_KEY, attribute(NFTA_DATA_VALUE, key)),
-    ),
-  )
-  const names = [attribute(NFTA_SET_ELEM_LIST_TABLE, text(table)), attribute(NFTA_SET_ELEM_LIST_SET, text(set))]
-  return list.length === 0 ? names : [...names, nested(NFTA_SET_ELEM_LIST_ELEMENTS, ...list)]
-}
-
-/**
- * True when the attributes in `found`, as the kernel answered them, say all that those in `wanted`
- * say. An attribute of zeros may be absent, as the kernel leaves out flags that are 0; a list must
- * have as many members; attributes that `wanted` has none of are left out of account (handles,
- * counters, and what a later kernel adds). Throws RangeError when either is cut short.
- */
-export function holds(wanted: Buffer, found: Buffer): boolean {
-  const have = attributeList(found)
-  const want = attributeList(wanted)
-  return want.every(({ type, isNested, payload }, at) => {
-    const same = have.filter(other => other.type === type)
-    const siblings = want.filter(other => other.type === type)
-    if (same.length === 0) return !isNested && payload.every(byte => byte === 0)
-    if (same.length !== siblings.length) return false
-    const counterpart = same[siblings.indexOf(want[at]!)]!.payload
-    return isNested ? holds(payload, counterpart) : payload.equals(counterpart)
-  })
-}
-
-/** The attributes in `bytes` in their order, of which several may have one type. */
-function attributeList(bytes: Buffer): { type: number; isNested: boolean; payload: Buffer }[] {
-  const found = []
-  for (let at = 0; at < bytes.length; ) {
-    const { len, type } = nlattr.decode(bytes.subarray(at))
-    if (len < nlattr.size || at + len > bytes.length)
-      throw new RangeError(`Cannot decode attribute ${type}: length ${len} of ${bytes.length - at} bytes`)
-    found.push({ type: type & NLA_TYPE_MASK, isNested: (type & NLA_F_NESTED) !== 0, payload: bytes.subarray(at + nlattr.size, at + len) })
-    at += (len + 3) & ~3 // NLA_ALIGN
-  }
-  return found
 }

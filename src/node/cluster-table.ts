@@ -13,6 +13,7 @@ import { bits, maskOf, networkSize, parseCidr, toBytes, toNumber } from '../addr
 import { attribute, type NetlinkSocket, type Request, text } from '../linux/netlink.ts'
 import * as nft from '../linux/nfnetlink.ts'
 import * as expr from '../linux/nft-expressions.ts'
+import * as nftSets from '../linux/nft-sets.ts'
 
 const TABLE = 'tunlink-cluster'
 
@@ -44,15 +45,15 @@ export function clusterTransaction(podCIDRs: string[], inside: string[]): Reques
     nft.newTable(TABLE),
     nft.newChain(nft.chainBody(TABLE, 'postrouting', 'nat', nft.NF_INET_POST_ROUTING, SRCNAT)),
     ...FAMILIES.flatMap(({ family, set, type }) => [
-      nft.newSet(nft.setBody(TABLE, set, type, nft.NFT_SET_INTERVAL), type, family),
-      ...nft.setElements(nft.NFT_MSG_NEWSETELEM, TABLE, set, intervals(inside, family).flatMap(elementsOf)),
+      nftSets.newSet(nftSets.setBody(TABLE, set, type, nftSets.NFT_SET_INTERVAL), type, family),
+      ...nftSets.setElements(nft.NFT_MSG_NEWSETELEM, TABLE, set, intervals(inside, family).flatMap(elementsOf)),
       ...podCIDRs.map(parse).flatMap(cidr => (cidr.family === family ? [masqueradeRule(cidr)] : [])),
     ]),
   ])
 }
 
-const IPV4 = { family: 4, set: 'inside4', type: nft.IPV4_ADDR, protocol: nft.NFPROTO_IPV4, source: 12, destination: 16 } as const
-const IPV6 = { family: 6, set: 'inside6', type: nft.IPV6_ADDR, protocol: nft.NFPROTO_IPV6, source: 8, destination: 24 } as const
+const IPV4 = { family: 4, set: 'inside4', type: nftSets.IPV4_ADDR, protocol: nft.NFPROTO_IPV4, source: 12, destination: 16 } as const
+const IPV6 = { family: 6, set: 'inside6', type: nftSets.IPV6_ADDR, protocol: nft.NFPROTO_IPV6, source: 8, destination: 24 } as const
 const FAMILIES = [IPV4, IPV6]
 
 function masqueradeRule({ family, bytes, prefix }: ReturnType<typeof parse>): Request {
@@ -74,9 +75,9 @@ function masqueradeRule({ family, bytes, prefix }: ReturnType<typeof parse>): Re
 }
 
 /** An interval is its first address, and the first address behind it, if any, flagged as an end. */
-const elementsOf = ({ first, end }: { first: Buffer; end?: Buffer }): nft.SetElement[] => [
+const elementsOf = ({ first, end }: { first: Buffer; end?: Buffer }): nftSets.SetElement[] => [
   { key: first },
-  ...(end === undefined ? [] : [{ key: end, flags: nft.NFT_SET_ELEM_INTERVAL_END }]),
+  ...(end === undefined ? [] : [{ key: end, flags: nftSets.NFT_SET_ELEM_INTERVAL_END }]),
 ]
 
 /**

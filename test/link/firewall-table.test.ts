@@ -5,17 +5,11 @@ import * as fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { elementRequests, elementsOf, replaceTableRequests, tableParts } from '../../src/link/firewall-table.ts'
+import { holds } from '../../src/linux/attribute-list.ts'
 import { attribute, message, nested } from '../../src/linux/netlink.ts'
 import { concerns } from '../../src/linux/nf-watch.ts'
-import {
-  holds,
-  NFT_MSG_DELSETELEM,
-  NFT_MSG_NEWSETELEM,
-  NFT_MSG_NEWTABLE,
-  newSet,
-  nftRequest,
-  tableBody,
-} from '../../src/linux/nfnetlink.ts'
+import { NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, NFT_MSG_NEWTABLE, nftRequest, tableBody } from '../../src/linux/nfnetlink.ts'
+import { newSet } from '../../src/linux/nft-sets.ts'
 
 const test = suite('firewall table')
 const hex = (text: string) => Buffer.from(text.replace(/\s+/g, ''), 'hex')
