@@ -1,5 +1,6 @@
-# docker buildx build --platform linux/amd64,linux/arm64 --tag localhost/tunlink:0.1.0 .
-# The same files as `npm run image` makes an archive of: two programs, one runtime, and the libraries they load. No shell.
+# docker buildx build --platform linux/amd64,linux/arm64 --tag localhost/tunlink:0.1.0 . The same
+# files as `npm run image` makes an archive of: two programs, one runtime, and the libraries they
+# load. No shell.
 ARG NODE_VERSION=24
 FROM node:${NODE_VERSION}-bookworm-slim AS build
 WORKDIR /src

@@ -22,7 +22,8 @@ source_package() {
   (cd "$work" && "${apt[@]}" source "$1")
 }
 
-# source_lists DIRECTORY: the machine's own package sources for its release, with deb turned into deb-src
+# source_lists DIRECTORY: the machine's own package sources for its release, with deb turned into
+# deb-src
 source_lists() {
   local release file
   release=$(. /etc/os-release && echo "$VERSION_CODENAME")
