@@ -190,7 +190,8 @@ export class Lab {
 
 let counter = 0
 
-const environment = (command: string, pod: string) => ({
+/** What a runtime says of a call about a pod. */
+export const environment = (command: string, pod: string) => ({
   CNI_COMMAND: command,
   CNI_CONTAINERID: pod,
   CNI_NETNS: `/run/netns/${pod}`,

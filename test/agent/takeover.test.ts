@@ -13,7 +13,7 @@ import { LineServer } from '../../src/agent/server.ts'
 import { openDataDir } from '../../src/link/data-dir.ts'
 import { openLock, tryLock } from '../../src/linux/lock.ts'
 import { listenUnix } from '../../src/linux/unix-socket.ts'
-import { EXECUTABLES, eventually, Lab, pings } from '../support.ts'
+import { EXECUTABLES, environment, eventually, Lab, pings } from '../support.ts'
 import { alive, holder, runAgent, startAgent, status } from './agents.ts'
 
 const test = suite('takeover')
@@ -84,14 +84,7 @@ testWithLab('an ADD whose caller is gone is not carried out', async lab => {
   const agent = holder(lab)!
   process.kill(agent, 'SIGSTOP')
   const child = spawn('ip', ['netns', 'exec', lab.node, lab.executable], {
-    env: {
-      PATH: process.env.PATH,
-      CNI_COMMAND: 'ADD',
-      CNI_CONTAINERID: two,
-      CNI_NETNS: `/run/netns/${two}`,
-      CNI_IFNAME: 'eth0',
-      CNI_PATH: '/x',
-    },
+    env: { PATH: process.env.PATH, ...environment('ADD', two) },
     stdio: ['pipe', 'ignore', 'ignore'],
   })
   child.stdin.end(JSON.stringify(lab.conf))
@@ -239,14 +232,7 @@ testWithLab('an agent does not end with the cgroup of the container that came fi
     const call = `echo $$ >${group}/cgroup.procs && exec ip netns exec ${lab.node} ${lab.executable}`
     const child = spawn('sh', ['-c', call], {
       stdio: ['pipe', 'ignore', 'inherit'],
-      env: {
-        PATH: process.env.PATH,
-        CNI_COMMAND: 'ADD',
-        CNI_CONTAINERID: pod,
-        CNI_NETNS: `/run/netns/${pod}`,
-        CNI_IFNAME: 'eth0',
-        CNI_PATH: '/x',
-      },
+      env: { PATH: process.env.PATH, ...environment('ADD', pod) },
     })
     child.stdin.end(JSON.stringify({ ...lab.conf, agent: { idleSeconds: 60 } }))
     assert.is(await new Promise(done => child.on('close', done)), 0)

@@ -1,30 +1,10 @@
-/** The kernel wire: packets pass with no process left, and whatever is damaged is named. */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ask } from '../../src/agent/client.ts'
+import { output, program, start, transfer } from '../processes.ts'
 import { eventually, inside, ip, Lab, mebibytes, pings, some } from '../support.ts'
-
-const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
-const start = (netns: string, ...command: string[]) =>
-  spawn('ip', ['netns', 'exec', netns, ...command], { stdio: ['ignore', 'pipe', 'inherit'] })
-
-function output(child: ChildProcess): { text: () => string; ended: Promise<string> } {
-  let text = ''
-  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
-  return { text: () => text, ended: new Promise(done => child.on('close', () => done(text))) }
-}
-
-/** TCP of `bytes` from one namespace to another: what was sent is what was received. */
-async function transfer(from: string, to: string, address: string, port: number, bytes: number): Promise<void> {
-  const receiving = output(start(to, process.execPath, script('transfer'), 'receive', String(port)))
-  await eventually('the receiver listens', () => receiving.text().includes('listening'))
-  const sent = await output(start(from, process.execPath, script('transfer'), 'send', address, String(port), String(bytes))).ended
-  assert.match(sent, new RegExp(`^${bytes} `))
-  assert.is((await receiving.ended).replace('listening\n', ''), sent)
-}
 
 const dual = { wire: 'kernel', ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }
 /** No agent is ever started. */
@@ -42,8 +22,8 @@ test('with no process at all: ping, much by TCP, a new connection, both families
     const [v4, v6] = addressesOf(lab.must('ADD', two, alone).json)
     assert.is(lab.agentPid(), undefined)
     for (const far of ['10.66.0.1', 'fd66::1', v4, v6]) assert.ok(pings(one, far), `${far} answers the pod`)
-    await transfer(one, two, v4, 5001, mebibytes(1024))
-    await transfer(two, lab.node, 'fd66::1', 5002, mebibytes(64))
+    await transfer({ from: one, to: two, address: v4, port: 5001, bytes: mebibytes(1024) })
+    await transfer({ from: two, to: lab.node, address: 'fd66::1', port: 5002, bytes: mebibytes(64) })
     for (const pod of [one, two]) lab.must('DEL', pod, alone)
     assert.equal([...lab.links(one), ...lab.links(two), ...lab.links(lab.node), ...lab.files()], [])
     assert.is(lab.agentPid(), undefined)
@@ -74,11 +54,11 @@ test('datagrams of every size are echoed, each once, whole and in order', async 
   const lab = new Lab()
   const pod = lab.netns()
   lab.must('ADD', pod, alone)
-  const echoing = start(lab.node, process.execPath, script('datagrams'), 'echo', '5000')
+  const echoing = start(lab.node, ...program('datagrams', 'echo', '5000'))
   try {
     const echo = output(echoing)
     await eventually('the echo listens', () => echo.text().includes('listening'))
-    const result = await output(start(pod, process.execPath, script('datagrams'), 'ask', '10.66.0.1', '5000', '1472')).ended
+    const result = await output(start(pod, ...program('datagrams', 'ask', '10.66.0.1', '5000', '1472'))).ended
     assert.equal(JSON.parse(result), { sent: 1472, received: 1472, duplicates: 0, reordered: 0, damaged: 0 })
   } finally {
     echoing.kill()

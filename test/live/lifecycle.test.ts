@@ -2,33 +2,13 @@
  * What happens over time: agents killed, many ADDs at once, namespaces that vanish, file systems
  * that refuse.
  */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, eventually, inside, ip, isSlow, Lab, many, mebibytes, pings } from '../support.ts'
-
-const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
-const start = (netns: string, ...command: string[]) =>
-  spawn('ip', ['netns', 'exec', netns, ...command], { stdio: ['ignore', 'pipe', 'pipe'] })
-
-/** Everything that `child` prints on stdout until it ends. */
-function outputOf(child: ChildProcess): { text: () => string; ended: Promise<string> } {
-  let text = ''
-  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
-  return { text: () => text, ended: new Promise(done => child.on('close', () => done(text))) }
-}
-
-async function transfer(lab: Lab, from: string, to: string, address: string, bytes: number, during: () => Promise<void>): Promise<void> {
-  const receiving = outputOf(start(to, process.execPath, script('transfer'), 'receive', '5001'))
-  await eventually('the receiver listens', () => receiving.text().includes('listening'))
-  const sending = outputOf(start(from, process.execPath, script('transfer'), 'send', address, '5001', String(bytes), '3'))
-  await during()
-  const [sent, received] = await Promise.all([sending.ended, receiving.ended])
-  assert.match(sent, new RegExp(`^${bytes} `), `${lab.node}: all was sent`)
-  assert.is(received.replace('listening\n', ''), sent)
-}
+import { output, program, start, transfer } from '../processes.ts'
+import { EXECUTABLES, environment, eventually, inside, ip, isSlow, Lab, many, mebibytes, pings } from '../support.ts'
 
 const test = suite('lifecycle')
 
@@ -39,7 +19,7 @@ for (const [name, executable] of EXECUTABLES) {
       const [one, two] = [lab.netns(), lab.netns()]
       lab.must('ADD', one, { wire: 'thread' })
       const address = lab.must('ADD', two, { wire: 'thread' }).json.ips[0].address.replace('/32', '')
-      await transfer(lab, one, two, address, mebibytes(256), async () => {
+      await transfer({ from: one, to: two, address, port: 5001, bytes: mebibytes(256), pauseMs: 3 }, async () => {
         await new Promise(done => setTimeout(done, 300))
         const killed = lab.agentPid()!
         process.kill(killed, 'SIGKILL')
@@ -115,15 +95,13 @@ test('a user without capabilities attaches to its link and answers ping; another
       '--clear-groups',
       '--inh-caps=-all',
       '--bounding-set=-all',
-      process.execPath,
-      script('echo'),
-      'eth0',
+      ...program('echo', 'eth0'),
     ]
     for (const other of [as(4243), as(4243, 4242), as(4242, 4243)]) {
       assert.match(spawnSync('ip', ['netns', 'exec', pod, ...other], { encoding: 'utf8' }).stderr, /EPERM/, 'both uid and gid must match')
     }
     const child = start(pod, ...as(4242))
-    const echo = outputOf(child)
+    const echo = output(child)
     await eventually('the process attaches', () => echo.text().includes('attached'))
     assert.ok(pings(pod, '10.66.66.2'))
     lab.must('DEL', pod, { farEnd: 'attach', owner: 4242 })
@@ -335,14 +313,7 @@ test('L10: an ADD killed at any moment leaves nothing that DEL does not remove',
       for (const delayMs of DELAYS_MS) {
         const child = spawn('nsenter', [`--net=/run/netns/${lab.node}`, lab.executable], {
           stdio: ['pipe', 'ignore', 'ignore'],
-          env: {
-            PATH: process.env.PATH,
-            CNI_COMMAND: 'ADD',
-            CNI_CONTAINERID: pod,
-            CNI_NETNS: `/run/netns/${pod}`,
-            CNI_IFNAME: 'eth0',
-            CNI_PATH: '/x',
-          },
+          env: { PATH: process.env.PATH, ...environment('ADD', pod) },
         })
         const ended = new Promise(done => child.on('close', done))
         child.stdin.on('error', () => {}) // killed before it has read

@@ -2,9 +2,9 @@
  * The thread wire: what a link carries arrives whole, by io_uring and by epoll, and goes on when
  * the thread is replaced.
  */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { inNetns } from '../../src/linux/netns.ts'
@@ -12,17 +12,8 @@ import { createTun, setOffloads } from '../../src/linux/tun.ts'
 import { ioUringRefusal, wiresPerThread } from '../../src/wire/threads/ring.ts'
 import type { Mode } from '../../src/wire/threads/table.ts'
 import { Wires } from '../../src/wire/threads/wires.ts'
+import { output, program, start, transfer } from '../processes.ts'
 import { eventually, inside, isSlow, Lab, mebibytes } from '../support.ts'
-
-const script = (name: string) => resolve(import.meta.dirname, `../${name}.ts`)
-const start = (netns: string, ...command: string[]) =>
-  spawn('ip', ['netns', 'exec', netns, ...command], { stdio: ['ignore', 'pipe', 'inherit'] })
-
-function output(child: ChildProcess): { text: () => string; ended: Promise<string> } {
-  let text = ''
-  child.stdout!.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
-  return { text: () => text, ended: new Promise(done => child.on('close', () => done(text))) }
-}
 
 /** An agent with options of its own; an ADD would start one without. */
 async function startAgent(lab: Lab, ...options: string[]): Promise<void> {
@@ -45,15 +36,6 @@ const spawnStatus = (lab: Lab) =>
     env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}` },
   }).stdout
 
-/** TCP of `bytes` from one namespace to another: what was sent is what was received. */
-async function transfer(from: string, to: string, address: string, port: number, bytes: number): Promise<void> {
-  const receiving = output(start(to, process.execPath, script('transfer'), 'receive', String(port)))
-  await eventually('the receiver listens', () => receiving.text().includes('listening'))
-  const sent = await output(start(from, process.execPath, script('transfer'), 'send', address, String(port), String(bytes))).ended
-  assert.match(sent, new RegExp(`^${bytes} `))
-  assert.is((await receiving.ended).replace('listening\n', ''), sent)
-}
-
 const test = suite('wire')
 const dual = { wire: 'thread', ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }
 
@@ -73,8 +55,11 @@ for (const mode of MODES) {
       const address = (pod: string): string[] =>
         lab.must('ADD', pod, dual).json.ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
       const [[one4], [two4, two6]] = [address(one), address(two)]
-      await Promise.all([transfer(one, two, two4!, 5001, mebibytes(256)), transfer(two, one, one4!, 5002, mebibytes(256))])
-      await transfer(one, two, two6!, 5003, mebibytes(64))
+      await Promise.all([
+        transfer({ from: one, to: two, address: two4!, port: 5001, bytes: mebibytes(256) }),
+        transfer({ from: two, to: one, address: one4!, port: 5002, bytes: mebibytes(256) }),
+      ])
+      await transfer({ from: one, to: two, address: two6!, port: 5003, bytes: mebibytes(64) })
     } finally {
       lab.close()
     }
@@ -86,10 +71,10 @@ for (const mode of MODES) {
       await startAgent(lab, '--wire', mode)
       const pod = lab.netns()
       lab.must('ADD', pod, { wire: 'thread' })
-      const echoing = start(lab.node, process.execPath, script('datagrams'), 'echo', '5000')
+      const echoing = start(lab.node, ...program('datagrams', 'echo', '5000'))
       const echo = output(echoing)
       await eventually('the echo listens', () => echo.text().includes('listening'))
-      const result = await output(start(pod, process.execPath, script('datagrams'), 'ask', '10.66.0.1', '5000', '1472')).ended
+      const result = await output(start(pod, ...program('datagrams', 'ask', '10.66.0.1', '5000', '1472'))).ended
       assert.equal(JSON.parse(result), { sent: 1472, received: 1472, duplicates: 0, reordered: 0, damaged: 0 })
       echoing.kill()
     } finally {

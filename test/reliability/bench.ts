@@ -6,6 +6,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import * as assert from 'uvu/assert'
 import { ask, noAgent } from '../../src/agent/client.ts'
 import { lockPath } from '../../src/agent/protocol.ts'
 import { lockHolder } from '../../src/linux/lock.ts'
@@ -174,11 +175,13 @@ export class Bench {
     return (await run.ended).status === 0
   }
 
-  /** Packets of the neighbour's that were lost, as ping says at its end. */
-  async lostPackets(): Promise<string> {
-    this.#ping.kill('SIGINT')
+  /** Throws when the neighbour has lost a packet while `what` was tested. */
+  async verifyNeighbour(what: string): Promise<void> {
+    this.#ping.kill('SIGINT') // it prints what was lost
     await new Promise(done => this.#ping.on('close', done))
-    return this.#lost
+    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(this.#lost)!
+    console.log(`figure: ${what}: ${received} of ${sent} packets of a neighbour arrived meanwhile`)
+    assert.is(received, sent, this.#lost)
   }
 
   async close(): Promise<void> {

@@ -53,12 +53,7 @@ for (const scenario of scenarios)
     assert.equal(faults, [])
   })
 
-test('the neighbour with a kernel wire has not lost a packet', async () => {
-  const report = await bench.lostPackets()
-  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(report)!
-  console.log(`figure: crash: ${received} of ${sent} packets of a neighbour arrived meanwhile`)
-  assert.is(received, sent, report)
-})
+test('the neighbour with a kernel wire has not lost a packet', () => bench.verifyNeighbour('crash'))
 
 const nameOf = ({ name, nth, what }: Point) => `killed at ${name} ${nth} (${what})`
 

@@ -56,12 +56,7 @@ for (const scenario of scenarios)
     assert.equal(faults, [])
   })
 
-test('the neighbour with a kernel wire has not lost a packet', async () => {
-  const report = await bench.lostPackets()
-  const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(report)!
-  console.log(`figure: errors: ${received} of ${sent} packets of a neighbour arrived meanwhile`)
-  assert.is(received, sent, report)
-})
+test('the neighbour with a kernel wire has not lost a packet', () => bench.verifyNeighbour('errors'))
 
 const nameOf = ({ point, errno, isLasting }: Injection) =>
   `${errno}${isLasting ? ' from' : ' at'} ${point.name} ${point.nth} (${point.what})`

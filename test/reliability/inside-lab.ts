@@ -1,7 +1,7 @@
 /** What the security tests share. */
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
-import { Lab } from '../support.ts'
+import { environment, Lab } from '../support.ts'
 
 export const dual = { ipMasq: true, ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }
 /** No agent is ever started. */
@@ -18,14 +18,7 @@ export async function inLab(body: (lab: Lab) => void | Promise<void>): Promise<v
 
 /** Lab.cni() while this process answers on a socket. */
 export async function callBeside(lab: Lab, verb: string, pod: string, conf: object) {
-  const env = {
-    PATH: process.env.PATH,
-    CNI_COMMAND: verb,
-    CNI_CONTAINERID: pod,
-    CNI_NETNS: `/run/netns/${pod}`,
-    CNI_IFNAME: 'eth0',
-    CNI_PATH: '/x',
-  }
+  const env = { PATH: process.env.PATH, ...environment(verb, pod) }
   const child = spawn('ip', ['netns', 'exec', lab.node, lab.executable], { env, stdio: ['pipe', 'pipe', 'ignore'] })
   let text = ''
   child.stdout.on('data', chunk => (text += chunk))

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { inside, ip, Lab } from '../support.ts'
+import { environment, inside, ip, Lab } from '../support.ts'
 
 const test = suite('peers')
 const REFERENCE = '/usr/lib/cni'
@@ -176,14 +176,7 @@ const CASES: Case[] = [
 ]
 
 async function killedAdd({ lab, pod, plugin }: Scene, ms: number): Promise<void> {
-  const env = {
-    PATH: process.env.PATH,
-    CNI_COMMAND: 'ADD',
-    CNI_CONTAINERID: pod,
-    CNI_NETNS: `/run/netns/${pod}`,
-    CNI_IFNAME: 'eth0',
-    CNI_PATH: REFERENCE,
-  }
+  const env = { PATH: process.env.PATH, ...environment('ADD', pod), CNI_PATH: REFERENCE }
   const child = spawn('nsenter', [`--net=/run/netns/${lab.node}`, lab.executable], { stdio: ['pipe', 'ignore', 'ignore'], env })
   const ended = new Promise(done => child.on('close', done))
   child.stdin.on('error', () => {}) // killed before it has read
