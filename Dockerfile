@@ -6,7 +6,7 @@ FROM node:${NODE_VERSION}-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
-COPY build.mjs image.mjs licences.mjs LICENSE ./
+COPY build.mjs image.mjs LICENSE ./
 COPY licences licences
 COPY cmd cmd
 COPY src src

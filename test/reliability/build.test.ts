@@ -19,7 +19,7 @@ const OUTPUTS = ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs', 'meta.json', 'meta-tu
 /** SHA-256 of what a copy of the sources in `directory` is built to. */
 function buildIn(directory: string): Record<string, string> {
   mkdirSync(directory, { recursive: true })
-  for (const part of ['src', 'cmd', 'licences', 'licences.mjs', 'build.mjs', 'package.json'])
+  for (const part of ['src', 'cmd', 'licences', 'build.mjs', 'package.json'])
     cpSync(join(root, part), join(directory, part), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'))
   execFileSync(process.execPath, ['build.mjs'], {
@@ -73,7 +73,7 @@ test('no package runs a script when it is installed, and neither does this one',
 
 test('the SBOM names every package that a bundle holds, the runtime, and a licence and a hash of each', () => {
   const sbom = () => {
-    execFileSync(process.execPath, ['sbom.mjs'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
+    execFileSync(process.execPath, ['licences/sbom.mjs'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
     return read('dist/sbom.cdx.json')
   }
   const text = sbom()

@@ -6,7 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, realpat
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const root = dirname(fileURLToPath(import.meta.url))
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const packages = join(root, 'node_modules')
 const LICENCE = /^(un)?licen[sc]e|^copying/i
 
@@ -76,5 +76,5 @@ function textIn(directory) {
 }
 
 function missing(name) {
-  throw new Error(`The package "${name}" is in a bundle and has no licence text: add it to licences.mjs`)
+  throw new Error(`The package "${name}" is in a bundle and has no licence text: add it to licences/third-party.mjs`)
 }
