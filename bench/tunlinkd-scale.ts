@@ -8,6 +8,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { cpus, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { kubeconfig } from '../test/kubeconfig.ts'
 
 const NODES = Number(process.env.NODES ?? 2500)
 const HEARTBEATS = Number(process.env.HEARTBEATS ?? 8)
@@ -44,15 +45,6 @@ function k8sNode(index: number) {
   return { metadata: { name: `n${index}` }, spec: { podCIDR, podCIDRs: [podCIDR] }, status: { addresses, conditions, images } }
 }
 
-const KUBECONFIG = `
-apiVersion: v1
-kind: Config
-clusters: [{ name: c, cluster: { server: "http://127.0.0.1:${PORT}", insecure-skip-tls-verify: true } }]
-users: [{ name: u, user: {} }]
-contexts: [{ name: x, context: { cluster: c, user: u } }]
-current-context: x
-`
-
 /** CPU seconds of a process so far, and its resident memory in MB: proc_pid_stat(5). */
 function usage(pid: number): { cpu: number; rss: number } {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -78,7 +70,7 @@ inside('ip', 'link', 'set', 'wire', 'up')
 inside('ip', 'address', 'add', '172.16.0.1/12', 'dev', 'eth0')
 inside('ip', 'link', 'set', 'eth0', 'up')
 inside('ip', 'route', 'add', 'default', 'via', '172.16.0.2')
-writeFileSync(join(directory, 'kubeconfig'), KUBECONFIG)
+writeFileSync(join(directory, 'kubeconfig'), kubeconfig(PORT))
 for (const name of ['bin', 'conf', 'data']) mkdirSync(join(directory, name))
 const api = spawn('ip', ['netns', 'exec', netns, process.execPath, join(root, 'test/tunlinkd/fake-api.ts'), String(PORT)], {
   stdio: ['pipe', 'pipe', 'inherit'],

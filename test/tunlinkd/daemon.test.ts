@@ -9,6 +9,7 @@ import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { kubeconfig } from '../kubeconfig.ts'
 import { eventually, inside, ip, pings } from '../support.ts'
 
 const dist = resolve(import.meta.dirname, '../../dist')
@@ -46,7 +47,7 @@ class Node {
       'ip route add 10.250.0.0/24 via 192.0.2.99',
     ])
       inside(this.netns, ...command.split(' '))
-    writeFileSync(this.path('kubeconfig'), KUBECONFIG)
+    writeFileSync(this.path('kubeconfig'), kubeconfig(PORT))
     this.configure('{}')
   }
 
@@ -206,14 +207,6 @@ class Node {
 const ended = (child: ChildProcess) => new Promise<number | null>(done => child.on('exit', status => done(status)))
 
 const FETCH = 'fetch(process.argv[1]).then(async answer => console.log(answer.status, await answer.text()))'
-const KUBECONFIG = `
-apiVersion: v1
-kind: Config
-clusters: [{ name: c, cluster: { server: "http://127.0.0.1:${PORT}", insecure-skip-tls-verify: true } }]
-users: [{ name: u, user: {} }]
-contexts: [{ name: x, context: { cluster: c, user: u } }]
-current-context: x
-`
 const k8sNode = (name: string, address: string, podCIDR?: string) => ({
   metadata: { name },
   spec: podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] },
