@@ -29,18 +29,22 @@ const answers: fc.Arbitrary<Answers> = fc.record({
   ),
 })
 
-/** Gives the bad answers first, then good ones; `end` is called when a good watch begins. */
+/** Gives the bad answers first, then good ones; `end` is called when all good is being watched. */
 function apiOf({ pages, events }: Answers, end: () => void): NodeApi {
   const left = [...pages]
+  let isGood = false
   let watches = 0
   return {
     server: 'test',
-    listNodes: async () => parseNodePage(left.shift() ?? JSON.stringify(LIST)),
+    async listNodes() {
+      isGood = left.length === 0 && watches > 0
+      return parseNodePage(left.shift() ?? JSON.stringify(LIST))
+    },
     async watchNodes(_, told) {
       watches++
       if (watches === 1) for (const event of events) told(event as NodeWatchEvent)
       // all is listed again
-      if (watches <= 2 || left.length > 0) throw Object.assign(new Error('gone'), { code: 410 })
+      if (!isGood) throw Object.assign(new Error('gone'), { code: 410 })
       end()
     },
   }
