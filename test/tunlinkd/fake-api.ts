@@ -1,7 +1,8 @@
 /**
  * As much of the Kubernetes API as tunlinkd asks for, over HTTP on 127.0.0.1:PORT: nodes (list by
  * pages, watch), patches of their status, events. Standard input, a JSON line each: a list replaces
- * all nodes; `{ "touch": name }` is a heartbeat of one. Standard output: a JSON line per request.
+ * all nodes; `{ "touch": name }` is a heartbeat of one, `{ "set": node }` and `{ "remove": name }`
+ * change one, `{ "end": true }` ends all watches. Standard output: a JSON line per request.
  */
 import { createServer, type ServerResponse } from 'node:http'
 import { createInterface } from 'node:readline'
@@ -34,16 +35,23 @@ function change(type: 'ADDED' | 'MODIFIED' | 'DELETED', node: Node): Node {
   return object
 }
 
+function set(node: Node): void {
+  const { name } = node.metadata
+  nodes.set(name, change(nodes.has(name) ? 'MODIFIED' : 'ADDED', node))
+}
+
+function remove(name: string): void {
+  change('DELETED', nodes.get(name)!)
+  nodes.delete(name)
+}
+
 function replace(next: Node[]): void {
   const gone = new Set(nodes.keys())
   for (const node of next) {
-    const { name } = node.metadata
-    nodes.set(name, change(gone.delete(name) ? 'MODIFIED' : 'ADDED', node))
+    gone.delete(node.metadata.name)
+    set(node)
   }
-  for (const name of gone) {
-    change('DELETED', nodes.get(name)!)
-    nodes.delete(name)
-  }
+  for (const name of gone) remove(name)
 }
 
 function touch(name: string): void {
@@ -75,6 +83,11 @@ function watch(response: ServerResponse, from: number): void {
   response.on('close', () => watchers.delete(response))
 }
 
+function endWatches(): void {
+  for (const watcher of watchers) watcher.end()
+  watchers.clear()
+}
+
 function list(response: ServerResponse, limit: number, from: number): void {
   const items = [...nodes.values()].slice(from, from + limit)
   const next = from + limit < nodes.size ? { continue: String(from + limit) } : {}
@@ -100,6 +113,9 @@ createServer((request, response) => {
 createInterface(process.stdin).on('line', line => {
   const told = JSON.parse(line)
   if (Array.isArray(told)) replace(told)
+  else if (told.set) set(told.set)
+  else if (told.remove) remove(told.remove)
+  else if (told.end) endWatches()
   else touch(told.touch)
 })
 process.stdin.on('end', () => process.exit(0))
