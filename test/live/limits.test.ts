@@ -1,7 +1,4 @@
-/**
- * The thread wire where the machine gives little: it works within the limits, or says what is
- * missing.
- */
+/** Where the machine gives little: links work within the limits, or what is missing is said. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
@@ -9,7 +6,8 @@ import { dirname, join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { startAgent } from '../agent/agents.ts'
-import { EXECUTABLES, eventually, Lab, pings } from '../support.ts'
+import { call } from '../reliability/calls.ts'
+import { EXECUTABLES, eventually, inside, ip, Lab, pings } from '../support.ts'
 
 const test = suite('limits')
 
@@ -43,30 +41,34 @@ for (const [name, executable] of EXECUTABLES) {
     })
 }
 
-/** A new cgroup where pids.max can be set, of version 1 or 2; undefined where there is none. */
-function pidsGroup(): string | undefined {
-  const root = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup'].find(path => existsSync(join(path, 'cgroup.procs')))
-  if (root === undefined) return undefined
-  const group = join(root, `tunlink-test-${process.pid}`)
-  mkdirSync(group)
-  if (existsSync(join(group, 'pids.max'))) return group
-  rmdirSync(group)
-  return undefined
+/**
+ * A new cgroup that limits what `controller` counts, with its directory and the name of the file
+ * that holds the limit in cgroups of version 1 and 2; undefined where there is none.
+ */
+function cgroup(controller: string, v1: string, v2: string): { directory: string; limit: string; remove(): void } | undefined {
+  const ofV1 = join('/sys/fs/cgroup', controller)
+  const isV1 = existsSync(join(ofV1, 'cgroup.procs'))
+  const root = isV1 ? ofV1 : '/sys/fs/cgroup'
+  if (!existsSync(join(root, 'cgroup.procs'))) return undefined
+  if (!isV1) writeFileSync(join(root, 'cgroup.subtree_control'), `+${controller}`)
+  const directory = join(root, `tunlink-test-${process.pid}`)
+  mkdirSync(directory)
+  return { directory, limit: join(directory, isV1 ? v1 : v2), remove: () => rmdirSync(directory) }
 }
 
-const group = pidsGroup()
-test.after(() => void (group !== undefined && rmdirSync(group)))
+const pids = cgroup('pids', 'pids.max', 'pids.max')
+test.after(() => pids?.remove())
 
 /** pids.max is the same to a process as kernel.threads-max: clone(2) gives EAGAIN. */
-;(group === undefined ? test.skip : test)(
+;(pids === undefined ? test.skip : test)(
   'pids.max of an agent used up: kernel wires go on, thread wires come when there is room or by another agent (cgroup pids)',
   async () => {
     const lab = new Lab()
     try {
       const [pod, other] = [lab.netns(), lab.netns()]
       const pid = await startAgent(lab)
-      writeFileSync(join(group!, 'cgroup.procs'), String(pid))
-      writeFileSync(join(group!, 'pids.max'), readFileSync(join(group!, 'pids.current'), 'utf8'))
+      writeFileSync(join(pids!.directory, 'cgroup.procs'), String(pid))
+      writeFileSync(pids!.limit, readFileSync(join(pids!.directory, 'pids.current'), 'utf8'))
       lab.must('ADD', pod, { wire: 'thread' })
       // 51 as long as this agent tries in vain; its runtime may end itself, and STATUS starts
       // another
@@ -74,12 +76,12 @@ test.after(() => void (group !== undefined && rmdirSync(group)))
       assert.ok(status === 0 || json.code === 51, JSON.stringify(json))
       lab.must('ADD', other, { wire: 'kernel' })
       assert.ok(pings(other, '10.66.0.1'))
-      writeFileSync(join(group!, 'pids.max'), 'max')
+      writeFileSync(pids!.limit, 'max')
       await eventually('STATUS is well', () => lab.cni('STATUS', pod).status === 0)
       await eventually('the pod has its network', () => pings(pod, '10.66.0.1'))
     } finally {
       lab.close()
-      await eventually('the agent has ended', () => readFileSync(join(group!, 'cgroup.procs'), 'utf8') === '')
+      await eventually('the agent has ended', () => readFileSync(join(pids!.directory, 'cgroup.procs'), 'utf8') === '')
     }
   },
 )
@@ -103,5 +105,56 @@ for (const [name, executable] of EXECUTABLES)
       lab.close()
     }
   })
+
+const memory = cgroup('memory', 'memory.limit_in_bytes', 'memory.max')
+test.after(() => memory?.remove())
+
+/** The runtime's own cgroup is where a plugin runs; its agent does not stay there. */
+for (const mebibytes of [1, 3, 8])
+  (memory === undefined ? test.skip : test)(
+    `${mebibytes} MiB of memory for the plugin's process: it ends with the link or without, and DEL leaves nothing (cgroup memory)`,
+    async () => {
+      const lab = new Lab()
+      try {
+        const [pod, other] = [lab.netns(), lab.netns()]
+        lab.must('ADD', other, {})
+        writeFileSync(memory!.limit, String(mebibytes << 20))
+        // `ip netns exec` hides /sys/fs/cgroup
+        const joined = ['sh', '-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', memory!.directory]
+        lab.wrapper = ['nsenter', `--mount=/proc/${process.pid}/ns/mnt`, ...joined]
+        const { status, stdout } = lab.cni('ADD', pod, {})
+        if (mebibytes === 1) assert.is(status, null, 'killed')
+        assert.ok(status !== 0 || pings(pod, '10.66.0.1'), stdout)
+        lab.wrapper = []
+        assert.ok(pings(other, '10.66.0.1'))
+        lab.must('DEL', pod, {})
+        assert.equal(
+          ip(pod, 'link').map(({ ifname }: { ifname: string }) => ifname),
+          ['lo'],
+        )
+        lab.must('ADD', pod, {})
+        assert.ok(pings(pod, '10.66.0.1'))
+      } finally {
+        lab.close()
+      }
+      await eventually('nobody is left there', () => readFileSync(join(memory!.directory, 'cgroup.procs'), 'utf8') === '')
+    },
+  )
+
+test('net.core.somaxconn 1: of 20 ADDs at once each gets its link, by the agent or without', async () => {
+  const lab = new Lab()
+  try {
+    inside(lab.node, 'sysctl', '-qw', 'net.core.somaxconn=1')
+    lab.must('ADD', lab.netns(), {})
+    const pods = Array.from({ length: 20 }, () => lab.netns())
+    const all = (command: 'ADD' | 'DEL') =>
+      Promise.all(pods.map((netns, index) => call(lab, { command, containerID: `c${index}`, netns, conf: {} })))
+    for (const { status, text } of await all('ADD')) assert.is(status, 0, text)
+    for (const pod of pods) assert.ok(pings(pod, '10.66.0.1'))
+    for (const { status, text } of await all('DEL')) assert.is(status, 0, text)
+  } finally {
+    lab.close()
+  }
+})
 
 test.run()
