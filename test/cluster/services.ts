@@ -67,7 +67,9 @@ process.on('exit', () => {
 
 function answerDatagrams(pod: Pod): void {
   const [file, args] = podCommand(pod, process.execPath, WHO, 'serve', pod.name, String(UDP_PORT))
-  children.push(spawn(file, args, { stdio: 'ignore' }))
+  const child = spawn(file, args, { stdio: 'ignore' })
+  child.unref() // else the test would wait for it
+  children.push(child)
 }
 
 /** A Service's addresses, one of each family. */
