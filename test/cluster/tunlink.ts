@@ -173,10 +173,12 @@ export function snapshot(node: Machine): Record<string, string[]> {
   const names = (path: string) => readdirSync(node.path(path)).sort()
   // the uninstaller's mount was there
   const isEmptyDirectory = (path: string) => statSync(path).isDirectory() && readdirSync(path).length === 0
+  // the kernel's own change with forwarding, which the first dual-stack pod turns on
+  const ipv6Routes = lines('ip', '-6', 'route', 'show', 'table', 'all').filter(route => !route.includes(' proto kernel '))
   return {
     links: node.ip('link').map(({ ifname }: { ifname: string }) => ifname),
     addresses: node.ip('-4', 'address').flatMap(({ addr_info }: { addr_info: { local: string }[] }) => addr_info.map(({ local }) => local)),
-    routes: [...lines('ip', 'route', 'show', 'table', 'all'), ...lines('ip', '-6', 'route', 'show', 'table', 'all', 'proto', 'static')],
+    routes: [...lines('ip', 'route', 'show', 'table', 'all'), ...ipv6Routes],
     rules: lines('ip', 'rule'),
     nft: lines('nft', 'list', 'tables').filter(table => !/^table ip6? nat$/.test(table)),
     executables: names('/opt/cni/bin'),
