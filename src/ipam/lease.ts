@@ -21,6 +21,7 @@ import {
   appendAddress,
   createOwnerFile,
   isAddressName,
+  isAmong,
   isDraft,
   type Owner,
   type OwnerFile,
@@ -211,8 +212,8 @@ export function leaseList(dataDir: string, network: string): LeaseOnDisk[] {
 }
 
 /**
- * Releases every lease of the network whose owner is not in `valid`, and every address without an
- * owner. Throws CniError 5.
+ * Releases every lease of the network whose owner is not in `valid`, the runtime's list, and every
+ * address without an owner. Throws CniError 5.
  */
 export function collect(dataDir: string, network: string, valid: Owner[]): void {
   const [directory, owners] = [networkDir(dataDir, network), ownersDir(dataDir, network)]
@@ -222,7 +223,7 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
     for (const name of list(owners).filter(name => !keep.has(`${owners}/${name}`))) {
       try {
         if (isDraft(name)) rmSync(`${owners}/${name}`, { force: true })
-        else releaseFile(directory, `${owners}/${name}`)
+        else if (!isExtraOf(valid, `${owners}/${name}`)) releaseFile(directory, `${owners}/${name}`)
       } catch (error) {
         failures.push(error as Error)
       }
@@ -230,6 +231,12 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
     collectOrphans(directory, owners)
     if (failures.length > 0) throw Object.assign(new Error(failures.map(({ message }) => message).join('; ')), { code: 'EIO' })
   })
+}
+
+/** True for the owner file of an extra interface, which the runtime's list has under another name. */
+function isExtraOf(valid: Owner[], file: string): boolean {
+  const owner = readOwnerFile(file)?.owner
+  return owner?.cniIfname !== undefined && isAmong(valid, owner)
 }
 
 /**

@@ -19,7 +19,13 @@ import { readSmallFile } from '../read-file.ts'
 export interface Owner {
   containerID: string
   ifname: string
+  /** CNI_IFNAME, where `ifname` is that of an extra interface behind it. */
+  cniIfname?: string
 }
+
+/** True when the runtime still has the attachment: it is one of its list `valid`. */
+export const isAmong = (valid: Owner[], { containerID, ifname, cniIfname }: Owner): boolean =>
+  valid.some(other => other.containerID === containerID && other.ifname === (cniIfname ?? ifname))
 
 export interface OwnerFile {
   /** undefined when the file was cut short, or is none of ours. */
@@ -42,7 +48,8 @@ export const isDraft = (name: string) => name.startsWith('.new-')
 
 /** Makes the file, and its directory if need be. Throws EEXIST when the owner has one. */
 export function createOwnerFile(file: string, owner: Owner, addresses: string[]): void {
-  const text = [JSON.stringify({ containerID: owner.containerID, ifname: owner.ifname }), ...addresses, ''].join('\n')
+  const { containerID, ifname, cniIfname } = owner
+  const text = [JSON.stringify({ containerID, ifname, cniIfname }), ...addresses, ''].join('\n')
   const draft = draftOf(file)
   // of a run that was killed: it may be the same inode as an owner's file, and is not to be written
   // to
@@ -114,8 +121,9 @@ function textOf(file: string): string {
 
 function parseOwner(line: string): Owner | undefined {
   try {
-    const { containerID, ifname } = JSON.parse(line) as Partial<Owner>
-    return typeof containerID === 'string' && typeof ifname === 'string' ? { containerID, ifname } : undefined
+    const { containerID, ifname, cniIfname } = JSON.parse(line) as Partial<Owner>
+    if (typeof containerID !== 'string' || typeof ifname !== 'string') return undefined
+    return { containerID, ifname, ...(typeof cniIfname === 'string' ? { cniIfname } : {}) }
   } catch {
     return undefined
   }

@@ -43,7 +43,7 @@ export function apply(plan: LinkPlan, dataDir: string, netns: Netns): Ends {
   using pod = openPod(plan, netns)
   const ends: Ends = { podFd: pod.fd }
   try {
-    if (plan.host === undefined) pod.netlink.requestBatch([...shaping(pod.index, plan.fromPod), ...endRequests(pod.index, plan.pod)])
+    if (plan.host === undefined) configurePod(pod, plan)
     else if (plan.wire === 'kernel') applyKernelWire(node, pod, plan, plan.host, netns)
     else ends.hostFd = applyThreadWire(node, pod, plan, plan.host)
     if (plan.host !== undefined) protectLink(plan, dataDir)
@@ -110,15 +110,19 @@ function applyThreadWire(node: NetlinkSocket, pod: Pod, plan: LinkPlan, host: En
     node.requestBatch([linkChange(ifNameToIndex(host.ifname), deviceSettings(plan))])
     setPersist(fd, true)
     configureHostEnd(node, plan, host)
-    during(`configure ${plan.ifname} in ${plan.netns}`, () =>
-      pod.netlink.requestBatch([...shaping(pod.index, plan.fromPod), ...endRequests(pod.index, plan.pod)]),
-    )
+    configurePod(pod, plan)
     return fd
   } catch (error) {
     closeSync(fd)
     throw error
   }
 }
+
+/** Where no veth pair is behind the pod's TUN. */
+const configurePod = ({ netlink, index }: Pod, plan: LinkPlan): void =>
+  during(`configure ${plan.ifname} in ${plan.netns}`, () =>
+    netlink.requestBatch([...shaping(index, plan.fromPod), ...endRequests(index, plan.pod)]),
+  )
 
 function configureHostEnd(node: NetlinkSocket, plan: LinkPlan, host: EndPlan): void {
   const index = ifNameToIndex(host.ifname)

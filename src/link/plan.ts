@@ -25,6 +25,8 @@ export interface Attachment {
   network: string
   containerID: string
   ifname: string
+  /** CNI_IFNAME, where the configuration's `ifName` is another: the runtime knows the link by it. */
+  cniIfname?: string
 }
 
 /** One end of a link. */

@@ -57,6 +57,7 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
   network: isText,
   containerID: passes(verifyContainerID),
   ifname: isIfname,
+  cniIfname: optional(isIfname),
   farEnd: value => value === 'host' || value === 'attach',
   wire: value => value === undefined || value === 'kernel' || value === 'thread',
   netns: value => isText(value) && value.startsWith('/') && !value.includes('\0'),

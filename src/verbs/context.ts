@@ -15,11 +15,11 @@ export interface Context {
 /**
  * The link this call is about: `ifName` of the configuration names an extra interface in a chain.
  */
-export const attachmentOf = ({ environment, conf }: Pick<Context, 'environment' | 'conf'>): Attachment => ({
-  network: conf.name,
-  containerID: environment.containerID,
-  ifname: conf.ifName ?? environment.ifname,
-})
+export function attachmentOf({ environment, conf }: Pick<Context, 'environment' | 'conf'>): Attachment {
+  const { containerID, ifname: cniIfname } = environment
+  const ifname = conf.ifName ?? cniIfname
+  return { network: conf.name, containerID, ifname, ...(ifname === cniIfname ? {} : { cniIfname }) }
+}
 
 /** The name that the configuration gives the built-in IPAM. */
 export const BUILT_IN_IPAM = 'tunlink'

@@ -3,6 +3,8 @@
  * after an error and reports all.
  */
 import { CniError, CODE } from '../cni/error.ts'
+import type { NetConf } from '../cni/netconf.ts'
+import { isAmong, type Owner } from '../ipam/owner-file.ts'
 import type { Attachment } from '../link/plan.ts'
 import { type BrokenRecord, recordCollect, recordList, recordSetAside, refuseUnreadable } from '../link/record.ts'
 import type { Context } from './context.ts'
@@ -13,11 +15,8 @@ export async function gc(context: Context, removeAll: (attachment: Attachment) =
   const { conf } = context
   if (conf.validAttachments === undefined)
     throw new CniError(CODE.invalidConfig, '"cni.dev/valid-attachments" is missing: GC cannot tell which links are in use')
-  // In a chain the runtime knows the attachment by CNI_IFNAME, and we by the name of our own
-  // interface.
-  const valid = conf.validAttachments.map(({ containerID, ifname }) => ({ containerID, ifname: conf.ifName ?? ifname }))
-  const isValid = (attachment: Attachment) =>
-    valid.some(({ containerID, ifname }) => containerID === attachment.containerID && ifname === attachment.ifname)
+  const valid = [...conf.validAttachments, ...withoutCniIfname(conf)]
+  const isValid = (attachment: Attachment) => isAmong(valid, attachment)
   const failures: string[] = []
   const attempt = async (body: () => void | Promise<void>) => {
     try {
@@ -28,21 +27,27 @@ export async function gc(context: Context, removeAll: (attachment: Attachment) =
   }
   const { plans, broken } = recordList(conf.dataDir, conf.name)
   for (const plan of plans) if (!isValid(plan)) await attempt(() => removeAll(plan))
-  for (const record of broken) await attempt(() => collectBroken(record, isValid, removeAll))
+  for (const record of broken) await attempt(() => collectBroken(record, valid, removeAll))
   await attempt(() => recordCollect(conf.dataDir, conf.name))
   await attempt(() => ipamOf(context).collect(valid))
   if (failures.length > 0) throw new CniError(CODE.internal, `GC could not remove everything: ${failures.join('; ')}`)
 }
 
-/** Its file's name says whose it is, unless that was too long for a file name. */
-async function collectBroken(
-  record: BrokenRecord,
-  isValid: (attachment: Attachment) => boolean,
-  removeAll: (attachment: Attachment) => Promise<void>,
-): Promise<void> {
+/**
+ * Extra interfaces whose records and leases are of before these had `cniIfname`: as they would be
+ * in the runtime's list.
+ */
+const withoutCniIfname = ({ ifName, validAttachments = [] }: NetConf): Owner[] =>
+  ifName === undefined ? [] : validAttachments.map(({ containerID }) => ({ containerID, ifname: ifName }))
+
+/**
+ * Its file's name says whose it is, unless that was too long for a file name; but not whether it is
+ * of an extra interface. So it stays as long as the runtime has its container.
+ */
+async function collectBroken(record: BrokenRecord, valid: Owner[], removeAll: (attachment: Attachment) => Promise<void>): Promise<void> {
   refuseUnreadable(record)
   process.stderr.write(`The record ${record.file} cannot be used: ${record.reason}\n`)
   if (record.attachment === undefined) {
     if (!record.isNewer) recordSetAside(record) // the newer version still finds its own
-  } else if (!isValid(record.attachment)) await removeAll(record.attachment)
+  } else if (!valid.some(({ containerID }) => containerID === record.attachment!.containerID)) await removeAll(record.attachment)
 }

@@ -42,7 +42,7 @@ function builtIn(context: Context, owner: Attachment, ipam: Record<string, unkno
   const { dataDir, name: network, requestedIPs } = context.conf
   return {
     isDelegated: false,
-    acquire: () => acquire(dataDir, network, owner, parseIpam(ipam), requestedIPs),
+    acquire: () => acquire(dataDir, network, owner, parseIpam(routesOf(context, ipam)), requestedIPs),
     release: () => release(dataDir, network, owner),
     check: addresses => {
       const leased = leaseOf(dataDir, network, owner) ?? []
@@ -57,6 +57,13 @@ function builtIn(context: Context, owner: Attachment, ipam: Record<string, unkno
     status: () => void parseIpam(ipam),
   }
 }
+
+/**
+ * Behind a plugin that has given the pod an address, "routes" has to ask for a default route: the
+ * pod has one already, or is not to have one.
+ */
+const routesOf = ({ conf }: Context, ipam: Record<string, unknown>) =>
+  (conf.prevResult?.ips.length ?? 0) > 0 ? { routes: [], ...ipam } : ipam
 
 function delegated({ conf, stdin, environment }: Context, type: string): Ipam {
   const run = (command: string) => delegate(command, type, stdin, environment.path)

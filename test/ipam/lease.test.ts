@@ -89,6 +89,13 @@ test('collect() releases all but the valid', () => {
   assert.is(leased().length, 1)
   assert.is(leaseOf(dir, 'net', owner('b'))?.length, 1)
 })
+test('collect() knows an extra interface by the CNI_IFNAME that it was made for', () => {
+  for (const id of ['a', 'b'])
+    acquire(dir, 'net', { containerID: id, ifname: 'tun0', cniIfname: 'eth0' }, parseIpam({ subnet: '10.0.0.0/24' }), [])
+  collect(dir, 'net', [owner('b'), { containerID: 'a', ifname: 'net1' }])
+  assert.is(leased().length, 1)
+  assert.is(leaseOf(dir, 'net', { containerID: 'b', ifname: 'tun0' })?.length, 1)
+})
 test('processes at once never get the same address', async () => {
   const source = (id: number) => `
     import { acquire } from '${new URL('../../src/ipam/lease.ts', import.meta.url)}'
