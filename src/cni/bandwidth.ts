@@ -3,6 +3,7 @@
  * (egress). From runtimeConfig.bandwidth, else from the pod's annotations, else from the same keys
  * of the configuration itself, as the reference plugin `bandwidth` has them.
  */
+import { podAnnotations } from './annotations.ts'
 import { CniError, CODE } from './error.ts'
 import { defined, optionalInteger, optionalObject, type Place, refuse, type Values, within } from './must-be.ts'
 
@@ -35,7 +36,8 @@ export function bandwidthOf(raw: Values): Bandwidth {
   const runtimeConfig = optionalObject(raw, 'runtimeConfig') ?? {}
   const asked = optionalObject(runtimeConfig, 'bandwidth', RUNTIME_CONFIG)
   if (asked !== undefined) return fromKeys(asked, within(RUNTIME_CONFIG, 'bandwidth'))
-  const annotations = optionalObject(runtimeConfig, 'io.kubernetes.cri.pod-annotations', RUNTIME_CONFIG) ?? {}
+  // Kubernetes means the pod's own interface, not an extra one behind it
+  const annotations = raw.ifName === undefined ? podAnnotations(raw) : {}
   return { ...fromKeys(raw, CONFIGURATION), ...fromAnnotations(annotations) }
 }
 

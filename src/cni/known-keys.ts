@@ -17,6 +17,7 @@ const LINK = [
   'allowAnyUser',
   'txQLen',
   'zeroMac',
+  'annotations',
   ...RATES,
 ]
 const NETWORK = ['cniVersion', 'name', 'type', 'ifName', 'dataDir', 'agent', 'dns', 'ipam', 'args', 'runtimeConfig', 'prevResult']

@@ -1,8 +1,19 @@
-/** Keys of the configuration that say what a link is, and `agent`. */
+/** Keys of the configuration, and annotations of the pod, that say what a link is; and `agent`. */
 import { hostCidr, parseCidr } from '../address.ts'
+import {
+  type Annotation,
+  type Annotations,
+  allowedSettings,
+  annotatedAddresses,
+  annotatedChoice,
+  annotatedInteger,
+  refusal,
+} from './annotations.ts'
 import { type Bandwidth, bandwidthOf } from './bandwidth.ts'
 import { CniError, CODE } from './error.ts'
 import { defined, optionalBoolean, optionalChoice, optionalInteger, optionalObject, refuse, type Values, within } from './must-be.ts'
+
+const FAR_ENDS = ['host', 'attach'] as const
 
 export interface LinkKeys {
   farEnd: 'host' | 'attach'
@@ -51,25 +62,42 @@ export const MOST_ID = 2 ** 32 - 2
 /** Packets: the kernel's type is signed where it is shown. */
 export const MOST_TXQLEN = 2 ** 31 - 1
 
-/** Throws CniError 2 or 7. */
-export function linkKeys(raw: Values): LinkKeys {
+/**
+ * `pod` is what the pod's annotations say, each of which the configuration allows; undefined where
+ * no pod is asked about. Throws CniError 2 or 7.
+ */
+export function linkKeys(raw: Values, pod?: Annotations): LinkKeys {
   for (const key of ['mac', 'bridge']) {
     if (raw[key] !== undefined)
       throw new CniError(CODE.unsupportedField, `"${key}" is ${JSON.stringify(raw[key])}: a TUN device has no link layer`)
   }
-  const farEnd = optionalChoice(raw, 'farEnd', ['host', 'attach']) ?? 'host'
-  // Go's zero value means the default
-  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_MTU, MOST_MTU)
+  const configured = optionalChoice(raw, 'farEnd', FAR_ENDS) ?? 'host'
+  const farEnd = annotatedChoice(pod?.['far-end'], FAR_ENDS) ?? configured
+  refuseForeignKeys(raw, configured)
+  if (farEnd === 'host') refuseForAttach(pod)
   return {
     farEnd,
-    ...(farEnd === 'host' ? hostKeys(raw) : attachKeys(raw)),
+    ...(farEnd === 'host' ? hostKeys(raw) : attachKeys(raw, pod)),
     addressing: optionalChoice(raw, 'addressing', ['peer', 'subnet']) ?? 'peer',
-    peer: peers(raw.peer),
+    peer: annotatedPeers(pod?.peer) ?? peers(raw.peer),
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? false,
     zeroMac: optionalBoolean(raw, 'zeroMac') ?? false,
     bandwidth: bandwidth(raw, farEnd),
-    ...defined({ mtu, mtuSource: mtu === undefined ? undefined : '"mtu"', txQLen: optionalInteger(raw, 'txQLen', 1, MOST_TXQLEN) }),
+    ...mtuKeys(raw, pod?.mtu),
+    ...defined({ txQLen: optionalInteger(raw, 'txQLen', 1, MOST_TXQLEN) }),
   }
+}
+
+/** The annotation wins over the configured MTU, up to that. */
+function mtuKeys(raw: Values, annotation: Annotation | undefined): Pick<LinkKeys, 'mtu' | 'mtuSource'> {
+  // Go's zero value means the default
+  const configured = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_MTU, MOST_MTU)
+  const mtu = annotatedInteger(annotation, LEAST_MTU, MOST_MTU)
+  if (annotation === undefined || mtu === undefined) return configured === undefined ? {} : { mtu: configured, mtuSource: '"mtu"' }
+  const { name, text } = annotation
+  if (configured !== undefined && mtu > configured)
+    throw refusal(name, text, `the network's "mtu" is ${configured}, the most that a pod may have`)
+  return { mtu, mtuSource: `annotation "${name}"` }
 }
 
 /** What comes in by a TUN is written by whoever attached to it, and passes no queue. */
@@ -83,20 +111,37 @@ function bandwidth(raw: Values, farEnd: LinkKeys['farEnd']): Bandwidth {
   return found
 }
 
-function hostKeys(raw: Values): Pick<LinkKeys, 'wire' | 'multiQueue'> {
-  refuseKeys(raw, ['owner', 'group', 'multiQueue', 'allowAnyUser'], '"farEnd": "attach" only')
-  return { wire: optionalChoice(raw, 'wire', ['auto', 'kernel', 'thread']) ?? 'auto', multiQueue: false }
+const HOST_KEYS = ['wire']
+const ATTACH_KEYS = ['owner', 'group', 'multiQueue', 'allowAnyUser']
+
+/** Keys of the far end that no link has. Where pods choose it, there may be keys of both. */
+function refuseForeignKeys(raw: Values, configured: LinkKeys['farEnd']): void {
+  if (allowedSettings(raw).includes('far-end')) return
+  if (configured === 'host') refuseKeys(raw, ATTACH_KEYS, '"farEnd": "attach" only')
+  else refuseKeys(raw, HOST_KEYS, '"farEnd": "host" only: whoever attaches carries the packets')
 }
 
-function attachKeys(raw: Values): Pick<LinkKeys, 'wire' | 'multiQueue' | 'owner' | 'group'> {
-  refuseKeys(raw, ['wire'], '"farEnd": "host" only: whoever attaches carries the packets')
-  const owner = optionalInteger(raw, 'owner', 0, MOST_ID)
-  const group = optionalInteger(raw, 'group', 0, MOST_ID)
+/** The peer of a link to the node is an address of the node, which is not a pod's to choose. */
+function refuseForAttach(pod: Annotations = {}): void {
+  for (const annotation of [pod.owner, pod.group, pod.peer]) {
+    if (annotation !== undefined) throw refusal(annotation.name, annotation.text, 'goes with the far end "attach" only, and this is "host"')
+  }
+}
+
+const hostKeys = (raw: Values): Pick<LinkKeys, 'wire' | 'multiQueue'> => ({
+  wire: optionalChoice(raw, 'wire', ['auto', 'kernel', 'thread']) ?? 'auto',
+  multiQueue: false,
+})
+
+function attachKeys(raw: Values, pod: Annotations | undefined): Pick<LinkKeys, 'wire' | 'multiQueue' | 'owner' | 'group'> {
+  const owner = annotatedInteger(pod?.owner, 0, MOST_ID) ?? optionalInteger(raw, 'owner', 0, MOST_ID)
+  const group = annotatedInteger(pod?.group, 0, MOST_ID) ?? optionalInteger(raw, 'group', 0, MOST_ID)
   const allowAnyUser = optionalBoolean(raw, 'allowAnyUser') ?? false
-  if (owner === undefined && group === undefined && !allowAnyUser)
+  const podsSayIt = allowedSettings(raw).some(setting => setting === 'owner' || setting === 'group')
+  if (owner === undefined && group === undefined && !allowAnyUser && !(pod === undefined && podsSayIt))
     throw new CniError(
       CODE.invalidConfig,
-      '"farEnd" is "attach" without "owner" and "group": any user could attach; set one of them, or "allowAnyUser": true',
+      `"farEnd" is "attach" without "owner" and "group": any user could attach; set one of them${podsSayIt ? ', there or by annotation' : ''}, or "allowAnyUser": true`,
     )
   return { wire: 'auto', multiQueue: optionalBoolean(raw, 'multiQueue') ?? false, ...defined({ owner, group }) }
 }
@@ -111,12 +156,22 @@ function refuseKeys(raw: Values, keys: string[], goesWith: string): void {
 function peers(value: unknown): LinkKeys['peer'] {
   if (value === undefined || value === null) return []
   const found = (Array.isArray(value) ? value : [value]).map(item => {
-    const peer = typeof item === 'string' ? (parseCidr(item) ?? parseCidr(hostCidr(item))) : undefined
+    const peer = typeof item === 'string' ? withPrefix(item) : undefined
     if (peer === undefined) throw refuse('peer', 'an address, with or without prefix, or a list of them', item)
     return peer
   })
-  if (new Set(found.map(peer => peer.family)).size < found.length) throw refuse('peer', 'a list with one address per family', value)
+  if (!isOnePerFamily(found)) throw refuse('peer', 'a list with one address per family', value)
   return found.map(({ address, prefix }) => ({ address, prefix }))
+}
+
+const withPrefix = (text: string) => parseCidr(text) ?? parseCidr(hostCidr(text))
+
+const isOnePerFamily = (found: { family: number }[]) => new Set(found.map(({ family }) => family)).size === found.length
+
+function annotatedPeers(annotation: Annotation | undefined): LinkKeys['peer'] | undefined {
+  const found = annotatedAddresses(annotation)?.map(text => withPrefix(text)!)
+  if (annotation !== undefined && !isOnePerFamily(found!)) throw refusal(annotation.name, annotation.text, 'there is one peer per family')
+  return found?.map(({ address, prefix }) => ({ address, prefix }))
 }
 
 const AGENT_DEFAULTS = { spawn: true, idleSeconds: 60 }

@@ -2,6 +2,7 @@
  * The network configuration on standard input: see "Network configuration format" in the CNI
  * specification and the README's table. What the runtime says of one pod is in runtime-config.ts.
  */
+import { type Annotation, type Annotations, annotationsOf, refusal } from './annotations.ts'
 import { dataDirOf } from './data-dir.ts'
 import { type Environment, verifyIfname } from './environment.ts'
 import { CniError, CODE } from './error.ts'
@@ -25,9 +26,12 @@ export interface NetConf extends LinkKeys {
   dns?: Dns
   ipam?: { type: string } & Values
   /**
-   * Addresses with or without prefix: of runtimeConfig.ips, else args.cni.ips, else CNI_ARGS IP.
+   * Addresses with or without prefix: of runtimeConfig.ips, else the pod's annotation, else
+   * args.cni.ips, else CNI_ARGS IP.
    */
   requestedIPs: string[]
+  /** Which of these asked, in the words of an error. */
+  requestedBy?: string
   prevResult?: Result
   /** GC's list; undefined when the runtime sent none. */
   validAttachments?: { containerID: string; ifname: string }[]
@@ -56,8 +60,10 @@ export function parseNetConf(stdin: string, environment: Environment): NetConf {
   const rest = { ...LINK_DEFAULTS, agent: lenientAgentKeys(raw), requestedIPs: [], warnings: [] }
   switch (command) {
     case 'ADD': {
-      const network = networkKeys(raw, identity)
-      return { ...identity, ...network, ...podKeys(raw, environment, network, identity.cniVersion) }
+      const pod = annotationsOf(raw)
+      refuseUnleased(pod.addresses, identity.ipam?.type)
+      const network = networkKeys(raw, identity, pod)
+      return { ...identity, ...network, ...podKeys(raw, environment, identity.cniVersion, pod.addresses) }
     }
     case 'STATUS':
       return { ...identity, ...networkKeys(raw, identity), requestedIPs: [] }
@@ -86,7 +92,7 @@ export function parseIpamConf(
     cniVersion,
     name,
     ipam,
-    requestedIPs: command === 'ADD' ? requestedIPs(raw, environment) : [],
+    requestedIPs: command === 'ADD' ? requestedIPs(raw, environment).requestedIPs : [],
     warnings: command === 'ADD' || command === 'STATUS' ? misspelledIpamKeys(ipam) : [],
     ...(command === 'GC' ? defined({ validAttachments: validAttachments(raw) }) : {}),
   }
@@ -136,9 +142,17 @@ function verifyIpam(ipam: Values): NonNullable<NetConf['ipam']> {
   return ipam as NonNullable<NetConf['ipam']>
 }
 
-function networkKeys(raw: Values, { ipam }: Identity): LinkKeys & Pick<NetConf, 'agent' | 'dns' | 'warnings'> {
+/** Without a lease of ours nobody sees to it that two pods do not ask for the same address. */
+function refuseUnleased(annotation: Annotation | undefined, ipamType: string | undefined): void {
+  if (annotation === undefined || ipamType === BUILT_IN_IPAM) return
+  const reason = ipamType === undefined ? 'the network has no "ipam"' : `"ipam.type" is "${ipamType}"`
+  throw refusal(annotation.name, annotation.text, `${reason}: only the built-in "${BUILT_IN_IPAM}" leases what an annotation asks for`)
+}
+
+/** `pod`: see linkKeys(). */
+function networkKeys(raw: Values, { ipam }: Identity, pod?: Annotations): LinkKeys & Pick<NetConf, 'agent' | 'dns' | 'warnings'> {
   return {
-    ...linkKeys(raw),
+    ...linkKeys(raw, pod),
     agent: agentKeys(raw),
     ...defined({ dns: optionalDns(raw, 'dns') }),
     warnings: [...misspelledKeys(raw), ...(ipam?.type === BUILT_IN_IPAM ? misspelledIpamKeys(ipam) : [])],

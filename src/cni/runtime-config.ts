@@ -3,11 +3,11 @@
  * list of attachments.
  */
 import { parseAddress, parseCidr } from '../address.ts'
+import { type Annotation, annotatedAddresses } from './annotations.ts'
 import { parseArgs } from './args.ts'
 import type { Environment } from './environment.ts'
 import { CniError, CODE } from './error.ts'
 import { VALID_ATTACHMENTS } from './json.ts'
-import { LEAST_MTU, type LinkKeys, MOST_MTU } from './link-keys.ts'
 import { defined, optionalObject, optionalStrings, type Place, refuse, type Values, within } from './must-be.ts'
 import { type Dns, parseResult, type Result } from './result.ts'
 
@@ -15,18 +15,18 @@ const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
 const RUNTIME_CONFIG = within(CONFIGURATION, 'runtimeConfig')
 const CNI_ARGS = within(within(CONFIGURATION, 'args'), 'cni')
 
-export interface PodKeys extends Pick<LinkKeys, 'mtu' | 'mtuSource'> {
+export interface PodKeys {
   requestedIPs: string[]
+  requestedBy?: string
   dns?: Dns
   prevResult?: Result
 }
 
-/** What only ADD reads; `network` is what the configuration says. Throws CniError 2, 4, 6 or 7. */
-export function podKeys(raw: Values, environment: Environment, network: LinkKeys, cniVersion: string): PodKeys {
+/** What only ADD reads. Throws CniError 2, 4, 6 or 7. */
+export function podKeys(raw: Values, environment: Environment, cniVersion: string, addresses?: Annotation): PodKeys {
   refuseMac(raw, environment)
   return {
-    requestedIPs: requestedIPs(raw, environment),
-    ...annotatedMtu(raw, network.mtu),
+    ...requestedIPs(raw, environment, addresses),
     ...defined({ dns: runtimeDns(raw), prevResult: prevResultOf(raw, cniVersion) }),
   }
 }
@@ -46,19 +46,25 @@ function refuseMac(raw: Values, { args }: Environment): void {
   }
 }
 
-/** Throws CniError 4 for CNI_ARGS that are none, 7 for what is no address. */
-export function requestedIPs(raw: Values, { args }: Environment): string[] {
+/**
+ * Addresses that are asked for, and what asks, in the words of an error; `annotation` is the pod's.
+ * Throws CniError 4 for CNI_ARGS that are none, 7 for what is no address.
+ */
+export function requestedIPs(raw: Values, { args }: Environment, annotation?: Annotation): Pick<PodKeys, 'requestedIPs' | 'requestedBy'> {
   const sources: [string, string[]][] = [
     ['runtimeConfig.ips', optionalStrings(runtimeConfigOf(raw), 'ips', RUNTIME_CONFIG) ?? []],
+    [`annotation "${annotation?.name}"`, annotatedAddresses(annotation) ?? []],
     ['args.cni.ips', optionalStrings(cniArgsOf(raw), 'ips', CNI_ARGS) ?? []],
     ['CNI_ARGS IP', parseArgs(args).IP?.split(',') ?? []],
   ]
-  const [source, ips] = sources.find(([, ips]) => ips.length > 0) ?? ['', []]
+  const asked = sources.find(([, ips]) => ips.length > 0)
+  if (asked === undefined) return { requestedIPs: [] }
+  const [requestedBy, ips] = asked
   for (const ip of ips) {
     if (parseCidr(ip) === undefined && parseAddress(ip) === undefined)
-      throw new CniError(CODE.invalidConfig, `${source} must be addresses, not ${JSON.stringify(ip)}`)
+      throw new CniError(CODE.invalidConfig, `${requestedBy} must be addresses, not ${JSON.stringify(ip)}`)
   }
-  return [...new Set(ips)] // podman sends each twice
+  return { requestedIPs: [...new Set(ips)], requestedBy } // podman sends each twice
 }
 
 /** runtimeConfig.dns, whose keys are not those of the configuration's `dns`. */
@@ -71,30 +77,6 @@ function runtimeDns(raw: Values): Dns | undefined {
     search: optionalStrings(dns, 'searches', place),
     options: optionalStrings(dns, 'options', place),
   })
-}
-
-const ANNOTATION = 'tunlink.dev/mtu'
-
-/**
- * The pod's annotation, as runtimes hand it over by capability: it wins over the configured MTU, up
- * to that.
- */
-function annotatedMtu(raw: Values, configured: number | undefined): Pick<LinkKeys, 'mtu' | 'mtuSource'> {
-  const annotations = optionalObject(runtimeConfigOf(raw), 'io.kubernetes.cri.pod-annotations', RUNTIME_CONFIG) ?? {}
-  const text = annotations[ANNOTATION]
-  if (text === undefined) return {}
-  const mtu = typeof text === 'string' && /^\d+$/.test(text) ? Number(text) : undefined
-  if (mtu === undefined || mtu < LEAST_MTU || mtu > MOST_MTU)
-    throw new CniError(
-      CODE.invalidConfig,
-      `annotation "${ANNOTATION}" must be an integer from ${LEAST_MTU} to ${MOST_MTU}, not ${JSON.stringify(text)}`,
-    )
-  if (configured !== undefined && mtu > configured)
-    throw new CniError(
-      CODE.invalidConfig,
-      `annotation "${ANNOTATION}" must be at most the network's "mtu" ${configured}, not ${JSON.stringify(text)}`,
-    )
-  return { mtu, mtuSource: `annotation "${ANNOTATION}"` }
 }
 
 /** The result of the chain so far. Throws CniError 6. */

@@ -42,7 +42,14 @@ function builtIn(context: Context, owner: Attachment, ipam: Record<string, unkno
   const { dataDir, name: network, requestedIPs } = context.conf
   return {
     isDelegated: false,
-    acquire: () => acquire(dataDir, network, owner, parseIpam(routesOf(context, ipam)), requestedIPs),
+    acquire: () => {
+      const pool = parseIpam(routesOf(context, ipam))
+      try {
+        return acquire(dataDir, network, owner, pool, requestedIPs)
+      } catch (error) {
+        throw asRequested(context, error)
+      }
+    },
     release: () => release(dataDir, network, owner),
     check: addresses => {
       const leased = leaseOf(dataDir, network, owner) ?? []
@@ -56,6 +63,13 @@ function builtIn(context: Context, owner: Attachment, ipam: Record<string, unkno
     collect: valid => collect(dataDir, network, valid),
     status: () => void parseIpam(ipam),
   }
+}
+
+/** What was refused with the name of what asked for it: whoever reads the error may not know. */
+function asRequested({ conf }: Context, error: unknown): unknown {
+  const isAboutAddresses = error instanceof CniError && [CODE.invalidConfig, CODE.addressUnavailable].includes(error.code as 7 | 100)
+  if (conf.requestedBy === undefined || !isAboutAddresses) return error
+  return new CniError(error.code, `${conf.requestedBy} asks for ${conf.requestedIPs.join(', ')}: ${error.message}`, error.details)
 }
 
 /**

@@ -434,6 +434,71 @@ for (const [name, executable] of EXECUTABLES) {
     untouched()
   })
 
+  const byAnnotation = (annotations: object, conf: object = {}) => ({
+    annotations: ['mtu', 'peer', 'addresses', 'owner', 'group', 'far-end'],
+    ...conf,
+    runtimeConfig: { 'io.kubernetes.cri.pod-annotations': annotations },
+  })
+
+  test(`${name}: annotations say what the TUN is, within what the network allows`, () => {
+    const annotations = {
+      'tunlink.dev/far-end': 'attach',
+      'tunlink.dev/owner': '123456', // nobody on this machine: ip(8) prints names
+      'tunlink.dev/group': '234567',
+      'tunlink.dev/mtu': '1400',
+      'tunlink.dev/peer': '10.9.9.9',
+      'tunlink.dev/addresses': '10.66.0.77',
+    }
+    const { json } = lab.must('ADD', pod, byAnnotation(annotations))
+    assert.equal(json.ips, [{ interface: 0, address: '10.66.0.77/32', gateway: '10.9.9.9' }])
+    const [link] = ip(pod, '-d', 'addr', 'show', 'dev', 'eth0')
+    assert.equal([link.mtu, link.linkinfo.info_data.user, link.linkinfo.info_data.group], [1400, 123456, 234567])
+    assert.equal([link.addr_info[0].local, link.addr_info[0].address], ['10.66.0.77', '10.9.9.9'])
+    assert.equal(lab.links(lab.node), [], 'the node has no end of it')
+    lab.must('CHECK', pod, { prevResult: json })
+    lab.must('DEL', pod, byAnnotation({ 'tunlink.dev/owner': 'nobody' }))
+    untouched()
+  })
+
+  test(`${name}: an annotation that is wrong or not allowed is code 7 and changes nothing; DEL and GC do not mind it`, () => {
+    const other = lab.netns()
+    lab.must('ADD', other, { ipam: { type: 'tunlink', subnet: '10.66.0.7/32' } })
+    const before = [lab.links(lab.node), lab.files()]
+    for (const [annotations, message, conf, code] of [
+      [
+        { 'tunlink.dev/owner': '1000' },
+        /"tunlink.dev\/owner" is "1000", but this network lets a pod set mtu alone/,
+        { annotations: undefined },
+      ],
+      [{ 'tunlink.dev/far-end': 'node' }, /"tunlink.dev\/far-end" must be "host" or "attach", not "node"/],
+      [{ 'tunlink.dev/peer': '10.0.0.1' }, /"tunlink.dev\/peer" is "10.0.0.1", but goes with the far end "attach" only/],
+      [{ 'tunlink.dev/addresses': '10.1.1.1' }, /"tunlink.dev\/addresses" asks for 10.1.1.1: .* is in none of the ranges/],
+      [{ 'tunlink.dev/addresses': '10.66.0.1' }, /"tunlink.dev\/addresses" asks for 10.66.0.1: .* is not available/, {}, 100], // the gateway
+      [{ 'tunlink.dev/addresses': '10.66.0.7' }, /"tunlink.dev\/addresses" asks for 10.66.0.7: .* is not available/, {}, 100], // the other pod's
+      [
+        { 'tunlink.dev/addresses': '10.66.0.9' },
+        /"tunlink.dev\/addresses" is "10.66.0.9", but the network has no "ipam"/,
+        { ipam: undefined },
+      ],
+      [
+        { 'tunlink.dev/addresses': '10.66.0.9' },
+        /but "ipam.type" is "host-local"/,
+        { ipam: { type: 'host-local', subnet: '10.66.0.0/24' } },
+      ],
+    ] as [object, RegExp, object?, number?][]) {
+      const wrong = byAnnotation(annotations, conf)
+      const { status, json } = lab.cni('ADD', pod, wrong)
+      assert.equal([status, json.code], [1, code ?? 7], json.msg)
+      assert.match(json.msg, message)
+      assert.equal([lab.links(pod), [lab.links(lab.node), lab.files()]], [[], before])
+      if (code === 100) lab.must('DEL', pod, wrong)
+      lab.must('GC', pod, { ...byAnnotation(annotations), 'cni.dev/valid-attachments': [{ containerID: other, ifname: 'eth0' }] })
+      assert.equal([lab.links(lab.node), lab.files()], before)
+    }
+    lab.must('DEL', other)
+    untouched()
+  })
+
   test(`${name}: DEL of a pod whose configuration ADD would refuse now`, () => {
     const annotations = { 'io.kubernetes.cri.pod-annotations': { 'tunlink.dev/mtu': 'jumbo' } }
     for (const conf of [
