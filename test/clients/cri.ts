@@ -89,14 +89,27 @@ export interface Sandbox {
 export interface Container {
   image: string
   command: string[]
-  /** A device of the node, such as /dev/net/tun. */
-  device: string
+  /** Devices of the node, such as /dev/net/tun. */
+  devices?: string[]
+  /** Directories of the node, which the container has at the same path. */
+  directories?: string[]
+  /** Beside those that the runtime gives everyone; none at all with `user`. */
+  capabilities?: string[]
+  /** Numeric uid and gid, without any capability and with no-new-privs; else root. */
+  user?: number
 }
 
 const CONTAINER_EXITED = 2
 
+/** What RunPodSandbox and CreateContainer say of a pod. */
+export interface Pod {
+  name: string
+  logDirectory?: string
+  annotations?: Record<string, string> | undefined
+}
+
 /** A PodSandboxConfig. */
-function sandboxConfig(name: string, logDirectory: string): Fields {
+function sandboxConfig({ name, logDirectory = '', annotations = {} }: Pod): Fields {
   const metadata: Fields = [
     [1, name],
     [2, `uid-${name}`],
@@ -107,7 +120,43 @@ function sandboxConfig(name: string, logDirectory: string): Fields {
     [1, metadata],
     [2, name],
     [3, logDirectory],
+    ...Object.entries(annotations).map(([key, value]): Fields[number] => [
+      7,
+      [
+        [1, key],
+        [2, value],
+      ],
+    ]),
     [8, [[2, [[1, pidOfContainer]]]]],
+  ]
+}
+
+/** A ContainerConfig. */
+function containerConfig(name: string, { image, command, devices = [], directories = [], capabilities = [], user }: Container): Fields {
+  const security: Fields = [
+    [1, [...capabilities.map((name): Fields[number] => [1, name]), ...(user === undefined ? [] : [[2, 'ALL'] as Fields[number]])]],
+  ]
+  if (user !== undefined) security.push([5, [[1, user]]], [11, true], [12, [[1, user]]])
+  return [
+    [1, [[1, name]]],
+    [2, [[1, image]]],
+    ...command.map((word): Fields[number] => [3, word]),
+    ...directories.map((path): Fields[number] => [
+      7,
+      [
+        [1, path],
+        [2, path],
+      ],
+    ]),
+    ...devices.map((path): Fields[number] => [
+      8,
+      [
+        [1, path],
+        [2, path],
+        [3, 'rwm'],
+      ],
+    ]),
+    [15, [[2, security]]],
   ]
 }
 
@@ -131,31 +180,24 @@ export class Cri {
   }
 
   /** Returns the sandbox's ID. Rejects when it is not up within `seconds`. */
-  async runPodSandbox(name: string, logDirectory: string, seconds?: number): Promise<string> {
-    return text(await call(this.#session, 'RunPodSandbox', [[1, sandboxConfig(name, logDirectory)]], seconds), 1)
+  async runPodSandbox(pod: Pod, seconds?: number): Promise<string> {
+    return text(await call(this.#session, 'RunPodSandbox', [[1, sandboxConfig(pod)]], seconds), 1)
   }
 
-  /** Runs a container with NET_ADMIN and one device in a sandbox until it ends: its exit status. */
-  async runContainer(sandbox: string, name: string, { image, command, device }: Container): Promise<number> {
-    const mount: Fields = [
-      [1, device],
-      [2, device],
-    ]
-    const capabilities: Fields = [[1, 'NET_ADMIN']]
-    const config: Fields = [
-      [1, [[1, name]]],
-      [2, [[1, image]]],
-      ...command.map(word => [3, word] as Fields[number]),
-      [7, mount],
-      [15, [[2, [[1, capabilities]]]]],
-    ]
+  /** Runs a container in a sandbox: its ID. */
+  async startContainer(sandbox: string, name: string, container: Container): Promise<string> {
     const request: Fields = [
       [1, sandbox],
-      [2, config],
-      [3, sandboxConfig(name, '')],
+      [2, containerConfig(name, container)],
+      [3, sandboxConfig({ name })],
     ]
-    const container = text(await call(this.#session, 'CreateContainer', request), 1)
-    await call(this.#session, 'StartContainer', [[1, container]])
+    const id = text(await call(this.#session, 'CreateContainer', request), 1)
+    await call(this.#session, 'StartContainer', [[1, id]])
+    return id
+  }
+
+  /** Waits until the container has ended: its exit status. */
+  async exitCode(container: string): Promise<number> {
     for (;;) {
       const status = nested(await call(this.#session, 'ContainerStatus', [[1, container]]), 1)[0]!
       if (fieldsOf(status, 3)[0] === CONTAINER_EXITED) return Number(fieldsOf(status, 7)[0] ?? 0)
