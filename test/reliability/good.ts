@@ -33,8 +33,9 @@ export const CONFIGURATIONS: Record<string, unknown>[] = [
     runtimeConfig: {
       ips: ['10.66.0.50'],
       dns: { servers: ['1.1.1.1'], searches: ['x'] },
-      'io.kubernetes.cri.pod-annotations': { 'tunlink.dev/mtu': '1300' },
+      'io.kubernetes.cri.pod-annotations': { 'tunlink.dev/mtu': '1300', 'tunlink.dev/addresses': '10.66.0.52, fd66::52' },
     },
+    annotations: ['mtu', 'addresses'],
     args: { cni: { ips: ['10.66.0.51'] } },
     prevResult: PREV_RESULT,
     'cni.dev/valid-attachments': [{ containerID: 'a', ifname: 'eth0' }],
@@ -48,6 +49,15 @@ export const CONFIGURATIONS: Record<string, unknown>[] = [
     group: 1000,
     multiQueue: true,
     addressing: 'subnet',
+    annotations: ['owner', 'group', 'peer', 'far-end'],
+    runtimeConfig: {
+      'io.kubernetes.cri.pod-annotations': {
+        'tunlink.dev/far-end': 'attach',
+        'tunlink.dev/owner': '2000',
+        'tunlink.dev/group': '2000',
+        'tunlink.dev/peer': '10.9.9.9,fd99::9/64',
+      },
+    },
     ipam: { type: 'host-local' },
   },
   {
