@@ -1,5 +1,5 @@
 /** The ConfigMap's `config.json`: what an operator may set for all nodes. */
-import { optionalBoolean, optionalChoice, optionalInteger, optionalString } from '../cni/must-be.ts'
+import { optionalBoolean, optionalChoice, optionalInteger, optionalString, optionalStrings } from '../cni/must-be.ts'
 
 export const WIRES = ['auto', 'kernel', 'thread'] as const
 
@@ -8,6 +8,8 @@ export interface NodeConfig {
   mtu?: number
   /** As in the plugin's configuration. */
   peer?: string | string[]
+  /** What a pod may set by annotation, as in the plugin's configuration; absent: its default. */
+  annotations?: string[]
   /** How packets travel, as in the plugin's configuration; absent: the plugin's default, auto. */
   wire?: (typeof WIRES)[number]
   /** Masquerade what leaves the cluster. */
@@ -17,11 +19,11 @@ export interface NodeConfig {
   plugins: Record<string, unknown>[]
 }
 
-const KEYS = ['mtu', 'peer', 'wire', 'ipMasq', 'dataDir', 'plugins']
+const KEYS = ['mtu', 'peer', 'annotations', 'wire', 'ipMasq', 'dataDir', 'plugins']
 
 /**
  * Throws an Error that names key, value and what would be right. An empty text is an empty object.
- * The conflist's own check sees to `peer`.
+ * The conflist's own check sees to `peer` and to what is in `annotations`.
  */
 export function parseConfig(text: string): NodeConfig {
   const raw = parseObject(text)
@@ -34,8 +36,10 @@ export function parseConfig(text: string): NodeConfig {
     plugins: plugins(raw.plugins),
   }
   const wire = optionalChoice(raw, 'wire', WIRES)
+  const annotations = optionalStrings(raw, 'annotations')
   if (mtu !== undefined) config.mtu = mtu
   if (wire !== undefined) config.wire = wire
+  if (annotations !== undefined) config.annotations = annotations
   if (raw.peer !== undefined && raw.peer !== null) config.peer = raw.peer as string | string[]
   return config
 }

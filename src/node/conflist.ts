@@ -29,6 +29,7 @@ export function conflist({ config, podCIDRs, mtu, portmap, versions }: ConflistI
     type: 'tunlink',
     mtu,
     ...(config.peer === undefined ? {} : { peer: config.peer }),
+    ...(config.annotations === undefined ? {} : { annotations: config.annotations }),
     ...(config.wire === undefined ? {} : { wire: config.wire }),
     ...(config.dataDir === '/run/tunlink' ? {} : { dataDir: config.dataDir }),
     agent: { idleSeconds: 0 }, // as long as the node is the cluster's, an agent is of use
@@ -38,6 +39,7 @@ export function conflist({ config, podCIDRs, mtu, portmap, versions }: ConflistI
   }
   const cniVersion = plainVersion(versions)
   verify(ours, cniVersion)
+  for (const plugin of config.plugins) if (plugin.type === 'tunlink') verifyExtra(plugin)
   const chained = hasOwnPortmap(config) || !portmap ? [] : [{ type: 'portmap', capabilities: { portMappings: true } }]
   const list = { cniVersion, cniVersions: versions, name: NETWORK, plugins: [ours, ...chained, ...config.plugins] }
   return `${JSON.stringify(list, null, 2)}\n`
@@ -70,6 +72,14 @@ function verify(plugin: { mtu: number; ipam: ReturnType<typeof poolOf> }, cniVer
     throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 pod CIDRs, not ${plugin.mtu}`)
   parseNetConf(JSON.stringify({ cniVersion, name: NETWORK, ...plugin }), AS_IF_ADDED)
   parseIpam(plugin.ipam)
+}
+
+/** An extra interface behind ours: all but what a pod has to say. */
+function verifyExtra(plugin: Record<string, unknown>): void {
+  if (plugin.ifName === undefined)
+    throw new CniError(CODE.invalidConfig, '"plugins" has one of type "tunlink" without "ifName": its link would be called as ours')
+  // as STATUS, which reads all but what is a pod's, and is of CNI 1.1.0
+  parseNetConf(JSON.stringify({ ...plugin, cniVersion: '1.1.0', name: NETWORK }), { ...AS_IF_ADDED, command: 'STATUS' })
 }
 
 /** The data directory that an installed conflist names. */

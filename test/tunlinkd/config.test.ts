@@ -16,7 +16,7 @@ test('without anything, all has its default', () => {
 })
 test('null is an absent key, and "mtu": 0 the default', () => {
   assert.equal(
-    parseConfig('{"mtu":null,"peer":null,"wire":null,"ipMasq":null,"dataDir":null,"plugins":null,"other":null}'),
+    parseConfig('{"mtu":null,"peer":null,"wire":null,"annotations":null,"ipMasq":null,"dataDir":null,"plugins":null,"other":null}'),
     parseConfig(''),
   )
   assert.equal(parseConfig('{"mtu":0}'), parseConfig(''))
@@ -27,6 +27,7 @@ for (const [text, message] of [
   ['{"mtu": "large"}', /"mtu" must be an integer from 576 to 65535, not "large"/],
   ['{"mtu": 100}', /"mtu" must be an integer from 576/],
   ['{"ipMasq": "yes"}', /"ipMasq" must be true or false, not "yes"/],
+  ['{"annotations": "mtu"}', /"annotations" must be a list of strings, not "mtu"/],
   ['{"wire": "fast"}', /"wire" must be "auto" or "kernel" or "thread", not "fast"/],
   ['{"mtus": 1400}', /"mtus" is no key of config\.json: it has mtu, peer/],
   ['{"ipmasq": false}', /"ipmasq" is no key of config\.json: did you mean "ipMasq"\?/],
@@ -49,6 +50,19 @@ test('the conflist runs on CNI 1.0.0, offers 1.1.0, has a pool per pod CIDR, and
 test('the wire is as configured', () => {
   for (const wire of ['auto', 'kernel', 'thread'])
     assert.is(JSON.parse(conflist({ ...input, config: parseConfig(`{"wire": "${wire}"}`) })).plugins[0].wire, wire)
+})
+test('what pods may set by annotation is as configured', () => {
+  const plugin = (text: string) => JSON.parse(conflist({ ...input, config: parseConfig(text) })).plugins[0]
+  assert.is(plugin('').annotations, undefined)
+  assert.equal(plugin('{"annotations": ["addresses"]}').annotations, ['addresses'])
+  assert.throws(() => plugin('{"annotations": ["mac"]}'), /"annotations" must be a list of mtu, .*, not \["mac"\]/)
+})
+test('an extra interface in "plugins" is looked at before any pod meets it', () => {
+  const extra = { type: 'tunlink', ifName: 'tun0', farEnd: 'attach', annotations: ['owner'] }
+  const list = (plugin: object) => conflist({ ...input, config: { ...input.config, plugins: [plugin as { type: string }] } })
+  assert.equal(JSON.parse(list(extra)).plugins.at(-1), extra)
+  assert.throws(() => list({ ...extra, annotations: [] }), /"farEnd" is "attach" without "owner" and "group"/)
+  assert.throws(() => list({ type: 'tunlink', farEnd: 'attach', owner: 1 }), /type "tunlink" without "ifName"/)
 })
 test('versions are those that all know; the plain one is 1.0.0 or the highest below', () => {
   const list = (...versions: string[]) => JSON.parse(conflist({ ...input, versions }))
