@@ -69,7 +69,8 @@ function interfacePrefix(raw: Values): string {
 export const refusal = (name: string, text: unknown, reason: string) =>
   new CniError(CODE.invalidConfig, `annotation "${name}" is ${show(text)}, but ${reason}`)
 
-const mustBe = ({ name, text }: Annotation, what: string) =>
+/** `annotation "tunlink.dev/mtu" must be ..., not "x"` */
+export const mustBe = ({ name, text }: Annotation, what: string) =>
   new CniError(CODE.invalidConfig, `annotation "${name}" must be ${what}, not ${show(text)}`)
 
 /** Decimal digits alone, as annotations have no numbers. Throws CniError 7. */

@@ -7,6 +7,7 @@ import {
   annotatedAddresses,
   annotatedChoice,
   annotatedInteger,
+  mustBe,
   refusal,
 } from './annotations.ts'
 import { type Bandwidth, bandwidthOf } from './bandwidth.ts'
@@ -94,10 +95,8 @@ function mtuKeys(raw: Values, annotation: Annotation | undefined): Pick<LinkKeys
   const configured = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_MTU, MOST_MTU)
   const mtu = annotatedInteger(annotation, LEAST_MTU, MOST_MTU)
   if (annotation === undefined || mtu === undefined) return configured === undefined ? {} : { mtu: configured, mtuSource: '"mtu"' }
-  const { name, text } = annotation
-  if (configured !== undefined && mtu > configured)
-    throw refusal(name, text, `the network's "mtu" is ${configured}, the most that a pod may have`)
-  return { mtu, mtuSource: `annotation "${name}"` }
+  if (configured !== undefined && mtu > configured) throw mustBe(annotation, `at most the network's "mtu" ${configured}`)
+  return { mtu, mtuSource: `annotation "${annotation.name}"` }
 }
 
 /** What comes in by a TUN is written by whoever attached to it, and passes no queue. */

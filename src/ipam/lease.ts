@@ -184,6 +184,10 @@ export function leaseOf(dataDir: string, network: string, owner: Owner): string[
   })
 }
 
+/** Whose an attachment's lease is, as its file has it; undefined where there is none that says so. */
+export const leaseOwner = (dataDir: string, network: string, owner: Owner): Owner | undefined =>
+  fileWork(`read a lease in ${networkDir(dataDir, network)}`, () => readOwnerFile(ownerFile(dataDir, network, owner))?.owner)
+
 /** A lease as it lies on the disk. */
 export interface LeaseOnDisk {
   file: string

@@ -4,9 +4,10 @@
  */
 import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
+import { leaseOwner } from '../ipam/lease.ts'
 import { isAmong, type Owner } from '../ipam/owner-file.ts'
 import type { Attachment } from '../link/plan.ts'
-import { type BrokenRecord, recordCollect, recordList, recordSetAside, refuseUnreadable } from '../link/record.ts'
+import { recordCollect, recordList, recordSetAside, refuseUnreadable } from '../link/record.ts'
 import type { Context } from './context.ts'
 import { ipamOf } from './ipam.ts'
 
@@ -27,7 +28,14 @@ export async function gc(context: Context, removeAll: (attachment: Attachment) =
   }
   const { plans, broken } = recordList(conf.dataDir, conf.name)
   for (const plan of plans) if (!isValid(plan)) await attempt(() => removeAll(plan))
-  for (const record of broken) await attempt(() => collectBroken(record, valid, removeAll))
+  for (const record of broken) {
+    await attempt(() => {
+      refuseUnreadable(record)
+      process.stderr.write(`The record ${record.file} cannot be used: ${record.reason}\n`)
+      if (record.attachment !== undefined) return isLost(conf, record.attachment, valid) ? removeAll(record.attachment) : undefined
+      if (!record.isNewer) recordSetAside(record) // the newer version still finds its own
+    })
+  }
   await attempt(() => recordCollect(conf.dataDir, conf.name))
   await attempt(() => ipamOf(context).collect(valid))
   if (failures.length > 0) throw new CniError(CODE.internal, `GC could not remove everything: ${failures.join('; ')}`)
@@ -41,13 +49,11 @@ const withoutCniIfname = ({ ifName, validAttachments = [] }: NetConf): Owner[] =
   ifName === undefined ? [] : validAttachments.map(({ containerID }) => ({ containerID, ifname: ifName }))
 
 /**
- * Its file's name says whose it is, unless that was too long for a file name; but not whether it is
- * of an extra interface. So it stays as long as the runtime has its container.
+ * An attachment whose record is broken is known by that file's name, which does not say whether it
+ * is an extra interface; its lease does. Without a lease it stays as long as its container.
  */
-async function collectBroken(record: BrokenRecord, valid: Owner[], removeAll: (attachment: Attachment) => Promise<void>): Promise<void> {
-  refuseUnreadable(record)
-  process.stderr.write(`The record ${record.file} cannot be used: ${record.reason}\n`)
-  if (record.attachment === undefined) {
-    if (!record.isNewer) recordSetAside(record) // the newer version still finds its own
-  } else if (!valid.some(({ containerID }) => containerID === record.attachment!.containerID)) await removeAll(record.attachment)
+function isLost({ dataDir }: NetConf, attachment: Attachment, valid: Owner[]): boolean {
+  const owner = leaseOwner(dataDir, attachment.network, attachment)
+  if (owner !== undefined) return !isAmong(valid, owner)
+  return !valid.some(({ containerID }) => containerID === attachment.containerID)
 }

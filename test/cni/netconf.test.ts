@@ -133,7 +133,7 @@ test('a key that differs from a known one in case only is named', () => {
 
 test('the annotation wins over "mtu", up to it', () => {
   assert.equal([parse({ mtu: 1500, ...annotated('1400') }).mtu, parse(annotated('9000')).mtu], [1400, 9000])
-  refused(7, /annotation "tunlink.dev\/mtu" is "1501", but the network's "mtu" is 1500, the most that a pod may have/, () =>
+  refused(7, /annotation "tunlink.dev\/mtu" must be at most the network's "mtu" 1500, not "1501"/, () =>
     parse({ mtu: 1500, ...annotated('1501') }),
   )
   for (const text of ['jumbo', '', '0', '67', '65536', '0x600', '1e3', ' 1400'])

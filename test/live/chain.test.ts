@@ -16,6 +16,9 @@ const PRIMARIES = {
 const RANGES = [[{ subnet: '10.99.0.0/24' }], [{ subnet: 'fd99::/64' }]]
 const EXTRA = { type: 'tunlink', ifName: 'tun0', farEnd: 'attach', owner: 1000, ipam: { type: 'tunlink', ranges: RANGES } }
 
+/** Records and leases of a pod, as ptp has no record of ours. */
+const KEPT: Record<string, string[]> = { ptp: ['eth0', 'tun0', 'tun0.json'], tunlink: ['eth0', 'eth0.json', 'tun0', 'tun0.json'] }
+
 const routes = (netns: string) => ['-4', '-6'].map(family => inside(netns, 'ip', family, 'route', 'show', 'default').trim())
 /** The built-in IPAM of another plugin keeps its leases in the data directory that `ipam` names. */
 const withDir = (plugin: (typeof PRIMARIES)[keyof typeof PRIMARIES], { dataDir }: Lab) => ({ ...plugin, ipam: { ...plugin.ipam, dataDir } })
@@ -104,6 +107,28 @@ for (const [name, executable] of EXECUTABLES) {
       assert.equal(lab.files().sort(), files)
       assert.is(chain.check(kept, json).at(-1), undefined)
       assert.not.ok(lab.links(lost).includes('tun0'))
+      assert.equal(chain.gc([]), [undefined, undefined])
+      assert.equal(lab.files(), [])
+    })
+
+    testWithChain('GC takes a broken record for that of an extra TUN as long as the lease says so', {}, (lab, chain) => {
+      const pod = lab.netns()
+      const breakRecord = (ifname: string) => writeFileSync(join(lab.dataDir, `links/net/${pod}:${ifname}.json`), '{')
+      chain.add(pod)
+      lab.must('ADD', pod, { farEnd: 'attach', owner: 1000, ipam: { ...EXTRA.ipam, routes: [] } }, { CNI_IFNAME: 'net1' })
+      for (const ifname of ['tun0', 'net1']) breakRecord(ifname)
+      const links = new Chain(
+        lab,
+        chain.plugins.filter(plugin => plugin.type === 'tunlink'),
+      )
+      for (const failure of links.gc([pod])) assert.is(failure, undefined)
+      assert.equal(
+        lab
+          .files()
+          .filter(name => name.startsWith(pod))
+          .sort(),
+        KEPT[type]!.map(name => `${pod}:${name}`),
+      )
       assert.equal(chain.gc([]), [undefined, undefined])
       assert.equal(lab.files(), [])
     })
