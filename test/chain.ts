@@ -1,4 +1,4 @@
-/** A conflist, run as libcni runs it: each plugin is given what the runtime and those before say. */
+/** A conflist, run as libcni runs it: each plugin is given what those before it printed. */
 import { environment, type Lab, type Output } from './support.ts'
 
 type Plugin = { type: string; capabilities?: Record<string, boolean> } & Record<string, unknown>

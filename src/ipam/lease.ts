@@ -184,7 +184,7 @@ export function leaseOf(dataDir: string, network: string, owner: Owner): string[
   })
 }
 
-/** Whose an attachment's lease is, as its file has it; undefined where there is none that says so. */
+/** Whose an attachment's lease is, as its file has it; undefined where no file says so. */
 export const leaseOwner = (dataDir: string, network: string, owner: Owner): Owner | undefined =>
   fileWork(`read a lease in ${networkDir(dataDir, network)}`, () => readOwnerFile(ownerFile(dataDir, network, owner))?.owner)
 
@@ -237,7 +237,7 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
   })
 }
 
-/** True for the owner file of an extra interface, which the runtime's list has under another name. */
+/** True for the owner file of an extra interface whose CNI_IFNAME is in the runtime's list. */
 function isExtraOf(valid: Owner[], file: string): boolean {
   const owner = readOwnerFile(file)?.owner
   return owner?.cniIfname !== undefined && isAmong(valid, owner)

@@ -25,7 +25,7 @@ export interface Attachment {
   network: string
   containerID: string
   ifname: string
-  /** CNI_IFNAME, where the configuration's `ifName` is another: the runtime knows the link by it. */
+  /** CNI_IFNAME, by which the runtime knows the link, where the configuration's `ifName` differs. */
   cniIfname?: string
 }
 

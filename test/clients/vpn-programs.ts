@@ -23,7 +23,7 @@ export interface VpnProgram {
 /** Bytes: the TUN's; what encryption adds fits the 1500 of the primary link. */
 export const MTU = 1400
 
-/** Two peers, each known by its certificate's fingerprint. TLS wants one of them to be the server. */
+/** Two peers, each known by its certificate's fingerprint. One of them must be TLS's server. */
 const openvpn: VpnProgram = {
   prepare(sites) {
     for (const { directory } of sites)

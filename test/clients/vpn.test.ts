@@ -1,7 +1,7 @@
 /**
  * A VPN in a pod without privilege: real programs as user 1000, without capabilities and with
- * no-new-privs, attach to the ready-made TUN of their pod by its name, and carry an encrypted tunnel
- * over the pods' primary links. The pods are bare namespaces, and containers of containerd.
+ * no-new-privs, attach to the ready-made TUN of their pod by its name, and carry an encrypted
+ * tunnel over the pods' primary links. The pods are namespaces, and containers of containerd.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -55,7 +55,7 @@ const noted = (directory: string, command: string[]) => [
   ...command,
 ]
 
-/** Namespaces. /dev/net/tun is for everybody there, as udev makes it. */
+/** Namespaces, each with a /dev/net/tun that is for everybody, as udev makes it. */
 class Bare implements Runtime {
   readonly lab = new Lab()
   readonly #chain = new Chain(this.lab, [PRIMARY, TUN])
@@ -128,7 +128,7 @@ class InContainers implements Runtime {
   }
 }
 
-/** Bits per second of TCP from one namespace to an address of the other, as iperf3 has measured it. */
+/** Bits per second of TCP from one namespace to an address of the other, measured by iperf3. */
 async function throughput(from: string, to: string, address: string): Promise<number> {
   const server = output(start(to, 'timeout', '20', 'iperf3', '-s', '-1', '-B', address, '--forceflush'))
   await eventually('iperf3 listens', () => server.text().includes('Server listening'))
@@ -139,7 +139,7 @@ async function throughput(from: string, to: string, address: string): Promise<nu
 
 const PATTERN = '74756e6c696e6b2d76706e2d74657374' // "tunlink-vpn-test"
 
-/** What passes the node's end of a pod's primary link while the pod pings `address` with the pattern. */
+/** What passes the node's end of a pod's primary link while it pings `address` with PATTERN. */
 async function captured(lab: Lab, pod: Pod, address: string): Promise<Buffer> {
   const capture = start(lab.node, lab.executable, 'capture', '--data-dir', lab.dataDir, '--count', '4', '--seconds', '20', pod.address)
   const chunks: Buffer[] = []
