@@ -178,7 +178,7 @@ export function snapshot(node: Machine): Record<string, string[]> {
   return {
     links: node.ip('link').map(({ ifname }: { ifname: string }) => ifname),
     addresses: node.ip('-4', 'address').flatMap(({ addr_info }: { addr_info: { local: string }[] }) => addr_info.map(({ local }) => local)),
-    routes: [...lines('ip', 'route', 'show', 'table', 'all'), ...ipv6Routes],
+    routes: [...lines('ip', '-4', 'route', 'show', 'table', 'all'), ...ipv6Routes],
     rules: lines('ip', 'rule'),
     nft: lines('nft', 'list', 'tables').filter(table => !/^table ip6? nat$/.test(table)),
     executables: names('/opt/cni/bin'),

@@ -51,7 +51,7 @@ function cgroup(controller: string, v1: string, v2: string): { directory: string
   const root = isV1 ? ofV1 : '/sys/fs/cgroup'
   if (!existsSync(join(root, 'cgroup.procs'))) return undefined
   if (!isV1) writeFileSync(join(root, 'cgroup.subtree_control'), `+${controller}`)
-  const directory = join(root, `tunlink-test-${process.pid}`)
+  const directory = join(root, `tunlink-test-${process.pid}-${controller}`)
   mkdirSync(directory)
   return { directory, limit: join(directory, isV1 ? v1 : v2), remove: () => rmdirSync(directory) }
 }
