@@ -71,6 +71,8 @@ async function bundle(name, target, meta) {
     define: { 'process.env.TUNLINK_VERSION': JSON.stringify(version), 'import.meta.url': 'undefined' },
     alias: { koffi: join(root, 'src/linux/koffi-embedded.ts'), 'koffi-addon': addon },
     loader: { '.node': 'base64' },
+    // gRPC loads it for its own debugging services alone, which nothing here starts
+    external: ['@grpc/proto-loader'],
     metafile: true,
   })
   writeFileSync(join(dist, meta), JSON.stringify(metafile))

@@ -48,11 +48,27 @@ test('the bundle has nothing of tunlinkd', () => {
   )
 })
 
-test('in tunlinkd’s bundle, one file of ours imports packages', () => {
+test('in tunlinkd’s bundle, each package has one file of ours that imports it', () => {
   const importers = Object.entries(inputsOf('meta-tunlinkd.json'))
-    .filter(([path, { imports }]) => /^(src|cmd)\//.test(path) && imports.some(({ path }) => path.startsWith('node_modules/@kubernetes')))
-    .map(([path]) => path)
-  assert.equal(importers, ['src/node/kube.ts'])
+    .filter(([path]) => /^(src|cmd)\//.test(path))
+    .flatMap(([path, { imports }]) =>
+      imports.flatMap(({ path: imported }) => /^node_modules\/(@?[^/]+)/.exec(imported)?.[1] ?? []).map(name => `${path} ${name}`),
+    )
+  assert.equal(
+    new Set(importers),
+    new Set(['src/node/kube.ts @kubernetes', 'src/node/device-plugin/grpc.ts @grpc', 'src/linux/koffi-embedded.ts @koromix']),
+  )
+})
+
+test('tunlinkd loads gRPC where it is used, and not its parser of .proto files', () => {
+  const inputs = inputsOf('meta-tunlinkd.json')
+  const { imports } = inputs['src/node/parts/device-plugin.ts']!
+  const loaded = imports.filter(({ path }) => path.startsWith('src/node/device-plugin/'))
+  assert.ok(loaded.length > 0 && loaded.every(({ kind }) => kind === 'dynamic-import'))
+  assert.equal(
+    Object.keys(inputs).filter(path => /protobufjs|proto-loader/.test(path)),
+    [],
+  )
 })
 
 test('a build leaves alone what else is in dist: the image, which takes longer to make', () => {

@@ -8,7 +8,7 @@ import { threadFaults } from '../verbs/check.ts'
  * may have changed (the MTU) is not known here, and counts as a fault.
  */
 export async function linkFaults(plan: LinkPlan, dataDir: string): Promise<string[]> {
-  const faults = attempted(() => check(plan, { mtu: undefined }))
+  const faults = attempted(() => check(plan, { mtu: undefined, destinations: undefined }))
   if (plan.wire === 'thread') faults.push(...(await threadFaults(dataDir, plan.host!.ifname)))
   return faults
 }

@@ -18,10 +18,15 @@ import { firewallFaults } from './firewall.ts'
 import { familiesOf, firewallEntry } from './host-end.ts'
 import type { EndPlan, LinkPlan } from './plan.ts'
 
-/** What CHECK allows for: what plugins that come later in the chain may change. */
+/**
+ * What CHECK allows for: what plugins that come later in the chain may change, and a meta-plugin:
+ * Multus moves a pod's default route, in the kernel and in the result.
+ */
 export interface Expected {
   /** Of the previous result. */
   mtu: number | undefined
+  /** Of its routes: others may be missing. undefined: none may. */
+  destinations: string[] | undefined
 }
 
 /**
@@ -44,7 +49,9 @@ function checkPod(plan: LinkPlan, expected: Expected): string[] {
   const faults = [...tunFaults(link, plan), ...flagFaults(link), ...aliasFaults(link, plan, `link ${link.name}`)]
   const mtu = expected.mtu ?? plan.mtu
   if (link.mtu !== mtu) faults.push(`link ${link.name} has mtu ${link.mtu}, not ${mtu}`)
-  faults.push(...addressFaults(netlink, link, plan.pod), ...routeFaults(netlink, link, plan.pod))
+  const destinations = expected.destinations?.map(canonicalCidr)
+  const routes = plan.pod.routes.filter(({ dst }) => destinations?.includes(canonicalCidr(dst)) ?? true)
+  faults.push(...addressFaults(netlink, link, plan.pod), ...routeFaults(netlink, link, { ...plan.pod, routes }))
   if (plan.wire === 'kernel') faults.push(...podFaults(netlink, link, plan.host!.ifname, link.mtu))
   const sender = plan.wire === 'kernel' ? linkFind(netlink, plan.host!.ifname) : link
   return [...faults, ...shapeFaults(netlink, sender, plan.fromPod, 'sends')]

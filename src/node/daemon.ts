@@ -22,6 +22,7 @@ import { agentPart } from './parts/agent.ts'
 import { conditionsPart } from './parts/conditions.ts'
 import { configPart } from './parts/config.ts'
 import { conflistPart } from './parts/conflist.ts'
+import { devicePluginPart } from './parts/device-plugin.ts'
 import { executablePart } from './parts/executable.ts'
 import { forwardPart } from './parts/forward.ts'
 import { garbagePart } from './parts/garbage.ts'
@@ -42,6 +43,7 @@ const PARTS: ((state: State) => Part)[] = [
   conflistPart,
   poolPart,
   garbagePart,
+  devicePluginPart,
   conditionsPart,
 ]
 
@@ -53,6 +55,7 @@ const LOCK_TOLD_MS = 10_000
 export class Daemon {
   readonly #version: string
   readonly #state: State
+  readonly #parts: Part[]
   readonly #loop: Loop
   /** Message of each part that fails. */
   readonly #failing = new Map<string, string>()
@@ -79,13 +82,11 @@ export class Daemon {
       conflistInstalled: false,
       collected: { links: 0, devices: 0, leases: 0 },
     }
-    this.#loop = new Loop(
-      PARTS.map(part => part(this.#state)),
-      {
-        failed: (part, error) => this.#failed(part, describe(error)),
-        passed: (part, again) => this.#passed(part, again),
-      },
-    )
+    this.#parts = PARTS.map(part => part(this.#state))
+    this.#loop = new Loop(this.#parts, {
+      failed: (part, error) => this.#failed(part, describe(error)),
+      passed: (part, again) => this.#passed(part, again),
+    })
   }
 
   /** Resolves when stop() was called. */
@@ -104,6 +105,7 @@ export class Daemon {
       )
       await this.#loop.run()
     }
+    for (const part of this.#parts) part.end?.()
     for (const server of servers) server.close()
     closeSync(lock)
     log.info('tunlinkd ends; links, routes and files stay')

@@ -11,6 +11,10 @@ export interface Options {
   masquerade: boolean
   conflist: boolean
   openForward: boolean
+  /** 0: no device plugin. */
+  netTunDevices: number
+  netTunPath: string
+  devicePluginDir: string
   config: string
   executable: string
   cniBinDir: string
@@ -46,6 +50,17 @@ const FLAGS: Record<string, Flag> = {
     default: 'false',
     help: "let pods' packets through firewalls whose forward policy is drop",
   },
+  'net-tun-devices': {
+    placeholder: 'N',
+    default: '0',
+    help: 'pods may ask for /dev/net/tun as the resource tunlink.dev/net-tun, so many at a time; 0: no device plugin',
+  },
+  'net-tun-path': {
+    placeholder: 'FILE',
+    default: '/dev/net/tun',
+    help: "the node's /dev/net/tun as tunlinkd sees it: pods get it while it is there",
+  },
+  'device-plugin-dir': { placeholder: 'DIR', default: '/var/lib/kubelet/device-plugins', help: "where the kubelet's socket is" },
   config: { placeholder: 'FILE', default: '/etc/tunlink/config.json', help: 'mtu, peer, wire, ipMasq, dataDir, plugins; watched' },
   executable: { placeholder: 'FILE', help: 'the plugin to install and to run as agent; default: tunlink beside this program' },
   'cni-bin-dir': { placeholder: 'DIR', default: '/opt/cni/bin', help: 'where the runtime looks for plugins' },
@@ -58,6 +73,9 @@ const FLAGS: Record<string, Flag> = {
   'metrics-bind-address': { placeholder: 'HOST:PORT', default: '127.0.0.1:9642', help: '/metrics; empty: none' },
   wait: { placeholder: 'true|false', default: 'false', help: 'uninstall: stay until SIGTERM when done, as a DaemonSet needs it' },
 }
+
+/** The kubelet takes lists of up to 4 MiB, and writes each to its checkpoint. */
+const MOST_DEVICES = 10_000
 
 const variable = (flag: string) => `TUNLINK_${flag.toUpperCase().replaceAll('-', '_')}`
 
@@ -97,6 +115,9 @@ export function parseOptions(argv: string[], env: Record<string, string | undefi
     masquerade: flag('masquerade', text('masquerade')),
     conflist: flag('conflist', text('conflist')),
     openForward: flag('open-forward', text('open-forward')),
+    netTunDevices: integer('net-tun-devices', text('net-tun-devices'), 0, MOST_DEVICES),
+    netTunPath: text('net-tun-path'),
+    devicePluginDir: text('device-plugin-dir'),
     config: text('config'),
     executable: optional('executable') ?? join(dirname(program), 'tunlink'),
     cniBinDir: text('cni-bin-dir'),

@@ -28,7 +28,8 @@ export async function checkVerb(context: Context): Promise<void> {
     )
   if (isBroken(record)) throw new CniError(CODE.internal, `CHECK failed: the record ${record.file} cannot be used: ${record.reason}`)
   ipamOf(context).check(record.pod.addresses.map(({ local }) => local))
-  const faults = check(record, { mtu: ours.mtu })
+  const destinations = conf.prevResult.routes.map(({ dst }) => dst)
+  const faults = check(record, { mtu: ours.mtu, destinations })
   if (record.wire === 'thread') faults.push(...(await threadFaults(conf.dataDir, record.host!.ifname)))
   if (faults.length > 0) throw new CniError(CODE.internal, `CHECK failed: ${faults[0]}`, faults.slice(1).join('; ') || undefined)
 }

@@ -3,7 +3,7 @@
  * dual-stack, on a node of their own.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -35,6 +35,52 @@ function node(name: string, ranges: object, zeroMac = false) {
 const onNode = (lab: Lab, env: Record<string, string>, ...command: string[]) =>
   spawnSync('nsenter', [`--net=/run/netns/${lab.node}`, ...command], { encoding: 'utf8', env: { PATH: process.env.PATH, ...env } })
 
+const IMAGE = 'localhost/busybox:1'
+const CDI = resolve(import.meta.dirname, '../../manifests/examples/cdi')
+/** In a mount namespace of its own, with `$1` for the directory of CDI files: runs the rest. */
+const WITH_CDI = 'mkdir -p /run/cdi && mount --bind "$1" /run/cdi && shift && exec "$@"'
+
+/** podman with a store of its own, which holds IMAGE, and networks from `confDir`. */
+class Podman {
+  readonly #lab: Lab
+  readonly #store = `/tmp/tlp-${process.pid}` // short: unix sockets lie below it
+  readonly #hadCdi = existsSync('/run/cdi')
+
+  constructor(lab: Lab, confDir: string) {
+    this.#lab = lab
+    const store = this.#store
+    mkdirSync(store, { recursive: true })
+    writeFileSync(
+      join(store, 'containers.conf'),
+      `[containers]\napparmor_profile = ""\ndefault_ulimits = []\n[network]\nnetwork_backend = "cni"\ncni_plugin_dirs = ["${dist}", "/usr/lib/cni"]\nnetwork_config_dir = "${confDir}"\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\nlock_type = "file"\ntmp_dir = "${store}/tmp"\nvolume_path = "${store}/volumes"\n`,
+    )
+    writeFileSync(join(store, 'storage.conf'), `[storage]\ndriver = "vfs"\ngraphroot = "${store}/root"\nrunroot = "${store}/run"\n`)
+    this.must('import', join(cache, 'image.tar'), IMAGE)
+  }
+
+  run(...command: string[]) {
+    const env = { CONTAINERS_CONF: join(this.#store, 'containers.conf'), CONTAINERS_STORAGE_CONF: join(this.#store, 'storage.conf') }
+    const usesCdi = command.includes('--device')
+    const before = usesCdi ? ['unshare', '-m', 'sh', '-c', WITH_CDI, 'sh', CDI] : []
+    return onNode(this.#lab, env, ...before, 'podman', ...command)
+  }
+
+  /** Standard output; throws when it fails. */
+  must(...command: string[]): string {
+    const { status, stdout, stderr } = this.run(...command)
+    assert.is(status, 0, `podman ${command.join(' ')}: ${stdout}${stderr}`)
+    return stdout.trim()
+  }
+
+  close(): void {
+    this.run('rm', '-fa', '-t', '0')
+    const vfs = join(this.#store, 'root', 'vfs')
+    if (existsSync(vfs)) spawnSync('umount', [vfs])
+    rmSync(this.#store, { recursive: true, force: true })
+    if (!this.#hadCdi && existsSync('/run/cdi')) rmdirSync('/run/cdi')
+  }
+}
+
 for (const [families, ranges] of FAMILIES) {
   test(`cnitool: add, check, del, ${families}`, () => {
     const name = `tunlink-test-${process.pid}`
@@ -64,49 +110,39 @@ for (const [families, ranges] of FAMILIES) {
   test(`podman: run, reach, remove, ${families}`, () => {
     const name = `tunlink-test-${process.pid}`
     const { lab, confDir } = node(name, ranges, true)
-    const store = join('/tmp', `tlp-${process.pid}`) // short: unix sockets lie below it
-    mkdirSync(store, { recursive: true })
-    writeFileSync(
-      join(store, 'containers.conf'),
-      `[containers]\napparmor_profile = ""\ndefault_ulimits = []\n[network]\nnetwork_backend = "cni"\ncni_plugin_dirs = ["${dist}", "/usr/lib/cni"]\nnetwork_config_dir = "${confDir}"\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\nlock_type = "file"\ntmp_dir = "${store}/tmp"\nvolume_path = "${store}/volumes"\n`,
-    )
-    writeFileSync(join(store, 'storage.conf'), `[storage]\ndriver = "vfs"\ngraphroot = "${store}/root"\nrunroot = "${store}/run"\n`)
-    const podman = (...command: string[]) => {
-      const { status, stdout, stderr } = onNode(
-        lab,
-        { CONTAINERS_CONF: join(store, 'containers.conf'), CONTAINERS_STORAGE_CONF: join(store, 'storage.conf') },
-        'podman',
-        ...command,
-      )
-      assert.is(status, 0, `podman ${command.join(' ')}: ${stdout}${stderr}`)
-      return stdout.trim()
-    }
+    const podman = new Podman(lab, confDir)
     try {
-      podman('import', join(cache, 'image.tar'), 'localhost/busybox:1')
       const run = ['run', '--network', name, '--name', 'c']
-      podman(...run, '--rm', 'localhost/busybox:1', 'ping', '-c', '1', '-W', '2', '10.66.0.1')
-      podman(...run, '-d', '--cap-add', 'NET_RAW', 'localhost/busybox:1', 'sleep', '100')
-      const netns = podman('inspect', '--format', '{{.NetworkSettings.SandboxKey}}', 'c').replace(/.*\//, '')
+      podman.must(...run, '--rm', IMAGE, 'ping', '-c', '1', '-W', '2', '10.66.0.1')
+      podman.must(...run, '-d', '--cap-add', 'NET_RAW', IMAGE, 'sleep', '100')
+      const netns = podman.must('inspect', '--format', '{{.NetworkSettings.SandboxKey}}', 'c').replace(/.*\//, '')
       const addresses = ip(netns, 'addr', 'show', 'dev', 'eth0')[0].addr_info.map(({ local }: { local: string }) => local)
       assert.is(addresses.length, ranges.length)
       for (const address of addresses) assert.ok(pings(lab.node, address), `${address} answers the node`)
-      podman('rm', '-f', '-t', '0', 'c')
+      podman.must('rm', '-f', '-t', '0', 'c')
       assert.equal([...lab.links(lab.node), ...lab.files()], [])
     } finally {
-      onNode(
-        lab,
-        { CONTAINERS_CONF: join(store, 'containers.conf'), CONTAINERS_STORAGE_CONF: join(store, 'storage.conf') },
-        'podman',
-        'rm',
-        '-fa',
-        '-t',
-        '0',
-      )
-      if (existsSync(join(store, 'root', 'vfs'))) spawnSync('umount', [join(store, 'root', 'vfs')])
-      rmSync(store, { recursive: true, force: true })
+      podman.close()
       lab.close()
     }
   })
 }
+
+test('podman: user 1000 without capabilities opens /dev/net/tun as a CDI device, and not without', () => {
+  const lab = new Lab()
+  const podman = new Podman(lab, lab.dataDir)
+  try {
+    const open = (...device: string[]) => {
+      const run = ['run', '--rm', '--network', 'none', '--user', '1000', '--cap-drop', 'all', ...device]
+      return podman.run(...run, IMAGE, '/bin/sh', '-c', 'exec 3<>/dev/net/tun')
+    }
+    const given = open('--device', 'tunlink.dev/net=tun')
+    assert.is(given.status, 0, given.stderr)
+    assert.match(open().stderr, /can't create \/dev\/net\/tun/)
+  } finally {
+    podman.close()
+    lab.close()
+  }
+})
 
 test.run()

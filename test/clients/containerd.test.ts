@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { eventually, inside, ip, pings } from '../support.ts'
-import { asksStatus, Containerd, runtimeName } from './containerd.ts'
+import { asksStatus, Containerd, hasCdi, runtimeName } from './containerd.ts'
 
 const test = suite(runtimeName)
 
@@ -146,6 +146,23 @@ test('a container that is not privileged may open /dev/net/tun', async () => {
       capabilities: ['NET_ADMIN'],
     })
     assert.is(await cri.exitCode(id), 0)
+  } finally {
+    await containerd.close()
+  }
+})
+
+test('user 1000 without capabilities opens /dev/net/tun as a device and as a CDI device, and not without', async () => {
+  const containerd = new Containerd()
+  try {
+    const cri = await containerd.start()
+    const pod = await containerd.run('one')
+    const open = async (name: string, devices: object) => {
+      const command = ['/bin/sh', '-c', 'exec 3<>/dev/net/tun']
+      return cri.exitCode(await cri.startContainer(pod, name, { image: 'localhost/pause:1', command, user: 1000, ...devices }))
+    }
+    assert.is(await open('device', { devices: ['/dev/net/tun'] }), 0)
+    if (hasCdi) assert.is(await open('cdi', { cdiDevices: ['tunlink.dev/net=tun'] }), 0)
+    assert.is.not(await open('without', {}), 0)
   } finally {
     await containerd.close()
   }

@@ -20,6 +20,8 @@ const PATH = directory === '' ? process.env.PATH! : `${directory}/bin:${process.
 const version = execFileSync('containerd', ['--version'], { encoding: 'utf8', env: { PATH } }).match(/ v?(\d+)\.(\d+)\./)!
 /** From 2.0 on it asks each plugin for its STATUS, and knows CNI 1.1.0. */
 export const asksStatus = Number(version[1]) >= 2
+/** From 1.7 on, and from 2.0 on unless switched off. */
+export const hasCdi = asksStatus || Number(version[2]) >= 7
 const cniVersion = asksStatus ? '1.1.0' : '1.0.0'
 /** What is tested, for the titles of suites. */
 export const runtimeName = `containerd ${version[1]}.${version[2]}, ${oci}`
@@ -35,6 +37,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.
   disable_apparmor = true
   device_ownership_from_security_context = true # a container's user may open the devices that it is given
   restrict_oom_score_adj = true # a pod's first process may not get -998 without CAP_SYS_RESOURCE
+${hasCdi ? `  enable_cdi = true\n  cdi_spec_dirs = ["${resolve(import.meta.dirname, '../../manifests/examples/cdi')}"]` : ''}
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "${bin}"
     conf_dir = "${conf}"

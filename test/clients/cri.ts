@@ -91,6 +91,8 @@ export interface Container {
   command: string[]
   /** Devices of the node, such as /dev/net/tun. */
   devices?: string[]
+  /** As in `vendor.com/class=name`. */
+  cdiDevices?: string[]
   /** Directories of the node, which the container has at the same path. */
   directories?: string[]
   /** Beside those that the runtime gives everyone; none at all with `user`. */
@@ -132,7 +134,8 @@ function sandboxConfig({ name, logDirectory = '', annotations = {} }: Pod): Fiel
 }
 
 /** A ContainerConfig. */
-function containerConfig(name: string, { image, command, devices = [], directories = [], capabilities = [], user }: Container): Fields {
+function containerConfig(name: string, container: Container): Fields {
+  const { image, command, devices = [], cdiDevices = [], directories = [], capabilities = [], user } = container
   const security: Fields = [
     [1, [...capabilities.map((name): Fields[number] => [1, name]), ...(user === undefined ? [] : [[2, 'ALL'] as Fields[number]])]],
   ]
@@ -157,6 +160,7 @@ function containerConfig(name: string, { image, command, devices = [], directori
       ],
     ]),
     [15, [[2, security]]],
+    ...cdiDevices.map((name): Fields[number] => [17, [[1, name]]]),
   ]
 }
 

@@ -95,6 +95,7 @@ test('parseOptions() takes flags, then environment, then defaults', () => {
   assert.is(options.backend, 'vxlan')
   assert.is(options.vxlanId, 9)
   assert.is(options.vxlanPort, 4789)
+  assert.is(options.netTunDevices, 0, 'no device plugin unless asked')
   assert.is(options.executable, '/usr/local/bin/tunlink')
   assert.is(parseOptions(['uninstall'], {}).command, 'uninstall')
 })
@@ -104,6 +105,7 @@ for (const [argv, message] of [
   [['--vxlan-id', '16777216'], /--vxlan-id must be an integer from 1 to 16777215, not "16777216"/],
   [['--masquerade', 'no'], /--masquerade must be true or false, not "no"/],
   [['install'], /Unknown command "install"/],
+  [['--net-tun-devices', '10001'], /--net-tun-devices must be an integer from 0 to 10000, not "10001"/],
   [['--nod', 'n1'], /--nod/],
 ] as const)
   test(`tunlinkd ${argv.join(' ')} is refused`, () => assert.throws(() => parseOptions([...argv], {}), message))

@@ -8,6 +8,7 @@ import { dirname } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { eventually, inside, ip, pings } from '../support.ts'
+import { FakeKubelet } from './fake-kubelet.ts'
 import { ended, k8sNode, Node } from './node.ts'
 
 const test = suite('tunlinkd')
@@ -284,6 +285,30 @@ scenario('vxlan: device, addresses, route, neighbour and forwarding entry; anoth
   node.start('--backend=none')
   await eventually('the device is gone', () => !ip(node.netns, 'link').some(({ ifname }: { ifname: string }) => ifname === 'tunlink-vxlan'))
   await node.stop()
+})
+scenario('the device plugin, where it is on, registers with the kubelet, again when that restarts, and ends with tunlinkd', async () => {
+  const kubelet = new FakeKubelet()
+  try {
+    node.nodes(N1)
+    node.start('--net-tun-devices=2', `--device-plugin-dir=${kubelet.directory}`, '--net-tun-path=/dev/null')
+    await eventually('an event says that there is no kubelet', () =>
+      node.events().some(event => /^DevicePluginFailed: No kubelet listens at .*kubelet\.sock/.test(event)),
+    )
+    await kubelet.start()
+    await eventually('the kubelet has its devices', () => [...(kubelet.devices?.values() ?? [])].join() === 'Healthy,Healthy')
+    assert.equal(await kubelet.allocate(['net-tun-1']), [[{ containerPath: '/dev/net/tun', hostPath: '/dev/net/tun', permissions: 'rw' }]])
+    await eventually('tunlinkd is ready', () => ready(), 15)
+    kubelet.stop()
+    await kubelet.start()
+    await eventually('the kubelet has its devices again', () => kubelet.devices?.size === 2)
+    const { length } = kubelet.registrations
+    await new Promise(done => setTimeout(done, 2_500))
+    assert.is(kubelet.registrations.length, length, 'once is enough')
+    assert.is(await node.stop(), 0)
+    assert.equal(readdirSync(kubelet.directory), ['kubelet.sock'])
+  } finally {
+    kubelet.close()
+  }
 })
 /** The capabilities that manifests/uninstall.yaml gives, and no other. */
 const UNINSTALLER = ['setpriv', '--bounding-set=-all,+net_admin', '--inh-caps=-all,+net_admin']

@@ -5,7 +5,7 @@ import { loadAllYaml } from '@kubernetes/client-node'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { hostIfname } from '../../src/link/plan.ts'
-import { help } from '../../src/node/options.ts'
+import { help, parseOptions } from '../../src/node/options.ts'
 import { VXLAN_DEVICE } from '../../src/node/program.ts'
 
 const test = suite('manifests')
@@ -65,6 +65,22 @@ for (const name of ['tunlink.yaml', 'uninstall.yaml'])
       assert.equal(unknown, [], container)
     }
   })
+test('the overlay net-tun turns the device plugin on, with two directories of the node and nothing else', () => {
+  const { containers, volumes, ...rest } = daemonSet('overlays/net-tun/daemonset.yaml')
+  assert.equal(rest, {})
+  const paths = volumes.map(({ name, hostPath }: Manifest) => [name, hostPath.path])
+  assert.equal(paths, [
+    ['device-plugins', '/var/lib/kubelet/device-plugins'],
+    ['dev', '/dev'],
+  ])
+  const [{ name, env, volumeMounts, ...more }] = containers
+  assert.equal([name, more], ['tunlinkd', {}])
+  assert.ok(volumeMounts.find((mount: Manifest) => mount.name === 'dev').readOnly)
+  const variables = Object.fromEntries(env.map(({ name, value }: Manifest) => [name, value]))
+  const { netTunDevices, netTunPath, devicePluginDir } = parseOptions(['--node-name=n1'], variables)
+  assert.equal([netTunDevices, netTunPath, devicePluginDir], [1000, '/host/dev/net/tun', '/var/lib/kubelet/device-plugins'])
+  assert.not.match(read('tunlink.yaml'), /NET_TUN|device-plugins/)
+})
 test('RBAC: nodes are read, their status is patched, events are created in "default", no more', () => {
   const rules = (kind: string) =>
     objects('tunlink.yaml')
@@ -78,6 +94,18 @@ test('RBAC: nodes are read, their status is patched, events are created in "defa
   assert.is(objects('tunlink.yaml').find(({ kind }) => kind === 'Role').metadata.namespace, 'default')
   assert.is(daemonSet('uninstall.yaml').automountServiceAccountToken, false)
 })
+for (const [page, example] of [
+  ['kubernetes.md', 'net-tun.yaml'],
+  ['tutorials/multus.md', 'network-attachment-definition.yaml'],
+] as const)
+  test(`docs/${page} shows the first object of examples/${example} as it is`, () => {
+    const text = readFileSync(join(directory, '../docs', page), 'utf8')
+    const shown = [...text.matchAll(/```yaml\n(.*?)```/gs)].map(([, yaml]) => yaml!)
+    const [first] = read(`examples/${example}`)
+      .replace(/^#.*\n/gm, '')
+      .split('---\n')
+    assert.ok(shown.includes(first!), first)
+  })
 test('the files in docs/kubernetes.md that keep network daemons away name our devices and no other', () => {
   const text = readFileSync(join(directory, '../docs/kubernetes.md'), 'utf8')
   const networkd = /00-tunlink\.network\n +\[Match\]\n +Name=(.*)\n +\[Link\]\n +Unmanaged=yes/.exec(text)![1]!.split(' ')

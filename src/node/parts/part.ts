@@ -13,4 +13,6 @@ export interface Part {
    * other parts go on.
    */
   run(): void | Promise<void>
+  /** Lets go of what must not outlive tunlinkd; run() is not called any more. */
+  end?(): void
 }
