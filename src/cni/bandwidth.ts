@@ -22,9 +22,9 @@ const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
 const RUNTIME_CONFIG = within(CONFIGURATION, 'runtimeConfig')
 
 /** Bits per second: a byte, and what the kernel holds of bytes in 64 bits as JSON's numbers do. */
-const [LEAST_RATE, MOST_RATE] = [8, Number.MAX_SAFE_INTEGER]
+export const [LEAST_RATE, MOST_RATE] = [8, Number.MAX_SAFE_INTEGER]
 /** Bits: the kernel counts bursts in 32 bits of bytes. */
-const MOST_BURST = 8 * (2 ** 32 - 1)
+export const MOST_BURST = 8 * (2 ** 32 - 1)
 
 const ANNOTATIONS = { ingress: 'kubernetes.io/ingress-bandwidth', egress: 'kubernetes.io/egress-bandwidth' }
 /** What an annotation, which has no burst, may send at once: a hundredth of a second's. */

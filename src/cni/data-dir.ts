@@ -9,20 +9,20 @@ const SUN_PATH = 108
 const LONGEST_SOCKET = '/agent.sock'
 
 /** Bytes. */
-const MOST = SUN_PATH - 1 - LONGEST_SOCKET.length
+export const MOST_DATA_DIR = SUN_PATH - 1 - LONGEST_SOCKET.length
 
 /**
  * PATH_MAX of <linux/limits.h>, less NAME_MAX twice for the network's and the lease's names, and
  * what stands between them.
  */
-const MOST_WITHOUT_SOCKET = 4096 - 2 * 255 - '/ipam//.owners/\0'.length
+export const MOST_WITHOUT_SOCKET = 4096 - 2 * 255 - '/ipam//.owners/\0'.length
 
 /** A tmpfs, which a reboot clears together with the links. */
 export const DEFAULT_DATA_DIR = '/run/tunlink'
 
 /** The directory of a network of ours. Throws CniError 7 for one that no socket could be in. */
 export function dataDirOf(raw: Values): string {
-  return verify(raw, MOST) ?? DEFAULT_DATA_DIR
+  return verify(raw, MOST_DATA_DIR) ?? DEFAULT_DATA_DIR
 }
 
 /** The directory of another plugin's leases: no socket is in it. */

@@ -74,7 +74,11 @@ export function verifyIfname(ifname: string, source: string): void {
   const refuse = (message: string, details = `${source} is ${JSON.stringify(ifname)}`) =>
     new CniError(CODE.invalidEnvironment, message, details)
   const bytes = Buffer.from(ifname)
-  if (bytes.length >= IFNAMSIZ) throw refuse('interface name is too long', `interface name should be less than ${IFNAMSIZ} characters`)
+  if (bytes.length >= IFNAMSIZ)
+    throw refuse(
+      'interface name is too long',
+      `interface name should be less than ${IFNAMSIZ} characters, but ${source} is ${JSON.stringify(ifname)}`,
+    )
   if (ifname === '.' || ifname === '..') throw refuse('interface name is . or ..')
   if (/[/:\s\0]/u.test(ifname)) throw refuse('interface name contains / or : or whitespace characters')
   if (ifname.includes('%')) throw refuse('interface name contains %, which the kernel would expand')

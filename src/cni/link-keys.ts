@@ -119,8 +119,9 @@ function peers(value: unknown): LinkKeys['peer'] {
   return found.map(({ address, prefix }) => ({ address, prefix }))
 }
 
-const AGENT_DEFAULTS = { spawn: true, idleSeconds: 60 }
-const DAY_SECONDS = 24 * 60 * 60
+export const AGENT_DEFAULTS = { spawn: true, idleSeconds: 60 }
+/** The most that `agent.idleSeconds` may be. */
+export const DAY_SECONDS = 24 * 60 * 60
 
 /** Throws CniError 7. */
 export function agentKeys(raw: Values): { spawn: boolean; idleSeconds: number } {

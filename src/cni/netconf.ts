@@ -114,7 +114,7 @@ function versionAndName(raw: Values, command: string): Pick<NetConf, 'cniVersion
 }
 
 /** NAME_MAX of <linux/limits.h>: a directory is named so. */
-const NAME_MAX = 255
+export const NAME_MAX = 255
 
 /** The key `name`. Throws CniError 7. */
 function verifyName(raw: Values): string {

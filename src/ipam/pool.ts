@@ -35,7 +35,7 @@ export interface Pool {
 /**
  * Each range is compared with each other and with what is excluded, whenever an address is leased.
  */
-const [MOST_RANGES, MOST_EXCLUDED] = [1_000, 4_000]
+export const [MOST_RANGES, MOST_EXCLUDED] = [1_000, 4_000]
 
 /** How errors call the keys here. */
 const IPAM: Place = { path: 'ipam.', code: CODE.invalidConfig }

@@ -5,7 +5,7 @@ import type { Route } from '../linux/route.ts'
 import type { Range } from './pool.ts'
 
 /** Attributes of a route are u32 in rtnetlink(7). */
-const U32_MAX = 0xffffffff
+export const U32_MAX = 0xffffffff
 
 /** undefined without the key. Throws CniError 7. */
 export function parseRoutes(ipam: Values, place: Place): Route[] | undefined {

@@ -1,4 +1,5 @@
 /** The ConfigMap's `config.json`: what an operator may set for all nodes. */
+import { MOST_MTU } from '../cni/link-keys.ts'
 import { optionalBoolean, optionalChoice, optionalInteger, optionalString } from '../cni/must-be.ts'
 
 export const WIRES = ['auto', 'kernel', 'thread'] as const
@@ -17,7 +18,11 @@ export interface NodeConfig {
   plugins: Record<string, unknown>[]
 }
 
-const KEYS = ['mtu', 'peer', 'wire', 'ipMasq', 'dataDir', 'plugins']
+/** schema/node.ts says what each means. */
+export const NODE_KEYS = ['mtu', 'peer', 'wire', 'ipMasq', 'dataDir', 'plugins'] as const
+
+/** Bytes: what each IPv4 host must take (RFC 791). */
+export const LEAST_NODE_MTU = 576
 
 /**
  * Throws an Error that names key, value and what would be right. An empty text is an empty object.
@@ -27,7 +32,7 @@ export function parseConfig(text: string): NodeConfig {
   const raw = parseObject(text)
   refuseUnknown(raw)
   // 0, as the plugin takes it: the default
-  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', 576, 65535)
+  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_NODE_MTU, MOST_MTU)
   const config: NodeConfig = {
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? true,
     dataDir: optionalString(raw, 'dataDir') ?? '/run/tunlink',
@@ -42,10 +47,10 @@ export function parseConfig(text: string): NodeConfig {
 
 /** One that is null counts as absent, as every known one does. */
 function refuseUnknown(raw: Record<string, unknown>): void {
-  const unknown = Object.keys(raw).find(key => raw[key] !== null && !KEYS.includes(key))
+  const unknown = Object.keys(raw).find(key => raw[key] !== null && !(NODE_KEYS as readonly string[]).includes(key))
   if (unknown === undefined) return
-  const meant = KEYS.find(key => key.toLowerCase() === unknown.toLowerCase())
-  const hint = meant === undefined ? `it has ${KEYS.join(', ')}` : `did you mean "${meant}"?`
+  const meant = NODE_KEYS.find(key => key.toLowerCase() === unknown.toLowerCase())
+  const hint = meant === undefined ? `it has ${NODE_KEYS.join(', ')}` : `did you mean "${meant}"?`
   throw new SyntaxError(`${JSON.stringify(unknown)} is no key of config.json: ${hint}`)
 }
 
