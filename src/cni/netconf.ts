@@ -1,6 +1,7 @@
 /**
  * The network configuration on standard input: see "Network configuration format" in the CNI
- * specification and the README's table. What the runtime says of one pod is in runtime-config.ts.
+ * specification, and docs/configuration.md. What the runtime says of one pod is in
+ * runtime-config.ts.
  */
 import { dataDirOf } from './data-dir.ts'
 import { type Environment, verifyIfname } from './environment.ts'
