@@ -15,4 +15,15 @@ test('docs/tutorials/first-link.md', () => {
   runTutorial('docs/tutorials/first-link.md')
 })
 
+/** What README tells to do before. */
+const INSTALLED = `install -D -m 755 dist/tunlink /opt/cni/bin/tunlink
+mkdir -p /etc/cni/net.d
+cat >/etc/cni/net.d/00-tunlink.conflist <<'END'
+{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"tunlink","ipam":{"type":"tunlink","subnet":"10.66.0.0/24"}}]}
+END`
+
+test('docs/troubleshooting.md', () => {
+  runTutorial('docs/troubleshooting.md', {}, INSTALLED)
+})
+
 test.run()

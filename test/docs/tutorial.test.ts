@@ -13,7 +13,7 @@ const test = suite('tutorial')
 /** A page of these blocks: `sh: COMMANDS` or `text: OUTPUT`. */
 function page(...blocks: [string, string][]): string {
   const file = join(directory, 'page.md')
-  writeFileSync(file, `# A page\n\n${blocks.map(([language, text]) => `Words.\n\n\`\`\`${language}\n${text}\n\`\`\`\n`).join('\n')}`)
+  writeFileSync(file, `# A page\n\nWords.\n\n${blocks.map(([language, text]) => `\`\`\`${language}\n${text}\n\`\`\`\n`).join('\n')}`)
   return relative(ROOT, file)
 }
 
@@ -24,7 +24,7 @@ test('blocks run in one shell, in order, and see the environment and the prelude
     ran.map(({ line, output }) => [line, output]),
     [
       [6, ''],
-      [18, '1 2 3\n'],
+      [14, '1 2 3\n'],
     ],
   )
 })
@@ -62,6 +62,10 @@ for (const [what, blocks, message] of [
     )
   })
 }
+
+test('a text block with words before it is nobody’s output', () => {
+  assert.equal(blocksOf('```sh\na\n```\n\nWords.\n\n```text\nb\n```\n'), [{ line: 2, commands: 'a\n' }])
+})
 
 test('... stands for what differs from run to run', () => {
   runTutorial(page(['sh', 'printf "pid 12  of x\\nmore\\nend (1)\\n"'], ['text', 'pid ... of x\n...\nend (1)']))

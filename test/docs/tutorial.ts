@@ -1,9 +1,9 @@
 /**
  * Runs what a page tells its reader to type: every block fenced with ```sh, one after another, in
- * one shell that stops at the first command that fails. A ```text block behind a ```sh block is what
- * the commands print: each of its lines must be in the output, in that order. In such a line `...`
- * stands for anything, and a line of `...` alone for any lines. The machine stays as it is: see
- * test/docs/apart.
+ * one shell that stops at the first command that fails. A ```text block right behind a ```sh block
+ * is what the commands print: each of its lines must be in the output, in that order. In such a
+ * line `...` stands for anything, and a line of `...` alone for any lines. The machine stays as it
+ * is: see test/docs/apart.
  */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -24,17 +24,18 @@ export interface RanBlock extends Block {
   output: string
 }
 
-/** The ```sh blocks of a page, each with the ```text block that follows it. */
+/** The ```sh blocks of a page, each with the ```text block right behind it. */
 export function blocksOf(markdown: string): Block[] {
   const fences = [...markdown.matchAll(/^( *)```(\w*)[^\n]*\n(.*?)^ *```$/gms)]
-  return fences.flatMap(({ index, 1: indent, 2: language, 3: text }, at) => {
+  return fences.flatMap(({ 0: whole, index, 1: indent, 2: language, 3: text }, at) => {
     if (language !== 'sh') return []
     const next = fences[at + 1]
+    const follows = next?.[2] === 'text' && markdown.slice(index + whole.length, next.index).trim() === ''
     const plain = (block: string) => block.replaceAll(new RegExp(`^${indent}`, 'gm'), '')
     return {
       line: markdown.slice(0, index).split('\n').length + 1,
       commands: plain(text!),
-      ...(next?.[2] === 'text' ? { expected: plain(next[3]!) } : {}),
+      ...(follows ? { expected: plain(next[3]!) } : {}),
     }
   })
 }
