@@ -1,4 +1,6 @@
 /** Each page that tells its reader to type something: its commands are run, see tutorial.ts. */
+import { execFileSync } from 'node:child_process'
+import { resolve } from 'node:path'
 import { suite } from 'uvu'
 import { runTutorial } from './tutorial.ts'
 
@@ -13,6 +15,36 @@ test('README.md', () => {
 
 test('docs/tutorials/first-link.md', () => {
   runTutorial('docs/tutorials/first-link.md')
+})
+
+/**
+ * podman and an image without a network: test/clients/setup has installed the packages. There is no
+ * systemd apart, and no file system below which overlays could lie.
+ */
+const PODMAN_APART = `apt-get() { :; }
+rm -f /etc/cni/net.d/* /etc/containers/containers.conf
+mkdir -p /etc/containers/containers.conf.d
+cat >/etc/containers/containers.conf.d/apart.conf <<'END'
+[containers]
+apparmor_profile = ""
+default_ulimits = []
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+lock_type = "file"
+END
+cat >/etc/containers/storage.conf <<'END'
+[storage]
+driver = "vfs"
+graphroot = "/mnt/storage"
+runroot = "/run/storage"
+END
+podman import --quiet "$IMAGE" docker.io/library/busybox`
+
+test('docs/tutorials/podman.md', () => {
+  const directory = execFileSync(resolve(import.meta.dirname, '../clients/setup'), { encoding: 'utf8' }).trim()
+  runTutorial('docs/tutorials/podman.md', { IMAGE: `${directory}/image.tar` }, PODMAN_APART)
 })
 
 /** What README tells to do before. */

@@ -46,13 +46,18 @@ export function blocksOf(markdown: string): Block[] {
  * place of a command that has no network here. Throws an error that names the line of the block
  * that failed, with its output.
  */
-export function runTutorial(file: string, env: Record<string, string> = {}, prelude = ''): RanBlock[] {
+export const runTutorial = (file: string, env: Record<string, string> = {}, prelude = ''): RanBlock[] =>
+  runBlocks(file, env, prelude, [join(ROOT, 'test/docs/apart')])
+
+/** runTutorial() on the machine itself, or wherever the command `wrapper` runs what follows it. */
+export function runBlocks(file: string, env: Record<string, string>, prelude: string, wrapper: string[] = []): RanBlock[] {
   const blocks = blocksOf(readFileSync(join(ROOT, file), 'utf8'))
   if (blocks.length === 0) throw new Error(`${file} has no commands: no block is fenced with sh`)
   const script = ['exec 2>&1 </dev/null', prelude, ...blocks.map(({ line, commands }) => `printf '${MARK}${line}\\n'\n${commands}`)].join(
     '\n',
   )
-  const { status, stdout, stderr, error } = spawnSync(join(ROOT, 'test/docs/apart'), ['bash', '-euo', 'pipefail', '-c', script], {
+  const [command, ...args] = [...wrapper, 'bash', '-euo', 'pipefail', '-c', script]
+  const { status, stdout, stderr, error } = spawnSync(command!, args, {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
@@ -66,9 +71,8 @@ export function runTutorial(file: string, env: Record<string, string> = {}, prel
   if (status !== 0 || error !== undefined) {
     const last = ran.at(-1)
     const place = last === undefined ? file : `${file}:${last.line}`
-    throw new Error(
-      `${place}: ${error?.message ?? `exit status ${status}`}\n${last?.commands ?? ''}--- printed\n${last?.output ?? before}${stderr}`,
-    )
+    const reason = error?.message ?? `exit status ${status}`
+    throw new Error(`${place}: ${reason}\n${last?.commands ?? ''}--- printed\n${last?.output ?? before}${stderr}`)
   }
   for (const block of ran) verifyOutput(file, block)
   return ran
