@@ -9,6 +9,9 @@ const test = suite('pages')
 /** There is no network apart, and `npm ci` has been run: test/setup does it. */
 const NPM_CI_IS_DONE = 'npm() { [ "$*" = ci ] || command npm "$@"; }'
 
+/** podman, cnitool and an image: installed and built once; the directory of the latter. */
+const clients = () => execFileSync(resolve(import.meta.dirname, '../clients/setup'), { encoding: 'utf8' }).trim()
+
 test('README.md', () => {
   runTutorial('README.md', {}, NPM_CI_IS_DONE)
 })
@@ -43,8 +46,12 @@ END
 podman import --quiet "$IMAGE" docker.io/library/busybox`
 
 test('docs/tutorials/podman.md', () => {
-  const directory = execFileSync(resolve(import.meta.dirname, '../clients/setup'), { encoding: 'utf8' }).trim()
-  runTutorial('docs/tutorials/podman.md', { IMAGE: `${directory}/image.tar` }, PODMAN_APART)
+  runTutorial('docs/tutorials/podman.md', { IMAGE: `${clients()}/image.tar` }, PODMAN_APART)
+})
+
+test('docs/installation.md', () => {
+  const path = `${clients()}:${process.env.PATH}`
+  runTutorial('docs/installation.md', { PATH: path }, `${NPM_CI_IS_DONE}\nrm -f /etc/cni/net.d/*`)
 })
 
 /** What README tells to do before. */
