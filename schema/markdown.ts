@@ -1,4 +1,4 @@
-/** docs/configuration.md: the tables in sections, with schema/configuration.md around them. */
+/** docs/configuration.md: the tables in sections, with schema/configuration.md.in around them. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CODE } from '../src/cni/error.ts'
@@ -10,7 +10,7 @@ import { NODE } from './node.ts'
 
 /** The page, made of the template: `<!-- table NAME -->` stands for a table. */
 export function configurationPage(): string {
-  const template = readFileSync(join(import.meta.dirname, 'configuration.md'), 'utf8')
+  const template = readFileSync(join(import.meta.dirname, 'configuration.md.in'), 'utf8')
   return template.replaceAll(/<!-- table (\w+) -->/g, (_, name: string) => tableOf(name))
 }
 
@@ -18,7 +18,7 @@ function tableOf(name: string): string {
   if (name === 'codes') return codes()
   const keys = sections()[name]
   if (keys === undefined)
-    throw new Error(`schema/configuration.md names a table "${name}", which is none of ${Object.keys(sections()).join(', ')}`)
+    throw new Error(`schema/configuration.md.in names a table "${name}", which is none of ${Object.keys(sections()).join(', ')}`)
   return ['| key | value | default | meaning |', '|---|---|---|---|', ...Object.entries(keys).map(row)].join('\n')
 }
 
