@@ -54,6 +54,12 @@ test('docs/installation.md', () => {
   runTutorial('docs/installation.md', { PATH: path }, `${NPM_CI_IS_DONE}\nrm -f /etc/cni/net.d/*`)
 })
 
+test('CONTRIBUTING.md', () => {
+  const packages = resolve(import.meta.dirname, '../packages.sh')
+  execFileSync('bash', ['-c', `. "${packages}" && install_packages strace >&2`], { stdio: ['ignore', 'ignore', 'pipe'] })
+  runTutorial('CONTRIBUTING.md')
+})
+
 /** What README tells to do before. */
 const INSTALLED = `install -D -m 755 dist/tunlink /opt/cni/bin/tunlink
 mkdir -p /etc/cni/net.d
