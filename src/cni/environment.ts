@@ -13,7 +13,7 @@ export interface Environment {
   args: string
   /** Directories of CNI_PATH. */
   path: string[]
-  /** CNI_NETNS may be the plugin's own namespace. */
+  /** True when CNI_NETNS may be the plugin's own namespace. */
   netnsOverride: boolean
 }
 
@@ -57,18 +57,15 @@ export function verifyContainerID(containerID: string): void {
   }
 }
 
-/** <linux/if.h>: bytes of an interface's name, with the zero that ends it. */
+/** <linux/if.h>: size of an interface's name, with the terminating zero. */
 const IFNAMSIZ = 16
 
-/**
- * A byte that the kernel's dev_valid_name() takes for a space, wherever it stands in a character of
- * UTF-8.
- */
+/** The kernel's dev_valid_name() takes this byte for a space, even inside a character of UTF-8. */
 const NO_BREAK_SPACE = 0xa0
 
 /**
- * Throws CniError 4 when `ifname`, given by `source`, cannot name an interface. The kernel takes
- * bytes: ours are UTF-8.
+ * Throws CniError 4 when `ifname`, given by `source`, cannot name an interface. The kernel looks at
+ * bytes; the text is UTF-8.
  */
 export function verifyIfname(ifname: string, source: string): void {
   const refuse = (message: string, details = `${source} is ${JSON.stringify(ifname)}`) =>

@@ -1,6 +1,6 @@
 /**
- * The keys of the network configuration, and those that were meant: Go's decoder takes `ipmasq` for
- * `ipMasq`, this program does not. schema/ says what each key means.
+ * The names of the configuration's keys, and warnings about keys that differ in case: Go's decoder
+ * takes `ipmasq` for `ipMasq`, this program does not. schema/ says what each key means.
  */
 import type { Values } from './must-be.ts'
 
@@ -48,7 +48,7 @@ export function misspelledKeys(raw: Values): string[] {
   ]
 }
 
-/** The same for `ipam`, if it is the built-in one's. */
+/** The same for `ipam`, when it is the built-in IPAM's. */
 export function misspelledIpamKeys(ipam: Values): string[] {
   return [
     ...misspelled(ipam, 'ipam.', IPAM_KEYS),

@@ -1,4 +1,4 @@
-/** Keys of the configuration that say what a link is, and `agent`. */
+/** The keys of the configuration that describe a link, and `agent`. */
 import { hostCidr, parseCidr } from '../address.ts'
 import { type Bandwidth, bandwidthOf } from './bandwidth.ts'
 import { CniError, CODE } from './error.ts'
@@ -7,18 +7,18 @@ import { defined, optionalBoolean, optionalChoice, optionalInteger, optionalObje
 export interface LinkKeys {
   farEnd: 'host' | 'attach'
   /**
-   * What carries the packets: the kernel, a thread of the agent, or the first of them that this
-   * node can have.
+   * What carries the packets: the kernel, a thread of the agent, or (auto) the first of these that
+   * this node supports.
    */
   wire: 'auto' | 'kernel' | 'thread'
   /** Bytes. */
   mtu?: number
-  /** Where `mtu` was found, in the words of an error. */
+  /** Where `mtu` was found, as errors name it. */
   mtuSource?: string
   addressing: 'peer' | 'subnet'
   /**
-   * The far end's addresses, at most one per family, each with the prefix that the pod routes to
-   * it.
+   * The far end's addresses, at most one per family. The pod routes the whole prefix to the far
+   * end.
    */
   peer: { address: string; prefix: number }[]
   ipMasq: boolean
@@ -42,13 +42,13 @@ export const LINK_DEFAULTS: LinkKeys = {
   bandwidth: {},
 }
 
-/** Bytes: the least that IPv4 allows (RFC 791), and MAX_MTU of the kernel's TUN driver. */
+/** Bytes: the smallest MTU that IPv4 allows (RFC 791), and MAX_MTU of the kernel's TUN driver. */
 export const [LEAST_MTU, MOST_MTU] = [68, 65535]
 
-/** Of uid_t and gid_t; the number above it means "no change" and "anybody". */
+/** The largest uid_t and gid_t: the number above means "no change", or "anybody". */
 export const MOST_ID = 2 ** 32 - 2
 
-/** Packets: the kernel's type is signed where it is shown. */
+/** Packets: the kernel shows the length as a signed integer. */
 export const MOST_TXQLEN = 2 ** 31 - 1
 
 /** Throws CniError 2 or 7. */
@@ -72,7 +72,10 @@ export function linkKeys(raw: Values): LinkKeys {
   }
 }
 
-/** What comes in by a TUN is written by whoever attached to it, and passes no queue. */
+/**
+ * With the far end `attach`, the process that attached writes the incoming packets: they pass no
+ * queue that could be limited.
+ */
 function bandwidth(raw: Values, farEnd: LinkKeys['farEnd']): Bandwidth {
   const found = bandwidthOf(raw)
   if (farEnd === 'attach' && found.ingress !== undefined)
@@ -133,7 +136,7 @@ export function agentKeys(raw: Values): { spawn: boolean; idleSeconds: number } 
   }
 }
 
-/** For verbs that can do without: what is wrong in `agent` is as good as not there. */
+/** For verbs that can do without `agent`: an invalid value counts as absent. */
 export function lenientAgentKeys(raw: Values): { spawn: boolean; idleSeconds: number } {
   try {
     return agentKeys(raw)

@@ -21,7 +21,10 @@ export interface PodKeys extends Pick<LinkKeys, 'mtu' | 'mtuSource'> {
   prevResult?: Result
 }
 
-/** What only ADD reads; `network` is what the configuration says. Throws CniError 2, 4, 6 or 7. */
+/**
+ * The values that only ADD reads; `network` is the network's configuration. Throws CniError 2, 4, 6
+ * or 7.
+ */
 export function podKeys(raw: Values, environment: Environment, network: LinkKeys, cniVersion: string): PodKeys {
   refuseMac(raw, environment)
   return {
@@ -46,7 +49,7 @@ function refuseMac(raw: Values, { args }: Environment): void {
   }
 }
 
-/** Throws CniError 4 for CNI_ARGS that are none, 7 for what is no address. */
+/** Throws CniError 4 for invalid CNI_ARGS, 7 for text that is not an address. */
 export function requestedIPs(raw: Values, { args }: Environment): string[] {
   const sources: [string, string[]][] = [
     ['runtimeConfig.ips', optionalStrings(runtimeConfigOf(raw), 'ips', RUNTIME_CONFIG) ?? []],
@@ -61,7 +64,7 @@ export function requestedIPs(raw: Values, { args }: Environment): string[] {
   return [...new Set(ips)] // podman sends each twice
 }
 
-/** runtimeConfig.dns, whose keys are not those of the configuration's `dns`. */
+/** runtimeConfig.dns, whose keys differ from those of the configuration's `dns`. */
 function runtimeDns(raw: Values): Dns | undefined {
   const dns = optionalObject(runtimeConfigOf(raw), 'dns', RUNTIME_CONFIG)
   if (dns === undefined) return undefined
@@ -76,8 +79,8 @@ function runtimeDns(raw: Values): Dns | undefined {
 const ANNOTATION = 'tunlink.dev/mtu'
 
 /**
- * The pod's annotation, as runtimes hand it over by capability: it wins over the configured MTU, up
- * to that.
+ * The MTU of the pod's annotation, which the runtime passes by capability. It goes before the
+ * configured MTU, and may not be larger.
  */
 function annotatedMtu(raw: Values, configured: number | undefined): Pick<LinkKeys, 'mtu' | 'mtuSource'> {
   const annotations = optionalObject(runtimeConfigOf(raw), 'io.kubernetes.cri.pod-annotations', RUNTIME_CONFIG) ?? {}
