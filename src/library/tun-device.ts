@@ -66,12 +66,12 @@ export class TunDevice implements Disposable {
     return this.#fd
   }
 
-  /** ip link set NAME up */
+  /** Equivalent to: ip link set NAME up */
   up(): void {
     this.#netlink.requestBatch([linkChange(this.#index, { up: true })])
   }
 
-  /** ip link set NAME down */
+  /** Equivalent to: ip link set NAME down */
   down(): void {
     this.#netlink.requestBatch([linkChange(this.#index, { up: false })])
   }
@@ -140,7 +140,7 @@ export class TunDevice implements Disposable {
     this.#netlink.requestBatch([addressAddition(this.#index, parse(address, peer))])
   }
 
-  /** ip address delete: takes an address as add() does. */
+  /** Equivalent to: ip address delete. Takes an address as add() does. */
   delete(address: string, peer?: string): void {
     this.#netlink.requestBatch([addressDeletion(this.#index, parse(address, peer))])
   }

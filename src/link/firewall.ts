@@ -31,11 +31,11 @@ export type { FirewallEntry } from './firewall-table.ts'
 const ATTEMPTS = 50
 
 /**
- * nft add element inet tunlink links { LINK }, and masq4, masq6: one query, of the rules, and one
- * transaction. Where a rule or set is missing or another, in a flushed or an older table, the whole
- * table is made anew from `all` and `entry`. `all` gives the entries of all records and is called
- * for that alone; the record of `entry` must be written before. What else may be wrong with chains
- * and sets is left to ensureFirewall(). Throws NetlinkError, or an error with its code.
+ * Equivalent to: nft add element inet tunlink links { LINK }, and masq4, masq6. It takes one query,
+ * of the rules, and one transaction. When a rule or set is missing or different, as in a flushed or
+ * an older table, the whole table is made anew from `all` and `entry`. `all` returns the entries of
+ * all records, and is called only then; the record of `entry` must be written before. Other faults
+ * of chains and sets are left to ensureFirewall(). Throws NetlinkError, or an error with its code.
  */
 export function addToFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, all: () => FirewallEntry[]): void {
   const requests = nft.transaction(elementRequests(nft.NFT_MSG_NEWSETELEM, elementsOf([entry])))
@@ -45,9 +45,9 @@ export function addToFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, al
 }
 
 /**
- * nft delete element ...: one that is not there is no error. Where the table is missing or another
- * it is made anew from `all` without `entry`, unless it is missing and no link is left that needs
- * it. The table stays when it has become empty. Throws as addToFirewall().
+ * Equivalent to: nft delete element ... A missing element is not an error. When the table is
+ * missing or different, it is made anew from `all` without `entry`, unless it is missing and no
+ * other link needs it. An empty table stays. Throws as addToFirewall().
  */
 export function removeFromFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, all: () => FirewallEntry[]): void {
   const elements = elementsOf([entry])

@@ -1,4 +1,4 @@
-/** The ConfigMap's `config.json`: what an operator may set for all nodes. */
+/** The ConfigMap's `config.json`: an operator's settings for all nodes. */
 import { MOST_MTU } from '../cni/link-keys.ts'
 import { optionalBoolean, optionalChoice, optionalInteger, optionalString } from '../cni/must-be.ts'
 
@@ -14,7 +14,7 @@ export interface NodeConfig {
   /** Masquerade what leaves the cluster. */
   ipMasq: boolean
   dataDir: string
-  /** Behind ours, in this order, in the conflist's chain. */
+  /** Plugins behind ours in the conflist's chain, in this order. */
   plugins: Record<string, unknown>[]
 }
 
@@ -25,13 +25,13 @@ export const NODE_KEYS = ['mtu', 'peer', 'wire', 'ipMasq', 'dataDir', 'plugins']
 export const LEAST_NODE_MTU = 576
 
 /**
- * Throws an Error that names key, value and what would be right. An empty text is an empty object.
- * The conflist's own check sees to `peer`.
+ * Throws an Error that names key, value and what would be right. An empty text counts as an empty
+ * object. `peer` is validated with the conflist.
  */
 export function parseConfig(text: string): NodeConfig {
   const raw = parseObject(text)
   refuseUnknown(raw)
-  // 0, as the plugin takes it: the default
+  // as in the plugin's configuration, 0 means the default
   const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_NODE_MTU, MOST_MTU)
   const config: NodeConfig = {
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? true,
@@ -45,7 +45,7 @@ export function parseConfig(text: string): NodeConfig {
   return config
 }
 
-/** One that is null counts as absent, as every known one does. */
+/** A key that is null counts as absent. */
 function refuseUnknown(raw: Record<string, unknown>): void {
   const unknown = Object.keys(raw).find(key => raw[key] !== null && !(NODE_KEYS as readonly string[]).includes(key))
   if (unknown === undefined) return
