@@ -143,7 +143,7 @@ const pages = () =>
     ...['docs', 'manifests'].flatMap(directory =>
       readdirSync(join(ROOT, directory), { recursive: true }).map(name => join(directory, String(name))),
     ),
-  ].filter(name => /\.(md|yaml)$/.test(name))
+  ].filter(name => /\.(md|yaml)$/.test(name) && !name.startsWith('docs/site/'))
 
 /** JSON objects in a text that begin and end with a brace on a line of its own. */
 function configurationsIn(text: string): Json[] {
