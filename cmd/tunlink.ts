@@ -1,13 +1,13 @@
 /**
- * tunlink: a CNI plugin when CNI_COMMAND is set, a wire's thread when the agent says so, a command
- * line otherwise.
+ * tunlink: a CNI plugin when CNI_COMMAND is set, a thread of a thread wire when the agent has
+ * started it so, else a command line.
  */
 import { runPlugin } from '../src/plugin/main.ts'
 import { WIRE_THREAD } from '../src/wire/threads/table.ts'
 
 async function main(): Promise<void> {
-  // Not by node:worker_threads' isMainThread: to load that module costs two milliseconds of every
-  // ADD.
+  // isMainThread of node:worker_threads would say the same, but loading that module takes two
+  // milliseconds of every ADD.
   if (process.argv[2] === WIRE_THREAD) return (await import('../src/wire/threads/worker.ts')).workerMain()
   if (process.env.CNI_COMMAND) return exitNow(await runPlugin(process.env))
   const { runCommand } = await import('../src/command/main.ts')
@@ -15,8 +15,8 @@ async function main(): Promise<void> {
 }
 
 /**
- * Ends the process without tearing the runtime down, which takes a millisecond: all output is
- * written by write(2) and done.
+ * Ends the process without tearing the runtime down, which would take a millisecond: all output has
+ * been written by write(2).
  */
 const exitNow = (status: number) => (process as unknown as { reallyExit(status: number): never }).reallyExit(status)
 

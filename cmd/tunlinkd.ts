@@ -1,4 +1,4 @@
-/** tunlinkd: what a Kubernetes node needs for tunlink, kept as it should be. */
+/** tunlinkd: keeps a Kubernetes node set up for tunlink. */
 import { Daemon } from '../src/node/daemon.ts'
 import { describe, log } from '../src/node/log.ts'
 import { help, type Options, parseOptions } from '../src/node/options.ts'
@@ -37,7 +37,7 @@ async function run(options: Options): Promise<number> {
 
 async function runUninstall(options: Options): Promise<number> {
   const left = await uninstall(options)
-  if (left > 0) return 1 // a DaemonSet's restart is the next try
+  if (left > 0) return 1 // the DaemonSet's restart tries again
   if (options.wait) {
     const timer = setInterval(() => {}, 1 << 30)
     await new Promise(resolve => process.on('SIGTERM', resolve))

@@ -1,14 +1,14 @@
 /**
- * IP addresses and networks: text, bytes, numbers and prefixes. Pure, so that the plugin needs no
- * foreign function for them.
+ * IP addresses and networks: text, bytes, numbers and prefixes. Pure: it calls no function of the C
+ * library.
  */
 
 export type Family = 4 | 6
 
-/** Bits of an address: the prefix length of a single one. */
+/** Bits of an address: 32 or 128, the prefix length of a single address. */
 export const bits = (family: Family): 32 | 128 => (family === 4 ? 32 : 128)
 
-/** Of an address, or of a network in CIDR notation. */
+/** The family of an address, or of a network in CIDR notation. */
 export const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4)
 
 /** `10.0.0.1` as the network `10.0.0.1/32`. */
@@ -33,13 +33,15 @@ export const withoutHostBits = (bytes: Uint8Array, prefix: number): Buffer =>
 /** The network mask: 255.255.255.0 for 24 of IPv4. */
 export const maskOf = (family: Family, prefix: number): Buffer => withoutHostBits(Buffer.alloc(bits(family) / 8, 0xff), prefix)
 
-/** Canonical text of a network, without host bits; undefined when `text` is none. */
+/** Canonical text of a network, without host bits; undefined when `text` is not a network. */
 export function canonicalCidr(text: string): string | undefined {
   const cidr = parseCidr(text)
   return cidr && `${formatAddress(withoutHostBits(cidr.bytes, cidr.prefix))}/${cidr.prefix}`
 }
 
-/** True when `network` (CIDR notation) holds `address`; false when one of them is none. */
+/**
+ * True when `network` (CIDR notation) holds `address`; false when one of the two cannot be parsed.
+ */
 export function holds(network: string, address: string): boolean {
   const [cidr, parsed] = [parseCidr(network), parseAddress(address)]
   if (cidr === undefined || parsed?.family !== cidr.family) return false
@@ -100,7 +102,7 @@ function parseIPv6(text: string): number[] | undefined {
   return [...head, ...Array<number>(16 - head.length - tail.length).fill(0), ...tail]
 }
 
-/** Groups of up to four hex digits as bytes; the very last may be a dotted IPv4 address. */
+/** Groups of up to four hex digits as bytes; the last group may be a dotted IPv4 address. */
 function parseGroups(text: string, last: boolean): number[] | undefined {
   if (text === '') return []
   const bytes: number[] = []

@@ -1,6 +1,6 @@
 /**
- * FNV-1a, 64 bits, as 16 hex digits. Names are derived with it, nothing is secured by it: a clash
- * of two names is found (the link's alias, the owner's file) and refused.
+ * FNV-1a, 64 bits, as 16 hex digits. It makes names, and secures nothing: when two names have the
+ * same hash, the clash is noticed (by the link's alias, or the owner's file) and refused.
  */
 export function fnv1a(text: string): string {
   let hash = 0xcbf29ce484222325n
@@ -12,11 +12,12 @@ export function fnv1a(text: string): string {
 const MOST = 200
 
 /**
- * What a cut name keeps: with "~", the hash and a character cut in two (3 bytes) it is below MOST.
+ * Bytes that a cut name keeps: with "~", the hash, and a character cut in two (3 bytes) it stays
+ * below MOST.
  */
 const KEPT = 180
 
-/** `name` as a file name: what is too long for one is cut, and told apart by its hash. */
+/** `name` as a file name: a name that is too long is cut, and its hash appended. */
 export function asFileName(name: string): string {
   const bytes = Buffer.from(name)
   return bytes.length <= MOST ? name : `${bytes.toString('utf8', 0, KEPT)}~${fnv1a(name)}`

@@ -1,12 +1,12 @@
 /**
- * mkdir -p -m MODE PATH, which always ends: Node's own goes round for ever where the kernel answers
- * ENOENT, as below /proc.
+ * Equivalent to: mkdir -p -m MODE PATH. It always ends: Node's own function loops for ever when the
+ * kernel answers ENOENT, as below /proc.
  */
 import { mkdirSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
- * Throws the file system's error: EEXIST or ENOTDIR where something else than a directory is in the
+ * Throws the file system's error: EEXIST or ENOTDIR when something else than a directory is in the
  * way.
  */
 export function makeDirectory(path: string, mode: number): void {

@@ -1,4 +1,6 @@
-/** Reading a small file where anything may lie: nothing there makes the reader wait or grow. */
+/**
+ * Reads a small file at a path where anything may lie: nothing there makes the reader wait or grow.
+ */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
@@ -7,9 +9,9 @@ const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
 const MOST = 1 << 20
 
 /**
- * The text of a regular file of at most 1 MiB. A FIFO, which would be waited for, and a device,
- * which may never end, throw SyntaxError; so does a larger file. Throws what open(2) says:
- * ELOOP for a symbolic link, unless links are followed.
+ * The text of a regular file of at most 1 MiB. Throws SyntaxError for a FIFO (reading it would
+ * block), a device (it may never end) and a larger file. Throws the error of open(2): ELOOP for a
+ * symbolic link, unless links are followed.
  */
 export function readSmallFile(path: string, links: 'follow' | 'refuse' = 'refuse'): string {
   const fd = openSync(path, O_RDONLY | O_NONBLOCK | (links === 'refuse' ? O_NOFOLLOW : 0))

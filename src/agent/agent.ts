@@ -1,6 +1,6 @@
 /**
- * What the agent does for links: ADD, DEL and taking up, in turn for each, and what it says of
- * itself. Links with a kernel wire carry packets whether or not there is an agent.
+ * What the agent does with links: ADD and DEL, taking up links that exist, and its status. Work on
+ * one link is done in order. Links with a kernel wire carry packets with or without an agent.
  */
 import { parseNetConf } from '../cni/netconf.ts'
 import { release } from '../ipam/lease.ts'
@@ -22,7 +22,7 @@ import type { AgentStatus, Answers, ListedLink, Request } from './protocol.ts'
 import { unknownRequest } from './requests.ts'
 import { Turns } from './turns.ts'
 
-/** Why the node's firewall cannot be set up, masquerade included. */
+/** Why the node's firewall cannot be set up, masquerading included; undefined when it can. */
 const nftRefusal = remembered(() => firewallRefusal(true))
 
 export class Agent {
@@ -37,7 +37,7 @@ export class Agent {
     this.#guard = new FirewallGuard(dataDir)
   }
 
-  /** Answers what is about links. Throws CniError. */
+  /** Answers requests about links. Throws CniError. */
   async perform(request: Request, isCallerGone: () => boolean): Promise<object> {
     switch (request.op) {
       case 'add':
@@ -86,8 +86,8 @@ export class Agent {
   }
 
   /**
-   * Takes up every link on record that is not held, lets go of those whose namespace is gone, and
-   * restores the firewall.
+   * Takes up every link on record that is not held, closes the descriptors of links whose namespace
+   * is gone, and restores the firewall.
    */
   async reconcile(): Promise<void> {
     const { plans, broken } = recordList(this.#dataDir)
@@ -97,12 +97,12 @@ export class Agent {
     await this.sweep()
   }
 
-  /** Lets go of links that are gone: see HeldLinks. */
+  /** Closes the descriptors of links that are gone: see HeldLinks. */
   sweep(): Promise<void> {
     return this.#links.sweep()
   }
 
-  /** True while a link is on record whose far end is the node. */
+  /** True while there is a record of a link whose far end is the node. */
   get hasLinks(): boolean {
     return this.#links.size > 0 || recordList(this.#dataDir).plans.some(plan => plan.host !== undefined)
   }
@@ -127,14 +127,14 @@ export class Agent {
     return listLinks(this.#dataDir, link => this.#links.has(link))
   }
 
-  /** Gives away every descriptor, for adopt() here or in the next program. */
+  /** Hands over every descriptor, for adopt() in this process or after execve(2). */
   async freeze(): Promise<Kept> {
     const kept = await this.#links.freeze()
     this.#guard[Symbol.dispose]()
     return kept
   }
 
-  /** Before reconcile(). */
+  /** Must be called before reconcile(). */
   adopt(kept: Kept): void {
     this.#links.adopt(kept)
   }

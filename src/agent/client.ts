@@ -4,18 +4,18 @@ import { CniError, CODE, isErrorCode } from '../cni/error.ts'
 import { show } from '../cni/must-be.ts'
 import { type Answer, type Answers, PROTOCOL, type Request, socketPath } from './protocol.ts'
 
-/** Longer than an ADD takes with a slow IPAM plugin; shorter than runtimes wait for a plugin. */
+/** Longer than an ADD with a slow IPAM plugin takes; shorter than runtimes wait for a plugin. */
 const DEADLINE_MS = 10_000
 const RETRY_MS = 20
 /**
- * An agent that renews itself closes connections that it has read nothing from; one that does so
- * again and again has a fault.
+ * An agent that renews itself closes connections of which it has read nothing: the request is sent
+ * again. If that happens more often than this, the agent has a fault.
  */
 const MOST_RESETS = 5
 
 /**
- * The agent is there but cannot be talked to. `fault`: it does not answer in time, or it speaks
- * another version of the protocol.
+ * An agent exists, but it does not answer in time, or it speaks another version of the protocol:
+ * see `fault`.
  */
 export class AgentError extends CniError {
   override name = 'AgentError'
@@ -28,25 +28,24 @@ export class AgentError extends CniError {
 
 /**
  * True when `error` says that the agent did not answer in time: the request may have been carried
- * out, or may still be.
+ * out, or may be carried out later.
  */
 export const agentHangs = (error: unknown) => error instanceof AgentError && error.fault === 'hangs'
 
 /**
- * True when `error` says that the agent is of another version. It has understood nothing of the
- * request.
+ * True when `error` says that the agent is of another version. It has not carried out the request.
  */
 export const agentIsForeign = (error: unknown) => error instanceof AgentError && error.fault === 'foreign'
 
 /**
- * True when `error` says that nobody listens, or that who did has ended: every request may be made
+ * True when `error` says that no agent listens, or that the agent ended: every request may be sent
  * again.
  */
 export const noAgent = (error: unknown) => ['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ENOTSOCK'].includes(codeOf(error)) || isReset(error)
 
 /**
- * True when `error` says that the agent cannot reach the caller's network namespace: the caller is
- * to do it itself.
+ * True when `error` says that the agent cannot reach the caller's network namespace: the caller
+ * must do the work itself.
  */
 export const isUnseen = (error: unknown) => (error as { unseen?: true }).unseen === true
 
@@ -55,9 +54,9 @@ const isReset = (error: unknown) => ['ECONNRESET', 'EPIPE'].includes(codeOf(erro
 const codeOf = (error: unknown) => String((error as NodeJS.ErrnoException).code ?? '')
 
 /**
- * A running agent's answer. Throws CniError with the agent's code; AgentError with 11 when there is
- * no answer within the deadline, or one of another version; the connection's error when no agent
- * runs: see noAgent().
+ * The answer of a running agent. Throws CniError with the agent's code; AgentError with code 11
+ * when no answer comes in time, or the agent is of another version; the connection's own error when
+ * no agent runs: see noAgent().
  */
 export async function ask<R extends Request>(dataDir: string, request: R, deadlineMs = DEADLINE_MS): Promise<Answers[R['op']]> {
   const exchange = typeof Bun === 'undefined' ? exchangeByNode : exchangeByBun
@@ -69,7 +68,7 @@ export async function ask<R extends Request>(dataDir: string, request: R, deadli
     try {
       return parseAnswer(path, await exchange(path, text, Math.max(until - Date.now(), 1))) as Answers[R['op']]
     } catch (error) {
-      const isFull = codeOf(error) === 'EAGAIN' // too many wait to be accepted
+      const isFull = codeOf(error) === 'EAGAIN' // the queue of connections is full
       if (error === TIMEOUT || (isFull && Date.now() > until)) throw hangs(path, deadlineMs)
       if (isReset(error)) resets++
       else if (!isFull) throw error
@@ -79,7 +78,10 @@ export async function ask<R extends Request>(dataDir: string, request: R, deadli
   }
 }
 
-/** connect(2) would follow a symbolic link to whatever listens there: no agent of ours does. */
+/**
+ * connect(2) follows symbolic links, and our agent never makes one: whatever listens there is not
+ * ours.
+ */
 const notASocket = (path: string) => Object.assign(new Error(`${path} is a symbolic link, not the agent's socket`), { code: 'ENOTSOCK' })
 
 const TIMEOUT = new Error('no answer in time')
@@ -111,10 +113,13 @@ function errorOf(path: string, { error, unseen }: Extract<Answer, { ok: false }>
   return Object.assign(new CniError(error.code, error.msg, error.details), unseen ? { unseen: true } : {})
 }
 
-/** What rejects when a connection ends without an answer. */
+/** The error when a connection ends without an answer. */
 const closedEarly = () => Object.assign(new Error('the agent closed the connection before it answered'), { code: 'ECONNRESET' })
 
-/** Sends one line, resolves with the line that comes. Rejects with TIMEOUT after `deadlineMs`. */
+/**
+ * Sends one line and resolves with the line that answers it. Rejects with TIMEOUT after
+ * `deadlineMs`.
+ */
 async function exchangeByNode(path: string, line: string, deadlineMs: number): Promise<string> {
   const { connect } = await import('node:net')
   return new Promise((resolve, reject) => {
@@ -133,9 +138,10 @@ async function exchangeByNode(path: string, line: string, deadlineMs: number): P
 }
 
 /**
- * The same where Bun runs us: loading node:net there costs more than all the rest of the exchange.
- * Bun 1.4 calls it ECONNREFUSED, too, when the kernel says EAGAIN: then who asked starts an agent,
- * which finds that the lock is held and ends the one that has it.
+ * The same under Bun: loading node:net there takes longer than all the rest of the exchange. Bun
+ * 1.4 reports EAGAIN (the queue of connections is full) as ECONNREFUSED, too. The caller then
+ * starts an agent; that agent finds the lock held, and ends the agent that holds it if that one
+ * hangs.
  */
 function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -144,7 +150,7 @@ function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<
     let connected: BunSocket | undefined
     const end = (error?: Error) => {
       clearTimeout(timer)
-      if (error !== undefined) reject(error) // first, as end() calls close()
+      if (error !== undefined) reject(error) // set first, because end() calls close()
       connected?.end()
     }
     const timer = setTimeout(() => end(TIMEOUT), deadlineMs)
@@ -167,7 +173,7 @@ function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<
   })
 }
 
-/** Takes chunks; true when a line is complete, which then goes to `resolve`. */
+/** Takes chunks. Returns true when a line is complete, which then goes to `resolve`. */
 function lineReader(resolve: (line: string) => void): (chunk: Uint8Array) => boolean {
   const chunks: Uint8Array[] = []
   return chunk => {
@@ -179,7 +185,7 @@ function lineReader(resolve: (line: string) => void): (chunk: Uint8Array) => boo
   }
 }
 
-/** As much of Bun as this needs. */
+/** The part of Bun's API that is used here. */
 interface BunSocket {
   write(bytes: Uint8Array): number
   end(): void

@@ -1,6 +1,6 @@
 import { type DoomedLink, deleteAndWait, LinkDeleter } from '../linux/link-deleter.ts'
 
-/** Deletes devices without waiting for the kernel, where io_uring can be had. */
+/** Deletes devices without waiting for the kernel, where io_uring is available. */
 export class Deletions implements Disposable {
   #deleter: LinkDeleter | undefined
   #isRefused = false
@@ -14,7 +14,7 @@ export class Deletions implements Disposable {
     try {
       this.#deleter = new LinkDeleter()
     } catch {
-      this.#isRefused = true // no io_uring: who deletes waits
+      this.#isRefused = true // without io_uring the deletion itself waits
     }
     return this.#deleter
   }

@@ -1,7 +1,7 @@
 /**
- * How another agent is ended: by the process ID in its lock file, for it may hang, or be of another
- * version. One in a PID namespace that is not to be seen from here, as the node's from a container,
- * is asked to end.
+ * Ends another agent by the process ID in its lock file: that agent may hang, or be of another
+ * version. An agent in a PID namespace that cannot be seen from here (the node's agent, seen from a
+ * container) is asked to end.
  */
 import { closeSync, existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,20 +9,25 @@ import { isLocked, lockHolder, openLock } from '../linux/lock.ts'
 import { ask, noAgent } from './client.ts'
 import { lockPath } from './protocol.ts'
 
-/** From SIGTERM to SIGKILL. */
+/** The time from SIGTERM to SIGKILL. */
 const TERM_MS = 2_000
-/** From SIGKILL on: a process that is in the middle of a system call ends after it. */
+/**
+ * The time to wait after SIGKILL: a process in the middle of a system call ends when the call
+ * returns.
+ */
 const KILL_MS = 10_000
-/** From the request on: an agent answers what it has begun, for half a minute at most. */
+/**
+ * The time to wait after the request to end: an agent first answers what it has begun, for half a
+ * minute at most.
+ */
 const ASKED_MS = 40_000
 const RETRY_MS = 20
 
 /**
- * Ends the agent that this directory has now: SIGTERM, after two seconds SIGKILL. True when there
- * was one; resolves when it does not hold its lock any more, which is after its last descriptor has
- * been closed. Several may end one agent at once, and one that takes its place is left alone. An
- * agent whose process cannot be seen from here is asked. Throws when that fails, or when it does
- * not end.
+ * Ends the agent of this directory: SIGTERM, after two seconds SIGKILL. True when there was one.
+ * Resolves when it no longer holds its lock, which is after its last descriptor was closed. Several
+ * processes may end one agent at once; an agent that has taken its place is left alone. An agent
+ * whose process cannot be seen is asked to end. Throws when that fails, or when it does not end.
  */
 export async function endAgent(dataDir: string): Promise<boolean> {
   const path = lockPath(dataDir)
@@ -58,8 +63,8 @@ async function askToEnd(dataDir: string, path: string, lock: number): Promise<vo
 }
 
 /**
- * SIGKILL to the process `pid` that holds the lock file, of which `lock` is a descriptor; resolves
- * when it does not hold it any more.
+ * Sends SIGKILL to the process `pid`, which holds the lock file open as `lock`; resolves when it no
+ * longer holds the lock.
  */
 export async function killHolder(path: string, lock: number, pid: number | undefined): Promise<void> {
   signalAgent(path, pid, 'SIGKILL')
@@ -67,7 +72,7 @@ export async function killHolder(path: string, lock: number, pid: number | undef
     throw new Error(`Cannot end the agent that holds ${path}: process ${pid} goes on after SIGKILL`)
 }
 
-/** False when the process still has the lock after that time. */
+/** False when the process still holds the lock after that time. */
 async function hasEnded(path: string, lock: number, pid: number | undefined, withinMs: number): Promise<boolean> {
   const until = Date.now() + withinMs
   while (isLocked(lock) && [pid, undefined].includes(lockHolder(path))) {

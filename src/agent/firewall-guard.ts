@@ -4,7 +4,7 @@ import { NetlinkSocket } from '../linux/netlink.ts'
 import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { log } from './log.ts'
 
-/** Restores what somebody takes out of the node's firewall, for all links on record. */
+/** Restores what others remove from the node's firewall, for all links on record. */
 export class FirewallGuard implements Disposable {
   readonly #dataDir: string
   #watch: Disposable | undefined
@@ -13,12 +13,12 @@ export class FirewallGuard implements Disposable {
     this.#dataDir = dataDir
   }
 
-  /** Repairs, now and whenever somebody changes the table. */
+  /** Repairs the firewall now, and whenever somebody changes the table. */
   start(): void {
     try {
       this.#watch ??= watchFirewall(() => this.#repair())
     } catch (error) {
-      // As on a kernel without nf_tables: links that need no firewall are served still.
+      // On a kernel without nf_tables: links that need no firewall are served all the same.
       log('firewall not watched', { error: (error as Error).message })
     }
     this.#repair()

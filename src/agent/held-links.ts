@@ -1,6 +1,7 @@
 /**
- * The links that the agent holds: the pods' TUNs, open so that they show RUNNING, and thread wires.
- * Records say what is wanted; start, ADD and repair are the same path.
+ * The links that the agent holds: the pods' TUNs, kept open so that they show RUNNING, and thread
+ * wires. The records say which links there should be; the agent's start, ADD and repair take links
+ * up in the same way.
  */
 import { closeSync } from 'node:fs'
 import type { Ends } from '../link/apply.ts'
@@ -17,24 +18,24 @@ import { takeUp } from './take-up.ts'
 import type { Turns } from './turns.ts'
 
 /**
- * A device may be held by a process that is about to end: waiting times until the next try,
- * doubling.
+ * Waiting times, doubling, before a device is tried again: a process that is about to end may still
+ * hold it.
  */
 const FIRST_RETRY_MS = 20
 const LAST_RETRY_MS = 10_000
 
 /** A link that the agent holds. */
 interface Held extends Pick<LinkPlan, 'netns' | 'netnsId'> {
-  /** Of the pod's TUN; with a thread wire, also of the node's. */
+  /** Of the pod's TUN; with a thread wire, of the node's TUN too. */
   fds: number[]
   /**
-   * The path of its namespace leads somewhere in this process's mount namespace: so one can see
-   * when it is gone.
+   * True when the namespace's path exists in this process's mount namespace: then its disappearance
+   * can be seen.
    */
   isSeen: boolean
 }
 
-/** Links as a renewed process gets them: their descriptors stay open. */
+/** Links as a renewed process inherits them: their descriptors stay open. */
 export interface Kept {
   links: ({ link: string } & Held)[]
 }
@@ -42,7 +43,7 @@ export interface Kept {
 export class HeldLinks implements Keeper {
   readonly #dataDir: string
   readonly #options: Omit<WiresOptions, 'onGone'>
-  /** Two pieces of work on one link never run at once. */
+  /** Two tasks on one link never run at once. */
   readonly #turns: Turns
   readonly #held = new Map<string, Held>()
   readonly #deletions = new Deletions()
@@ -57,7 +58,7 @@ export class HeldLinks implements Keeper {
     this.#wires = this.#makeWires()
   }
 
-  /** What carries packets of thread wires. */
+  /** Carries the packets of thread wires. */
   get wires(): Pick<Wires, 'mode' | 'refusal' | 'threads' | 'serves'> {
     return this.#wires
   }
@@ -71,8 +72,8 @@ export class HeldLinks implements Keeper {
   }
 
   /**
-   * Takes up those of `plans` that are not held. What is refused is tried again: `again` is called
-   * then.
+   * Takes up those of `plans` that are not held. Refused devices are tried again later, by a call
+   * of `again`.
    */
   async takeUp(plans: LinkPlan[], again: () => void): Promise<void> {
     let refused = 0
@@ -90,7 +91,7 @@ export class HeldLinks implements Keeper {
     if (refused > 0) this.#retry = setTimeout(again, this.#retryMs)
   }
 
-  /** Takes up a link on record by the names of its devices. In its turn. */
+  /** Takes up a link on record by the names of its devices, after all other work on that link. */
   async open(attachment: Attachment): Promise<void> {
     const link = hostIfname(attachment)
     await this.#letGoIfStale(link)
@@ -101,9 +102,9 @@ export class HeldLinks implements Keeper {
   }
 
   /**
-   * A descriptor opened inside a namespace keeps that alive: let go of those whose namespace is
-   * gone for everybody else, and of those whose device is gone. Memory that no packet uses goes
-   * back to the kernel.
+   * A descriptor that was opened inside a namespace keeps the namespace alive. So descriptors are
+   * closed when the namespace is gone for everybody else, or when their device is gone. Memory that
+   * no packet uses is given back to the kernel.
    */
   async sweep(): Promise<void> {
     for (const [link, held] of this.#held) {
@@ -120,19 +121,19 @@ export class HeldLinks implements Keeper {
   }
 
   /**
-   * A plugin that found no agent may take out a link while an agent starts, which still holds it
-   * then. A kernel wire has no thread that would notice.
+   * While an agent starts, a plugin that found no agent may remove a link that this agent already
+   * holds. A thread notices that by itself; a kernel wire has none.
    */
   async #letGoIfStale(link: string): Promise<void> {
     if (this.#held.get(link)?.fds.every(hasDevice) === false) await this.letGo(link)
   }
 
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
-    if (plan.host === undefined) return closeSync(ends.podFd) // it persists, for whoever attaches
+    if (plan.host === undefined) return closeSync(ends.podFd) // a device that persists, for whoever attaches
     const { netns, netnsId } = plan
     const fds = ends.hostFd === undefined ? [ends.podFd] : [ends.podFd, ends.hostFd]
     try {
-      await this.letGo(plan.host.ifname) // of a device that went without this agent
+      await this.letGo(plan.host.ifname) // a device that was deleted without this agent
       this.#hold(plan.host.ifname, { fds, netns, ...(netnsId ? { netnsId } : {}), isSeen: namespaceIsThere(netns, netnsId) })
     } catch (error) {
       for (const fd of fds) closeSync(fd)
@@ -153,8 +154,8 @@ export class HeldLinks implements Keeper {
   }
 
   /**
-   * Stops the threads and gives away every descriptor: packets wait in the devices until adopt(),
-   * here or in the next program.
+   * Stops the threads and hands over every descriptor: packets wait in the devices' queues until
+   * adopt(), in this process or after execve(2).
    */
   async freeze(): Promise<Kept> {
     clearTimeout(this.#retry)
@@ -165,7 +166,7 @@ export class HeldLinks implements Keeper {
     return { links }
   }
 
-  /** Before reconcile(). */
+  /** Must be called before reconcile(). */
   adopt({ links }: Kept): void {
     this.#wires = this.#makeWires()
     for (const { link, ...held } of links) this.#hold(link, held)

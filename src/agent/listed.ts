@@ -5,7 +5,7 @@ import type { ListedLink } from './protocol.ts'
 
 /**
  * Every link on record whose far end is the node, with the counters of the node's end: what that
- * received came from the pod. `isOpen` says whether the agent holds a link, by its name.
+ * end received, the pod has sent. `isOpen` says by a link's name whether the agent holds it.
  */
 export function listLinks(dataDir: string, isOpen: (link: string) => boolean): ListedLink[] {
   using node = new NetlinkSocket()

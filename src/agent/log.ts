@@ -1,7 +1,7 @@
 /**
- * The agent's log: JSON lines on stdout. It never throws: an agent does not end because a disk is
- * full or a reader has gone. Where stdout is a file it is bounded: it is cut to its last quarter
- * when it has grown beyond MAX_BYTES.
+ * The agent's log: JSON lines on stdout. Writing never throws: a full disk, or a reader that has
+ * gone, must not end the agent. Where stdout is a file, its size is bounded: beyond MAX_BYTES it is
+ * cut to its last quarter.
  */
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 
@@ -10,20 +10,20 @@ const O_APPEND = 0o2000
 export const MAX_BYTES = 1 << 20
 const KEPT_BYTES = MAX_BYTES / 4
 
-/** One line. */
+/** Writes one line. */
 export function log(message: string, fields: Record<string, unknown> = {}): void {
   try {
     cut(STDOUT)
     writeSync(STDOUT, `${JSON.stringify({ time: new Date().toISOString(), message, ...fields })}\n`)
   } catch {
-    // There is nowhere left to say it.
+    // There is no place left to report this error.
   }
 }
 
 /**
- * Keeps the last whole lines of a file that has grown too long. Only of one that is written at its
- * end (O_APPEND, as the plugin opens it): other writers would leave a hole. What another process
- * writes in between is lost.
+ * Keeps the last whole lines of a file that has grown too long. Done only where the file was opened
+ * with O_APPEND, as the plugin does: other writers would leave a hole. Lines that another process
+ * writes meanwhile are lost.
  */
 function cut(fd: number): void {
   const file = fstatSync(fd)

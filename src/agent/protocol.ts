@@ -1,8 +1,7 @@
 /**
- * Agent protocol: one JSON line per request and per answer, over the unix socket
- * `<dataDir>/agent.sock` (mode 0600). Both carry `protocol`, so that neither side takes for an
- * answer what another version means by it: the agent of 0.1.0 answers `{ok: true}` to whatever it
- * does not know.
+ * The agent's protocol: one JSON line for each request and each answer, over the unix socket
+ * `<dataDir>/agent.sock` (mode 0600). Both carry `protocol`, so that neither side misreads another
+ * version: the agent of 0.1.0 answers `{ok: true}` to every request that it does not know.
  */
 import type { Environment } from '../cni/environment.ts'
 import type { Attachment } from '../link/plan.ts'
@@ -14,35 +13,35 @@ export const PROTOCOL = 2
 export const VERSION = process.env.TUNLINK_VERSION ?? 'from source'
 
 /**
- * The process that asks: it holds the pod's network namespace open, and /proc/PID/fd/FD leads to it
- * whatever mount namespace it is in.
+ * The process that sends the request: it holds the pod's network namespace open, and
+ * /proc/PID/fd/FD leads there from any mount namespace.
  */
 export interface Caller {
   pid: number
   netnsFd: number
   /**
-   * What that descriptor is, so that another process with the same number in another PID namespace
-   * is not taken for it.
+   * Device and inode of that descriptor: a process with the same number in another PID namespace
+   * has another.
    */
   ino: number
 }
 
-/** What may be asked. `started` is when the plugin began, in ms since the epoch. */
+/** The requests. `started` is when the plugin began, in ms since the epoch. */
 export interface Requests {
   /** The verb ADD. */
   add: { environment: Environment; stdin: string; caller: Caller; started: number }
-  /** Removes a link; with `lease` also its addresses of the built-in IPAM, and its record. */
+  /** Removes a link; with `lease` also its addresses of the built-in IPAM and its record. */
   del: { attachment: Attachment; lease: boolean; caller?: Caller; started: number }
-  /** Take up a link that the plugin has made itself. */
+  /** Takes up a link that the plugin has made itself. */
   open: { attachment: Attachment }
   status: object
   list: object
   stats: object
-  /** Become the executable that is installed now, if it is another one. */
+  /** Renews the agent with the executable that is installed now, if that is another one. */
   renew: object
   /**
-   * End, once the requests under way are answered: for who cannot see the agent's process, see
-   * end.ts.
+   * Ends the agent, after the requests under way are answered: for callers that cannot see its
+   * process, see end.ts.
    */
   end: object
 }
@@ -73,25 +72,26 @@ export type Answer<T = object> =
 export interface AgentStatus {
   pid: number
   version: string
-  /** What a new link gets. */
+  /** The wire that a new link gets. */
   wire: WireKind
   /**
-   * What this kernel lacks or refuses, in its words: the kernel wire, io_uring for thread wires,
-   * UDP's segmentation offload (whole datagrams cost less), nf_tables with all that tunlink uses.
+   * What this kernel lacks or refuses, in its own words: the kernel wire, io_uring for thread
+   * wires, UDP segmentation offload (it makes datagrams cheaper), the parts of nf_tables that
+   * tunlink uses.
    */
   refusals: { kernel?: string; io_uring?: string; uso?: string; firewall?: string }
-  /** How thread wires do it. */
+  /** How thread wires are carried. */
   threadMode: 'io_uring' | 'epoll'
-  /** Of thread wires: running, and those under SCHED_RR. */
+  /** Threads of thread wires: those that run, and those under SCHED_RR. */
   threads: { running: number; realtime: number }
   /**
-   * Links on record whose far end is the node; how many TUNs are held open for them; thread wires
-   * that are not open, or whose thread cannot be had.
+   * Links on record whose far end is the node; TUNs that are held open for them; thread wires that
+   * are not open, or have no thread.
    */
   links: number
   held: number
   unserved: number
-  /** The file of the executable has been replaced. */
+  /** True when the executable's file has been replaced. */
   outdated: boolean
 }
 
@@ -104,7 +104,7 @@ export interface ListedLink extends Attachment {
   link: string
   netns: string
   wire: Wire
-  /** Its TUN is held, or its thread wire joined. */
+  /** True when its TUN is held, or its thread wire is open. */
   isOpen: boolean
   podToHost?: Counters
   hostToPod?: Counters
@@ -112,5 +112,5 @@ export interface ListedLink extends Attachment {
 
 export const socketPath = (dataDir: string) => `${dataDir}/agent.sock`
 export const logPath = (dataDir: string) => `${dataDir}/agent.log`
-/** Its holder is the agent; the file has the agent's process ID. */
+/** Whoever locks this file is the agent; the file has its process ID. */
 export const lockPath = (dataDir: string) => `${dataDir}/agent.lock`

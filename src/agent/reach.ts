@@ -1,11 +1,11 @@
-/** Asking an agent that may be there or not, may hang, or may be of another version. */
+/** Asks an agent that may not run, may hang, or may be of another version. */
 import { agentHangs, agentIsForeign, ask, isUnseen, noAgent } from './client.ts'
 import type { Answers, Request } from './protocol.ts'
 
 /**
- * The agent's answer; undefined when the caller is to do without: nobody listens, the agent cannot
- * see the caller's namespace, or it hung or was too old and has been ended. Throws CniError: what
- * the agent answered; or an Error when it cannot be ended.
+ * The agent's answer; undefined when the caller must do the work itself: no agent listens, the
+ * agent cannot see the caller's namespace, or it hung or was too old and has been ended. Throws
+ * CniError with the agent's error; Error when an agent that hangs cannot be ended.
  */
 export async function askIfAny<R extends Request>(dataDir: string, request: R): Promise<Answers[R['op']] | undefined> {
   try {

@@ -1,7 +1,7 @@
 /**
- * An agent renews itself by execve(2) of the executable that has taken the place of its own: same
- * process, same descriptors of lock, socket and devices. Nobody has to hand anything to anybody,
- * and packets wait in the devices' queues meanwhile.
+ * The agent renews itself by execve(2) of the new executable: the process stays, and its
+ * descriptors of lock, socket and devices stay open. Nothing is handed from process to process.
+ * Packets of thread wires wait in the devices' queues meanwhile.
  */
 import { execFile } from 'node:child_process'
 import { closeSync, fstatSync, readSync, statSync } from 'node:fs'
@@ -10,26 +10,26 @@ import type { Kept } from './held-links.ts'
 import { log } from './log.ts'
 import { PROTOCOL } from './protocol.ts'
 
-/** Names the descriptor of a file in memory that holds an Inherited. */
+/** Environment variable: the descriptor of a file in memory that holds an Inherited. */
 const STATE_FD = 'TUNLINK_AGENT_STATE_FD'
-/** The new executable is tried first; it has so long to answer. */
+/** The new executable is tried first, and must answer within this time. */
 const TRIAL_MS = 10_000
 
-/** What the program that was is to hand to the program that will be. */
+/** What the old program leaves to the new one. */
 export interface Inherited {
   protocol: typeof PROTOCOL
-  /** Descriptors. */
+  /** Descriptors of the lock and of the listening socket. */
   lock: number
   listening: number
   kept: Kept
 }
 
-/** This program as it is started: a compiled executable alone, or Node and a script. */
+/** The command that starts this program: the compiled executable alone, or Node and a script. */
 export function ownCommand(): [string, ...string[]] {
   return process.versions.bun === undefined ? [process.execPath, ...process.execArgv, process.argv[1]!] : [process.execPath]
 }
 
-/** The file whose replacement makes this process outdated. */
+/** When this file is replaced, the process is outdated. */
 const file = ownCommand().at(-1)!
 const identity = ({ dev, ino, size, mtimeMs }: { dev: number; ino: number; size: number; mtimeMs: number }) =>
   [dev, ino, size, mtimeMs].join(' ')
@@ -38,20 +38,21 @@ const identityOf = (path: string) => {
   return found && identity(found)
 }
 /**
- * Of a compiled executable the kernel knows what runs, even if it was replaced while it started.
+ * For a compiled executable the kernel knows which file runs, even if it was replaced during the
+ * start.
  */
 const started = identityOf(process.versions.bun === undefined ? file : '/proc/self/exe')
 
-/** True when the file that this process was started from has been replaced. */
+/** True when the executable's file has been replaced since this process started. */
 export function isOutdated(): boolean {
   const installed = identityOf(file)
   return installed !== undefined && installed !== started
 }
 
 /**
- * Resolves with undefined when the installed executable can take this process over, else with why
- * it cannot: a file that is cut short would end the agent, and an older version does not know what
- * it inherits.
+ * Resolves with undefined when the installed executable can take over, else with the reason why
+ * not. A truncated file would end the agent, and an older version would not understand what it
+ * inherits.
  */
 export function renewalRefusal(): Promise<string | undefined> {
   const [command, ...args] = ownCommand()
@@ -64,12 +65,12 @@ export function renewalRefusal(): Promise<string | undefined> {
         else resolve(`${file} speaks agent protocol ${JSON.stringify(stdout.trim().slice(0, 20))}, not "${PROTOCOL}"`)
       })
     } catch (error) {
-      resolve((error as Error).message) // where the runtime says at once that this is no executable
+      resolve((error as Error).message) // the runtime itself says that this is no executable
     }
   })
 }
 
-/** Returns only by throwing: then this program still runs and has everything that it had. */
+/** Returns only by throwing: then this program goes on, and has lost nothing. */
 export function renew(inherited: Inherited): never {
   const state = memoryFile('tunlink-agent', JSON.stringify(inherited))
   const fds = inherited.kept.links.flatMap(({ fds }) => fds)
@@ -86,10 +87,7 @@ export function renew(inherited: Inherited): never {
   }
 }
 
-/**
- * What the program that this process was before has left; undefined in a process that was started
- * as an agent.
- */
+/** What the old program has left; undefined in a process that was started as an agent. */
 export function inherit(): Inherited | undefined {
   const fd = Number(process.env[STATE_FD])
   delete process.env[STATE_FD]

@@ -1,6 +1,6 @@
 /**
- * The shape of a request. Whoever can connect is root, but what comes is put into paths and asked
- * of the kernel: a wrong request gets an answer in words, and nothing is done.
+ * Validates requests. Only root can connect, but values of a request become paths and arguments of
+ * system calls: a wrong request is answered with an error, and nothing is done.
  */
 import { verifyContainerID, verifyIfname } from '../cni/environment.ts'
 import { CODE } from '../cni/error.ts'
@@ -9,7 +9,10 @@ import { verifyNetwork } from '../cni/netconf.ts'
 
 const REQUEST: Place = { path: 'request.', code: CODE.decoding }
 
-/** Throws CniError 4, 6 or 7 that names the key. What is no operation of ours is not looked at. */
+/**
+ * Throws CniError 4, 6 or 7 that names the key. The fields of an unknown operation are not
+ * validated.
+ */
 export function verifyRequest(request: object): void {
   const { op, ...values } = request as Values
   switch (op) {

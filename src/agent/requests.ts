@@ -1,4 +1,4 @@
-/** One request, from its line to the line of its answer. */
+/** Handles one request, from its line to the line of its answer. */
 import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { show } from '../cni/must-be.ts'
 import { kernelError } from '../link/errors.ts'
@@ -6,7 +6,7 @@ import { log } from './log.ts'
 import { type Answer, PROTOCOL, type Request, VERSION } from './protocol.ts'
 import { verifyRequest } from './request-format.ts'
 
-/** Never rejects: what is wrong with the line or goes wrong in `perform` is the answer. */
+/** Never rejects: an invalid line, or an error of `perform`, becomes the answer. */
 export async function answer(line: string, perform: (request: Request) => Promise<object>): Promise<string> {
   try {
     return encode({ protocol: PROTOCOL, ok: true, ...(await perform(parseRequest(line))) })
@@ -29,8 +29,8 @@ export function encodeError(error: CniError, unseen?: true): string {
 const encode = (answer: Answer) => JSON.stringify(answer)
 
 /**
- * Throws CniError 4 or 6 for what is not JSON or not of a request's shape, 11 for a request of
- * another version: whoever installs one executable installs the other soon.
+ * Throws CniError 4 or 6 for a line that is not JSON or not a request; 11 for a request of another
+ * version: during an upgrade the other executable follows soon.
  */
 function parseRequest(line: string): Request {
   let request: { protocol?: unknown; op?: unknown } | null
@@ -49,6 +49,6 @@ function parseRequest(line: string): Request {
   return request as Request
 }
 
-/** What an agent says to an operation that it does not know. */
+/** The answer to an unknown operation. */
 export const unknownRequest = (request: { op?: unknown }) =>
   new CniError(CODE.unsupportedField, `the agent (${VERSION}) does not know the request "op": ${show(request.op ?? null)}`)

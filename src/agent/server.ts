@@ -1,42 +1,41 @@
 /**
- * The agent's socket: lines in, lines out. Whatever comes in, no client can end the agent, or make
- * it wait or grow without bound.
+ * The agent's socket: lines in, lines out. Nothing that a client sends can end the agent, make it
+ * wait, or let it grow without bound.
  */
 import { createServer, type Server, type Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/** The longest request: configuration and annotations of a pod are some KiB. */
+/** The longest request, in bytes: configuration and annotations of a pod are some KiB. */
 export const MAX_LINE = 1 << 20
-/** Answers that nobody reads. */
+/** The most bytes of answers that a client does not read. */
 const MAX_UNREAD = 8 << 20
 const SILENT_MS = 60_000
 /**
- * With more, the one that has been silent for longest is closed. It asks again if it has something
- * to ask: see ask().
+ * Beyond this number, the connection that has been silent for longest is closed. Its client may
+ * connect again: see ask().
  */
 const MAX_CONNECTIONS = 512
-/** A client that has been refused has so long to read why. */
+/** The time that a refused client has to read the reason. */
 const LINGER_MS = 1_000
-/** Requests under way are waited for so long when the server closes. */
+/** The time that close() waits for requests under way. */
 const CLOSE_MS = 30_000
 
-/** Who asked. */
+/** The client. */
 export interface Caller {
-  /** True when its end of the connection is closed: nobody waits for the answer. */
+  /** True when the client has closed its end: nobody waits for the answer. */
   isGone(): boolean
 }
 
 export interface ServerOptions {
-  /** A listening socket that is this object's from now on. */
+  /** A listening socket. The server owns it from now on. */
   listening: number
   /**
-   * The answer to a line, which goes out as a line; undefined: the connection is closed without
-   * one. Must not reject.
+   * Makes the answer to a line; undefined closes the connection without an answer. Must not reject.
    */
   respond(line: string, caller: Caller): Promise<string | undefined>
   /** The answer to a line that is longer than MAX_LINE; the connection is closed after it. */
   tooLong: string
-  /** A connection without a request for so long is closed; default: a minute. */
+  /** A connection without a request is closed after this time; default: a minute. */
   silentMs?: number
 }
 
@@ -59,8 +58,8 @@ export class LineServer {
   }
 
   /**
-   * Accepts no more, closes every connection at rest, and resolves when the requests under way have
-   * been answered, or not for half a minute.
+   * Accepts no more connections, closes idle ones, and resolves when the requests under way are
+   * answered, or after half a minute.
    */
   async close(): Promise<void> {
     this.#server.close()
@@ -79,7 +78,10 @@ export class LineServer {
     if (this.#connections.size > MAX_CONNECTIONS) this.#drop([...this.#connections].find(({ isIdle }) => isIdle))
   }
 
-  /** At once out of the list: its "close" comes later, and many may be accepted in between. */
+  /**
+   * Removed from the list at once: its "close" event comes later, and many connections may be
+   * accepted in between.
+   */
   #drop(connection: Connection | undefined): void {
     if (connection === undefined) return
     this.#connections.delete(connection)
@@ -93,7 +95,7 @@ class Connection {
   #received = ''
   #gone = false
   #ending = false
-  /** Until every line that has come has been answered. */
+  /** Waits until every line that has arrived is answered. */
   #answering: Promise<void> | undefined
 
   constructor(socket: Socket, options: ServerOptions, onClose: () => void) {
@@ -121,7 +123,7 @@ class Connection {
     this.#socket.destroy()
   }
 
-  /** Resolves when the requests that have come are answered and the answers are sent. */
+  /** Resolves when the requests that have arrived are answered and the answers are sent. */
   async endWhenIdle(): Promise<void> {
     this.#ending = true
     if (this.#answering === undefined) return this.destroy()
@@ -134,7 +136,7 @@ class Connection {
   }
 
   #receive(chunk: string): void {
-    if (this.#ending) return // whoever asks finds the connection closed, and asks the next agent
+    if (this.#ending) return // the client finds the connection closed, and asks the next agent
     this.#received += chunk
     if (this.#answering === undefined) {
       this.#answering = this.#answerAll().finally(() => {
@@ -144,13 +146,13 @@ class Connection {
     if (this.#received.length > MAX_LINE) this.#refuse()
   }
 
-  /** One line after another, in the order in which they came. */
+  /** One line after another, in the order of arrival. */
   async #answerAll(): Promise<void> {
     for (let end = this.#received.indexOf('\n'); end >= 0; end = this.#received.indexOf('\n')) {
       const line = this.#received.slice(0, end)
       this.#received = this.#received.slice(end + 1)
-      // The end of a connection is read after what came before it: two turns later the caller's
-      // death is known.
+      // The end of a connection is read after the data before it: two turns of the event loop later
+      // it is known whether the caller is gone.
       await nextTurn()
       await nextTurn()
       const answer = await this.#options.respond(line, { isGone: () => this.#gone })

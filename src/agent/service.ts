@@ -1,6 +1,6 @@
 /**
- * An agent at work: answers requests, lets go of what has gone, ends when idle or told to, renews
- * itself.
+ * The running agent: it answers requests, closes descriptors of links that are gone, ends when idle
+ * or told to, and renews itself.
  */
 import { closeSync, type FSWatcher, rmSync, watch } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
@@ -16,18 +16,18 @@ import { Stats } from './stats.ts'
 import { giveMemoryBack } from './tidy.ts'
 
 /**
- * Namespaces are seen to vanish at once where /run/netns has them; elsewhere by this. An agent at
- * rest wakes for nothing else.
+ * Namespaces that vanish from /run/netns are noticed at once, others by this sweep. An idle agent
+ * wakes for nothing else.
  */
 const SWEEP_MS = 120_000
 /**
- * After work. A plugin that found no agent may have removed a link while this one started, and
- * memory is left over.
+ * A sweep soon after work: a plugin that found no agent may have removed a link while this agent
+ * started, and unused memory is given back.
  */
 const TIDY_MS = 10_000
-/** Namespaces come and go many at a time. */
+/** Namespaces come and go many at a time: one sweep for all of them. */
 const SETTLE_MS = 100
-/** Where runtimes bind their network namespaces. */
+/** The directory where runtimes bind network namespaces. */
 const NETNS_DIRECTORY = '/run/netns'
 
 export interface ServiceOptions {
@@ -36,7 +36,7 @@ export interface ServiceOptions {
   idleSeconds: number
 }
 
-/** What a service works with, until it ends or another program inherits it. */
+/** What a service works with, until it ends or renews itself. */
 export interface Belongings {
   agent: Agent
   /** Descriptors. */
@@ -55,7 +55,7 @@ export class Service {
   #watcher: FSWatcher | undefined
   #underWay = 0
   #tidying: NodeJS.Timeout | undefined
-  /** From here on requests are left to the next agent: what this one did would be lost. */
+  /** From here on requests are left to the next agent: the work of this one would be lost. */
   #leaving: 'ending' | 'renewing' | undefined
 
   constructor(options: ServiceOptions, own: Belongings) {
@@ -71,8 +71,8 @@ export class Service {
 
   async #resume(): Promise<void> {
     this.#leaving = undefined
-    // A descriptor of its own, so that the socket stays when the server closes: who connects then
-    // waits for the next program.
+    // A second descriptor, so that the socket stays open when the server closes: clients that
+    // connect then wait for the new program.
     this.#server = new LineServer({
       listening: duplicate(this.#own.listening),
       respond: (line, caller) => this.#respond(line, caller),
@@ -116,7 +116,7 @@ export class Service {
     await this.#pause()
     const kept = await this.#own.agent.freeze()
     try {
-      if (this.#isEnding()) return // SIGTERM came meanwhile
+      if (this.#isEnding()) return // SIGTERM arrived meanwhile
       renew({ protocol: PROTOCOL, lock: this.#own.lock, listening: this.#own.listening, kept })
     } catch (error) {
       log('agent not renewed, goes on', { error: (error as Error).message })
@@ -129,7 +129,7 @@ export class Service {
     return this.#leaving === 'ending'
   }
 
-  /** Undefined from an agent that is about to go: who asked asks the next one. */
+  /** Undefined from an agent that is about to end: the client then asks the next one. */
   async #respond(line: string, caller: Caller): Promise<string | undefined> {
     if (this.#leaving !== undefined) return undefined
     this.#underWay++
@@ -151,7 +151,7 @@ export class Service {
       case 'renew':
         return { renewed: await this.#wantsRenewal() }
       case 'end':
-        setImmediate(() => void this.#end('asked to')) // the answer goes out before
+        setImmediate(() => void this.#end('asked to')) // the answer is sent first
         return {}
       case 'add':
         return this.#timed('ADD', request.started, () => this.#own.agent.perform(request, () => caller.isGone()))
@@ -178,8 +178,8 @@ export class Service {
   }
 
   /**
-   * The answer goes out before the renewal begins. Throws CniError 11 when the new executable is no
-   * good.
+   * The answer is sent before the renewal begins. Throws CniError 11 when the new executable cannot
+   * take over.
    */
   async #wantsRenewal(): Promise<boolean> {
     if (!isOutdated()) return false
@@ -190,8 +190,8 @@ export class Service {
   }
 
   /**
-   * Ends the agent after the time without a link that was asked for. While there are links no timer
-   * runs: a request or a sweep starts it again.
+   * Ends the agent after the requested time without a link. While there are links no timer runs: a
+   * request or a sweep starts it again.
    */
   #awaitIdle(): void {
     const idleMs = this.#options.idleSeconds * 1000
@@ -229,7 +229,7 @@ export class Service {
         this.#watcher = undefined
       })
     } catch {
-      this.#watcher = undefined // no such directory yet: the next sweep looks again
+      this.#watcher = undefined // the directory does not exist yet: the next sweep looks again
     }
   }
 

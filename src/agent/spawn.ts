@@ -1,25 +1,27 @@
 /**
- * Starts an agent where none answers, detached from the plugin in every way that a runtime would
- * wait for or end.
+ * Starts an agent where none answers. It is detached from the plugin, so that a runtime neither
+ * waits for it nor ends it.
  */
 import { closeSync, constants, openSync } from 'node:fs'
 import { makeDirectory } from '../make-directory.ts'
 import { logPath } from './protocol.ts'
 
 /**
- * What an agent's environment is to have. Without this timer Bun collects garbage when memory is
- * allocated, as every engine does; with it, an agent at rest wakes ten times a second to see
- * whether there is any.
+ * The agent's environment. Without this timer Bun collects garbage only when memory is allocated,
+ * as every engine does; with it, an idle agent would wake ten times a second to look for garbage.
  */
 export const AGENT_ENV = { BUN_GC_TIMER_DISABLE: '1' }
 
-/** About one call of the plugin, and what JavaScript's runtimes and their allocator listen to. */
+/**
+ * Variables about one call of the plugin, and those that steer JavaScript runtimes and their
+ * allocator.
+ */
 const NOT_FOR_AGENTS = /^(CNI|BUN|NODE|MIMALLOC)_/
 
 /**
- * The environment of an agent: this process's, without what would steer the runtime. An agent lives
- * for days, so that a debugger which somebody wanted for one call (BUN_INSPECT) would listen for
- * days; with BUN_BE_BUN the executable would be Bun and not tunlink.
+ * The environment of an agent: this process's, without variables that steer the runtime. An agent
+ * lives for days: a debugger that was meant for one call (BUN_INSPECT) would listen for days, and
+ * with BUN_BE_BUN the executable would be Bun, not tunlink.
  */
 export const agentEnv = (): Record<string, string | undefined> => ({
   ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !NOT_FOR_AGENTS.test(name))),
@@ -27,15 +29,16 @@ export const agentEnv = (): Record<string, string | undefined> => ({
 })
 
 export interface StartOptions {
-  /** The executable, or Node and the script; default: this one. */
+  /** The executable, or Node and the script; default: this program. */
   command?: [string, ...string[]]
   /** Further options of `tunlink agent`. */
   options?: string[]
 }
 
 /**
- * Its own session, log and directory, no inherited descriptor, and soon its own cgroup: a runtime
- * waits for whoever holds the plugin's stdout, and ends whatever is in the container's group.
+ * The agent has its own session, log and directory, inherits no descriptor, and soon leaves the
+ * cgroup: a runtime waits for every process that holds the plugin's stdout, and ends every process
+ * in the container's cgroup.
  */
 export async function startAgent(dataDir: string, idleSeconds: number, { command, options = [] }: StartOptions = {}): Promise<void> {
   const [{ spawn }, { closeOnExec }, { ownCommand }] = await Promise.all([
@@ -64,8 +67,8 @@ export async function startAgent(dataDir: string, idleSeconds: number, { command
 const LOG_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /**
- * A descriptor of the log; of /dev/null where the file cannot be made, as on a full disk, or is a
- * symbolic link or a pipe: links are worth more than their log.
+ * A descriptor of the log; of /dev/null where the file cannot be made (a full disk), or is a
+ * symbolic link or a pipe: a missing log must not prevent links.
  */
 function openLog(dataDir: string): number {
   makeDirectory(dataDir, 0o700)

@@ -1,7 +1,7 @@
 /**
- * `tunlink agent`: from the lock to the end. Whoever holds the lock is the agent; only the holder
- * makes or removes the socket's file. When the agent ends, the socket goes first and the lock last,
- * so that the next one never meets a socket that is about to go.
+ * `tunlink agent`, from the lock to the end. The process that holds the lock is the agent, and only
+ * it makes or removes the socket's file. When the agent ends, it removes the socket first and
+ * releases the lock last: so the next agent never meets a socket that is about to go.
  */
 import { closeSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,12 +17,14 @@ import { lockPath, socketPath } from './protocol.ts'
 import { type Inherited, inherit } from './renew.ts'
 import { Service, type ServiceOptions } from './service.ts'
 
-/** An agent that has not said its status by then hangs. */
+/** An agent that has not answered a status request within this time hangs. */
 const PROBE_MS = 2_000
-/** Between lock and socket an agent takes up its links again. */
+/** Between lock and socket an agent takes up its links again, within this time. */
 const START_MS = 10_000
 const RETRY_MS = 20
-/** Connections that wait to be accepted; the kernel takes net.core.somaxconn when that is less. */
+/**
+ * Connections that may wait to be accepted; the kernel takes net.core.somaxconn when that is less.
+ */
 const BACKLOG = 1024
 
 export interface AgentOptions extends ServiceOptions {
@@ -33,9 +35,9 @@ export interface AgentOptions extends ServiceOptions {
 }
 
 /**
- * Resolves with true when this process serves, with false when another agent does. Takes the place
- * of an agent that hangs or is of another version, and of this process's former self: see renew.ts.
- * Throws when an agent that hangs cannot be ended.
+ * Resolves with true when this process serves, with false when another agent does. Replaces an
+ * agent that hangs or is of another version, and takes over from this process's former program: see
+ * renew.ts. Throws when an agent that hangs cannot be ended.
  */
 export async function runAgent(options: AgentOptions): Promise<boolean> {
   const { dataDir } = options
@@ -52,8 +54,8 @@ export async function runAgent(options: AgentOptions): Promise<boolean> {
 }
 
 async function serve(options: AgentOptions, lock: number, inherited: Inherited | undefined): Promise<void> {
-  // The socket is there before the records are read: a plugin that finds none has written its
-  // record by then.
+  // The socket exists before the records are read: a plugin that finds no socket has written its
+  // record before.
   const listening = inherited?.listening ?? bindSocket(options.dataDir)
   const agent = new Agent(options.dataDir, options.wires)
   if (inherited !== undefined) agent.adopt(inherited.kept)
@@ -63,13 +65,13 @@ async function serve(options: AgentOptions, lock: number, inherited: Inherited |
   log(inherited === undefined ? 'agent serves' : 'agent serves, renewed', { dataDir: options.dataDir, ...agent.status() })
 }
 
-/** Holding the lock, any socket file that is there belongs to a dead agent. */
+/** This process holds the lock, so an existing socket file belongs to a dead agent. */
 function bindSocket(dataDir: string): number {
   rmSync(socketPath(dataDir), { force: true })
   return listenUnix(socketPath(dataDir), BACKLOG)
 }
 
-/** The lock's descriptor; undefined when the agent that has it answers. */
+/** The lock's descriptor; undefined when the agent that holds it answers. */
 async function takeLock(dataDir: string): Promise<number | undefined> {
   const path = lockPath(dataDir)
   const lock = openLock(path)
@@ -85,7 +87,7 @@ async function takeLock(dataDir: string): Promise<number | undefined> {
       log('agent of another version, ended', { pid: holder })
       await endAgent(dataDir)
     } else if (state === 'hangs' || Date.now() - startedMs > START_MS) {
-      if (lockHolder(path) !== holder) continue // another one has taken over meanwhile
+      if (lockHolder(path) !== holder) continue // another agent has taken over meanwhile
       log('agent does not answer, killed', { pid: holder })
       if (holder !== undefined || isLocked(lock)) await killHolder(path, lock, holder)
     } else await sleep(RETRY_MS)
@@ -94,7 +96,7 @@ async function takeLock(dataDir: string): Promise<number | undefined> {
   return lock
 }
 
-/** `absent`: about to serve, or about to end. */
+/** `absent`: it is about to serve, or about to end. */
 async function probe(dataDir: string): Promise<'serves' | 'hangs' | 'foreign' | 'absent'> {
   try {
     await ask(dataDir, { op: 'status' }, PROBE_MS)

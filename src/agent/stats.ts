@@ -1,6 +1,6 @@
 /**
- * How long ADD and DEL took, from the start of the plugin's process to the answer, and how they
- * failed: a Prometheus histogram each.
+ * Durations of ADD and DEL, from the start of the plugin's process to the answer, and their errors:
+ * a Prometheus histogram for each verb.
  */
 
 /** Upper bounds of the buckets, in seconds. */
@@ -19,7 +19,9 @@ export class Stats {
     this.#verbs[verb].record((Date.now() - started) / 1000, code)
   }
 
-  /** `counts` has one more entry than `le`, for what was slower than all; not cumulative. */
+  /**
+   * `counts` has one entry more than `le`, for calls slower than the last bound; not cumulative.
+   */
   toJSON() {
     return this.#verbs
   }

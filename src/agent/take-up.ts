@@ -1,4 +1,4 @@
-/** Opens again the devices of a link on record: they persist without their descriptors. */
+/** Opens the devices of a link on record again: they persist while no process has them open. */
 import { closeSync } from 'node:fs'
 import type { Ends } from '../link/apply.ts'
 import type { LinkPlan } from '../link/plan.ts'
@@ -22,7 +22,7 @@ function attachPodEnd(plan: LinkPlan): number {
   }
 }
 
-/** The devices of a thread wire persist, and so do the connections over them. */
+/** The devices of a thread wire persist, and so do the TCP connections over them. */
 function attachBothEnds(plan: LinkPlan): Ends {
   const hostFd = attachTun({ name: plan.host!.ifname, vnetHdr: true })
   try {

@@ -1,9 +1,9 @@
-/** As much of Bun as this needs. */
+/** The part of Bun's API that is used here. */
 declare const Bun: undefined | { gc(force: boolean): void; shrink(): void }
 
 /**
- * Gives the memory of past work back to the kernel: 120 ADDs leave 8 MB. Takes some 10 ms, so it is
- * for an agent at rest. Does nothing where Node runs us.
+ * Gives the memory of past work back to the kernel: 120 ADDs leave 8 MB. It takes some 10 ms, so it
+ * is for an idle agent. Does nothing under Node.
  */
 export function giveMemoryBack(): void {
   if (typeof Bun === 'undefined') return

@@ -1,10 +1,11 @@
-/** Work by key: of one key one piece at a time, in the order in which it came. */
+/** Runs tasks by key: of each key one task at a time, in the order in which they came. */
 export class Turns {
-  /** The last piece of work of each key. */
+  /** The last task of each key. */
   readonly #last = new Map<string, Promise<unknown>>()
 
   /**
-   * Resolves or rejects as `body`, which begins when what came before has ended, however it did.
+   * Resolves or rejects as `body` does. `body` begins when the tasks before it have ended,
+   * successfully or not.
    */
   async take<T>(key: string, body: () => Promise<T>): Promise<T> {
     const before = this.#last.get(key) ?? Promise.resolve()

@@ -9,7 +9,7 @@ import { CniError, CODE } from './error.ts'
 import { optionalObject, optionalString, optionalStrings, type Place, refuse, show, type Values, within } from './must-be.ts'
 
 /** The settings, by the name behind the prefix. */
-const SETTINGS = ['mtu', 'peer', 'addresses', 'owner', 'group', 'far-end'] as const
+export const SETTINGS = ['mtu', 'peer', 'addresses', 'owner', 'group', 'far-end'] as const
 export type Setting = (typeof SETTINGS)[number]
 
 /** Of a configuration without the key: what can do no harm. */

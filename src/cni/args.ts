@@ -4,7 +4,8 @@ import { CniError, CODE } from './error.ts'
 const KNOWN = ['IP', 'GATEWAY', 'MAC', 'K8S_POD_NAMESPACE', 'K8S_POD_NAME', 'K8S_POD_INFRA_CONTAINER_ID', 'K8S_POD_UID']
 
 /**
- * Throws CniError 4 for a pair that is none, and for an unknown key unless IgnoreUnknown is set.
+ * Throws CniError 4 for text that is not a pair, and for an unknown key unless IgnoreUnknown is
+ * set.
  */
 export function parseArgs(text: string): Record<string, string> {
   const source = `CNI_ARGS is ${JSON.stringify(text)}`
@@ -26,8 +27,8 @@ export function parseArgs(text: string): Record<string, string> {
 }
 
 /**
- * `namespace/name` of the Kubernetes pod that `text`, CNI_ARGS, is about; undefined where it names
- * none. Throws as parseArgs().
+ * `namespace/name` of the Kubernetes pod in CNI_ARGS; undefined where it is not named. Throws as
+ * parseArgs().
  */
 export function podNameOf(text: string): string | undefined {
   const { K8S_POD_NAMESPACE: namespace, K8S_POD_NAME: name } = parseArgs(text)

@@ -6,8 +6,8 @@ const ASKED = '1.0.0'
 const ANSWER_MS = 5_000
 
 /**
- * CNI_COMMAND=VERSION PATH: see "VERSION" in the CNI specification. Rejects with the end of a
- * sentence that begins with the plugin.
+ * Equivalent to: CNI_COMMAND=VERSION PATH. Rejects with an Error whose message is the end of a
+ * sentence that begins with the plugin's name.
  */
 export function askVersion(path: string): Promise<string[]> {
   return new Promise((resolve, reject) => {
@@ -22,7 +22,7 @@ export function askVersion(path: string): Promise<string[]> {
           ),
         )
     })
-    child.stdin?.on('error', () => {}) // one that reads nothing
+    child.stdin?.on('error', () => {}) // a plugin that does not read its input
     child.stdin?.end(JSON.stringify({ cniVersion: ASKED }))
   })
 }

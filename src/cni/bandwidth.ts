@@ -13,7 +13,7 @@ export interface Rate {
   burst: number
 }
 
-/** Absent is unlimited. */
+/** An absent direction is unlimited. */
 export interface Bandwidth {
   ingress?: Rate
   egress?: Rate
@@ -22,13 +22,15 @@ export interface Bandwidth {
 const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
 const RUNTIME_CONFIG = within(CONFIGURATION, 'runtimeConfig')
 
-/** Bits per second: a byte, and what the kernel holds of bytes in 64 bits as JSON's numbers do. */
-const [LEAST_RATE, MOST_RATE] = [8, Number.MAX_SAFE_INTEGER]
-/** Bits: the kernel counts bursts in 32 bits of bytes. */
-const MOST_BURST = 8 * (2 ** 32 - 1)
+/** Bits per second: at least one byte, at most what a number of JSON can hold exactly. */
+export const [LEAST_RATE, MOST_RATE] = [8, Number.MAX_SAFE_INTEGER]
+/** Bits: the kernel counts bursts in bytes, in 32 bits. */
+export const MOST_BURST = 8 * (2 ** 32 - 1)
 
 const ANNOTATIONS = { ingress: 'kubernetes.io/ingress-bandwidth', egress: 'kubernetes.io/egress-bandwidth' }
-/** What an annotation, which has no burst, may send at once: a hundredth of a second's. */
+/**
+ * The burst that goes with an annotation, which has none: what flows in a hundredth of a second.
+ */
 const burstOf = (rate: number) => Math.min(Math.max(Math.ceil(rate / 100), 8 * 64 * 1024), MOST_BURST)
 
 /** Throws CniError 7. */
@@ -72,7 +74,7 @@ function fromAnnotations(annotations: Values): Bandwidth {
 
 const UNITS: Record<string, number> = { '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40 }
 
-/** A Kubernetes quantity without fraction of a unit, such as "10M" or "1.5Gi"; else undefined. */
+/** A Kubernetes quantity of whole bits, such as "10M" or "1.5Gi"; undefined for other text. */
 function quantity(text: string): number | undefined {
   const [, digits, unit] = /^(\d+(?:\.\d+)?)(k|[MGT]|[KMGT]i)?$/.exec(text) ?? []
   return digits === undefined ? undefined : Math.round(Number(digits) * UNITS[unit ?? '']!)

@@ -2,8 +2,8 @@
 import { existsSync, readdirSync } from 'node:fs'
 
 /**
- * Names of the files that a runtime reads, in its order: the first is the node's network. None
- * where there is no directory. Throws what readdir(3) says.
+ * Names of the files that a runtime reads, in its order: the first is the node's network. An empty
+ * list where the directory does not exist. Throws the error of readdir(3).
  */
 export function configurationNames(directory: string): string[] {
   if (!existsSync(directory)) return []
@@ -13,7 +13,7 @@ export function configurationNames(directory: string): string[] {
 }
 
 /**
- * Network configurations in `directory` that a runtime would take instead of `name`: the first by
- * name wins.
+ * Network configurations in `directory` that a runtime would take before `name`: the first by name
+ * wins.
  */
 export const configurationsBefore = (directory: string, name: string): string[] => configurationNames(directory).filter(file => file < name)

@@ -2,30 +2,32 @@
 import { CODE } from './error.ts'
 import { optionalString, type Place, refuse, type Values } from './must-be.ts'
 
-/** `sun_path` of struct sockaddr_un, unix(7), with the zero that ends it. */
+/** Size of `sun_path` in struct sockaddr_un, unix(7), with the terminating zero. */
 const SUN_PATH = 108
 
 /** The longest name of a socket under the directory. */
 const LONGEST_SOCKET = '/agent.sock'
 
 /** Bytes. */
-const MOST = SUN_PATH - 1 - LONGEST_SOCKET.length
+export const MOST_DATA_DIR = SUN_PATH - 1 - LONGEST_SOCKET.length
 
 /**
- * PATH_MAX of <linux/limits.h>, less NAME_MAX twice for the network's and the lease's names, and
- * what stands between them.
+ * PATH_MAX of <linux/limits.h>, less the network's and the lease's names (NAME_MAX each), and the
+ * characters between them.
  */
-const MOST_WITHOUT_SOCKET = 4096 - 2 * 255 - '/ipam//.owners/\0'.length
+export const MOST_WITHOUT_SOCKET = 4096 - 2 * 255 - '/ipam//.owners/\0'.length
 
 /** A tmpfs, which a reboot clears together with the links. */
 export const DEFAULT_DATA_DIR = '/run/tunlink'
 
-/** The directory of a network of ours. Throws CniError 7 for one that no socket could be in. */
+/**
+ * The directory of a network of ours. Throws CniError 7 for a path that is too long for a socket.
+ */
 export function dataDirOf(raw: Values): string {
-  return verify(raw, MOST) ?? DEFAULT_DATA_DIR
+  return verify(raw, MOST_DATA_DIR) ?? DEFAULT_DATA_DIR
 }
 
-/** The directory of another plugin's leases: no socket is in it. */
+/** The directory of another plugin's leases: no socket lies in it. */
 export function ipamDataDirOf(ipam: Values): string {
   return verify(ipam, MOST_WITHOUT_SOCKET, { path: 'ipam.', code: CODE.invalidConfig }) ?? DEFAULT_DATA_DIR
 }

@@ -18,7 +18,7 @@ export function findPlugin(type: string, directories: string[]): string {
   throw new CniError(CODE.invalidConfig, `failed to find plugin "${type}" in path [${directories.join(' ')}]`)
 }
 
-/** False for what cannot be looked at: the next directory may have the plugin. */
+/** False when the path cannot be looked at: the next directory may have the plugin. */
 function isFile(path: string): boolean {
   try {
     return statSync(path).isFile()
@@ -28,12 +28,12 @@ function isFile(path: string): boolean {
 }
 
 /**
- * Runs plugin `type` with this process's environment but for the command, and the whole
- * configuration; its standard output. Throws its CniError.
+ * Runs plugin `type` with this process's environment, with `command` as CNI_COMMAND, and with the
+ * whole configuration. Returns its standard output. Throws the plugin's CniError.
  */
 export function delegate(command: string, type: string, stdin: string, directories: string[]): string {
   const path = findPlugin(type, directories)
-  // not imported: it costs a millisecond of start-up
+  // not imported: that would cost a millisecond of start-up
   const { spawnSync } = process.getBuiltinModule('node:child_process')
   for (let tries = 1; ; tries++) {
     const { status, stdout, stderr, error } = spawnSync(path, {
@@ -44,7 +44,7 @@ export function delegate(command: string, type: string, stdin: string, directori
     if (stderr) process.stderr.write(stderr)
     const code = (error as NodeJS.ErrnoException | undefined)?.code
     if (code === 'ETXTBSY' && tries < BUSY_TRIES) {
-      // an installer is writing it
+      // an installer is writing the file
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
       continue
     }
@@ -55,8 +55,8 @@ export function delegate(command: string, type: string, stdin: string, directori
 }
 
 /**
- * What the IPAM plugin `type` printed for ADD, of `version` unless it says its own. Throws CniError
- * 6 unless that is a result with an address, 7 for a route that cannot be.
+ * The result that the IPAM plugin `type` printed for ADD, of `version` unless it names its own.
+ * Throws CniError 6 unless it is a result with an address, 7 for an invalid route.
  */
 export function parseLease(type: string, stdout: string, version: string): Result {
   const lease = parseResult(parseObject(stdout, `ipam "${type}" printed no result`), version, 'result')

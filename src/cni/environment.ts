@@ -13,7 +13,7 @@ export interface Environment {
   args: string
   /** Directories of CNI_PATH. */
   path: string[]
-  /** CNI_NETNS may be the plugin's own namespace. */
+  /** True when CNI_NETNS may be the plugin's own namespace. */
   netnsOverride: boolean
 }
 
@@ -57,24 +57,25 @@ export function verifyContainerID(containerID: string): void {
   }
 }
 
-/** <linux/if.h>: bytes of an interface's name, with the zero that ends it. */
+/** <linux/if.h>: size of an interface's name, with the terminating zero. */
 const IFNAMSIZ = 16
 
-/**
- * A byte that the kernel's dev_valid_name() takes for a space, wherever it stands in a character of
- * UTF-8.
- */
+/** The kernel's dev_valid_name() takes this byte for a space, even inside a character of UTF-8. */
 const NO_BREAK_SPACE = 0xa0
 
 /**
- * Throws CniError 4 when `ifname`, given by `source`, cannot name an interface. The kernel takes
- * bytes: ours are UTF-8.
+ * Throws CniError 4 when `ifname`, given by `source`, cannot name an interface. The kernel looks at
+ * bytes; the text is UTF-8.
  */
 export function verifyIfname(ifname: string, source: string): void {
   const refuse = (message: string, details = `${source} is ${JSON.stringify(ifname)}`) =>
     new CniError(CODE.invalidEnvironment, message, details)
   const bytes = Buffer.from(ifname)
-  if (bytes.length >= IFNAMSIZ) throw refuse('interface name is too long', `interface name should be less than ${IFNAMSIZ} characters`)
+  if (bytes.length >= IFNAMSIZ)
+    throw refuse(
+      'interface name is too long',
+      `interface name should be less than ${IFNAMSIZ} characters, but ${source} is ${JSON.stringify(ifname)}`,
+    )
   if (ifname === '.' || ifname === '..') throw refuse('interface name is . or ..')
   if (/[/:\s\0]/u.test(ifname)) throw refuse('interface name contains / or : or whitespace characters')
   if (ifname.includes('%')) throw refuse('interface name contains %, which the kernel would expand')

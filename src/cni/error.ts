@@ -20,7 +20,7 @@ export const CODE = {
   internal: 999,
 } as const
 
-/** What a runtime is told; thrown anywhere, printed in one place. */
+/** The error that a runtime is told. Thrown anywhere, printed in one place. */
 export class CniError extends Error {
   override name = 'CniError'
   readonly code: number
@@ -32,12 +32,12 @@ export class CniError extends Error {
   }
 }
 
-/** Characters: a runtime puts both into its log and a pod's events. */
+/** In characters: a runtime puts both into its log and a pod's events. */
 const [LONGEST_MESSAGE, LONGEST_DETAILS] = [2_000, 8_000]
 
 const cut = (text: string, most: number) => (text.length <= most ? text : `${text.slice(0, most)}… (${text.length} characters)`)
 
-/** What is too long, as it repeats a whole configuration or a plugin's output, is cut. */
+/** Long texts, which repeat a whole configuration or a plugin's output, are cut. */
 export function toErrorJson({ code, message, details }: CniError, cniVersion: string) {
   return {
     cniVersion,
@@ -47,5 +47,5 @@ export function toErrorJson({ code, message, details }: CniError, cniVersion: st
   }
 }
 
-/** True for what Go's libraries take for the code of an error: they have an unsigned integer. */
+/** True for a number that Go's libraries accept as the code of an error: an unsigned integer. */
 export const isErrorCode = (code: unknown): code is number => Number.isSafeInteger(code) && (code as number) >= 0

@@ -2,17 +2,18 @@
 import { CniError, CODE } from './error.ts'
 import type { Values } from './must-be.ts'
 
-/** GC's list, under its name and an older one: Go's libraries send `null` for an empty list. */
+/** The key of GC's list, and its older name: Go's libraries send `null` for an empty list. */
 export const VALID_ATTACHMENTS = ['cni.dev/valid-attachments', 'cni.dev/attachments']
 
 /**
- * Objects and lists in each other. Configurations have some ten; functions that call themselves,
- * JSON.stringify() among them, have room for some thousand.
+ * How deep objects and lists may be nested. Configurations have about ten levels; recursive
+ * functions, JSON.stringify() among them, fail beyond some thousand.
  */
 const DEEPEST = 100
 
 /**
- * The object that `text` is, without keys that are null. Throws CniError 6; `what` names the text.
+ * The object that `text` contains, without keys that are null. Throws CniError 6; `what` names the
+ * text in errors.
  */
 export function parseObject(text: string, what: string): Values {
   let value: unknown
@@ -26,7 +27,7 @@ export function parseObject(text: string, what: string): Values {
   return (text.includes('null') ? withoutNulls(value) : value) as Values
 }
 
-/** True when objects and lists are nested so deep in `value` that nobody can have meant it. */
+/** True when objects and lists are nested too deep in `value`. */
 export const isDeep = (value: unknown, levels = DEEPEST): boolean =>
   typeof value === 'object' && value !== null && (levels === 0 || Object.values(value).some(item => isDeep(item, levels - 1)))
 

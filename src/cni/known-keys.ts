@@ -1,10 +1,13 @@
-/** Keys that were meant: Go's decoder takes `ipmasq` for `ipMasq`, this program does not. */
+/**
+ * The names of the configuration's keys, and warnings about keys that differ in case: Go's decoder
+ * takes `ipmasq` for `ipMasq`, this program does not. schema/ says what each key means.
+ */
 import type { Values } from './must-be.ts'
 
-const RANGE = ['subnet', 'rangeStart', 'rangeEnd', 'gateway']
-const DNS = ['nameservers', 'domain', 'search', 'options']
-const RATES = ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst']
-const LINK = [
+export const RANGE_KEYS = ['subnet', 'rangeStart', 'rangeEnd', 'gateway'] as const
+export const DNS_KEYS = ['nameservers', 'domain', 'search', 'options'] as const
+export const RATE_KEYS = ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst'] as const
+export const LINK_KEYS = [
   'farEnd',
   'wire',
   'mtu',
@@ -18,34 +21,47 @@ const LINK = [
   'txQLen',
   'zeroMac',
   'annotations',
-  ...RATES,
-]
-const NETWORK = ['cniVersion', 'name', 'type', 'ifName', 'dataDir', 'agent', 'dns', 'ipam', 'args', 'runtimeConfig', 'prevResult']
-const IPAM = ['type', ...RANGE, 'ranges', 'pair', 'exclude', 'routes', 'dns', 'resolvConf', 'dataDir']
-const ROUTE = ['dst', 'gw', 'mtu', 'advmss', 'priority', 'table', 'scope']
+  ...RATE_KEYS,
+] as const
+export const AGENT_KEYS = ['spawn', 'idleSeconds'] as const
+export const NETWORK_KEYS = [
+  'cniVersion',
+  'name',
+  'type',
+  'ifName',
+  'dataDir',
+  'agent',
+  'dns',
+  'ipam',
+  'args',
+  'runtimeConfig',
+  'prevResult',
+] as const
+export const IPAM_KEYS = ['type', ...RANGE_KEYS, 'ranges', 'pair', 'exclude', 'routes', 'dns', 'resolvConf', 'dataDir'] as const
+export const ROUTE_KEYS = ['dst', 'gw', 'mtu', 'advmss', 'priority', 'table', 'scope'] as const
 
 /** A sentence for each key of the configuration that differs from a known one in case only. */
 export function misspelledKeys(raw: Values): string[] {
   return [
-    ...misspelled(raw, '', [...NETWORK, ...LINK]),
-    ...misspelled(raw.agent, 'agent.', ['spawn', 'idleSeconds']),
-    ...misspelled(raw.dns, 'dns.', DNS),
+    ...misspelled(raw, '', [...NETWORK_KEYS, ...LINK_KEYS]),
+    ...misspelled(raw.agent, 'agent.', AGENT_KEYS),
+    ...misspelled(raw.dns, 'dns.', DNS_KEYS),
   ]
 }
 
-/** The same for `ipam`, if it is the built-in one's. */
+/** The same for `ipam`, when it is the built-in IPAM's. */
 export function misspelledIpamKeys(ipam: Values): string[] {
   return [
-    ...misspelled(ipam, 'ipam.', IPAM),
+    ...misspelled(ipam, 'ipam.', IPAM_KEYS),
     ...listOf(ipam.ranges).flatMap((set, at) =>
-      listOf(set).flatMap((range, index) => misspelled(range, `ipam.ranges[${at}][${index}].`, RANGE)),
+      listOf(set).flatMap((range, index) => misspelled(range, `ipam.ranges[${at}][${index}].`, RANGE_KEYS)),
     ),
-    ...listOf(ipam.routes).flatMap((route, index) => misspelled(route, `ipam.routes[${index}].`, ROUTE)),
-    ...misspelled(ipam.dns, 'ipam.dns.', DNS),
+    ...listOf(ipam.routes).flatMap((route, index) => misspelled(route, `ipam.routes[${index}].`, ROUTE_KEYS)),
+    ...misspelled(ipam.dns, 'ipam.dns.', DNS_KEYS),
   ]
 }
 
-function misspelled(values: unknown, path: string, known: string[]): string[] {
+function misspelled(values: unknown, path: string, known: readonly string[]): string[] {
   if (typeof values !== 'object' || values === null) return []
   return Object.keys(values).flatMap(key => {
     if (known.includes(key)) return []

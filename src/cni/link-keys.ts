@@ -1,4 +1,4 @@
-/** Keys of the configuration, and annotations of the pod, that say what a link is; and `agent`. */
+/** Keys of the configuration, and annotations of the pod, that describe a link; and `agent`. */
 import { hostCidr, parseCidr } from '../address.ts'
 import {
   type Annotation,
@@ -19,18 +19,18 @@ const FAR_ENDS = ['host', 'attach'] as const
 export interface LinkKeys {
   farEnd: 'host' | 'attach'
   /**
-   * What carries the packets: the kernel, a thread of the agent, or the first of them that this
-   * node can have.
+   * What carries the packets: the kernel, a thread of the agent, or (auto) the first of these that
+   * this node supports.
    */
   wire: 'auto' | 'kernel' | 'thread'
   /** Bytes. */
   mtu?: number
-  /** Where `mtu` was found, in the words of an error. */
+  /** Where `mtu` was found, as errors name it. */
   mtuSource?: string
   addressing: 'peer' | 'subnet'
   /**
-   * The far end's addresses, at most one per family, each with the prefix that the pod routes to
-   * it.
+   * The far end's addresses, at most one per family. The pod routes the whole prefix to the far
+   * end.
    */
   peer: { address: string; prefix: number }[]
   ipMasq: boolean
@@ -54,13 +54,13 @@ export const LINK_DEFAULTS: LinkKeys = {
   bandwidth: {},
 }
 
-/** Bytes: the least that IPv4 allows (RFC 791), and MAX_MTU of the kernel's TUN driver. */
+/** Bytes: the smallest MTU that IPv4 allows (RFC 791), and MAX_MTU of the kernel's TUN driver. */
 export const [LEAST_MTU, MOST_MTU] = [68, 65535]
 
-/** Of uid_t and gid_t; the number above it means "no change" and "anybody". */
+/** The largest uid_t and gid_t: the number above means "no change", or "anybody". */
 export const MOST_ID = 2 ** 32 - 2
 
-/** Packets: the kernel's type is signed where it is shown. */
+/** Packets: the kernel shows the length as a signed integer. */
 export const MOST_TXQLEN = 2 ** 31 - 1
 
 /**
@@ -99,7 +99,10 @@ function mtuKeys(raw: Values, annotation: Annotation | undefined): Pick<LinkKeys
   return { mtu, mtuSource: `annotation "${annotation.name}"` }
 }
 
-/** What comes in by a TUN is written by whoever attached to it, and passes no queue. */
+/**
+ * With the far end `attach`, the process that attached writes the incoming packets: they pass no
+ * queue that could be limited.
+ */
 function bandwidth(raw: Values, farEnd: LinkKeys['farEnd']): Bandwidth {
   const found = bandwidthOf(raw)
   if (farEnd === 'attach' && found.ingress !== undefined)
@@ -173,8 +176,9 @@ function annotatedPeers(annotation: Annotation | undefined): LinkKeys['peer'] | 
   return found?.map(({ address, prefix }) => ({ address, prefix }))
 }
 
-const AGENT_DEFAULTS = { spawn: true, idleSeconds: 60 }
-const DAY_SECONDS = 24 * 60 * 60
+export const AGENT_DEFAULTS = { spawn: true, idleSeconds: 60 }
+/** The most that `agent.idleSeconds` may be. */
+export const DAY_SECONDS = 24 * 60 * 60
 
 /** Throws CniError 7. */
 export function agentKeys(raw: Values): { spawn: boolean; idleSeconds: number } {
@@ -186,7 +190,7 @@ export function agentKeys(raw: Values): { spawn: boolean; idleSeconds: number } 
   }
 }
 
-/** For verbs that can do without: what is wrong in `agent` is as good as not there. */
+/** For verbs that can do without `agent`: an invalid value counts as absent. */
 export function lenientAgentKeys(raw: Values): { spawn: boolean; idleSeconds: number } {
   try {
     return agentKeys(raw)

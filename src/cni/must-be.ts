@@ -1,17 +1,17 @@
 /**
- * Validation of one key at a time: each answers undefined for a key that is absent or null, as Go's
- * decoder reads it, and names key and value of a wrong one.
+ * Validates one key at a time. Each function returns undefined for a key that is absent or null, as
+ * Go's decoder reads it, and throws an error that names key and value of a wrong one.
  */
 import { CniError, CODE } from './error.ts'
 import { isDeep } from './json.ts'
 
 export type Values = Record<string, unknown>
 
-/** Where values were found. */
+/** Where values stand in the configuration. */
 export interface Place {
-  /** What stands before a key where it is named, such as `ipam.`. */
+  /** The text before a key in errors, such as `ipam.`. */
   path: string
-  /** The code of an error. */
+  /** The code of the error. */
   code: number
 }
 
@@ -24,10 +24,10 @@ export const within = ({ path, code }: Place, key: string): Place => ({ path: `$
 export const refuse = (key: string, mustBe: string, value: unknown, { path, code }: Place = CONFIGURATION) =>
   new CniError(code, `"${path}${key}" must be ${mustBe}, ${value === undefined ? 'but is missing' : `not ${show(value)}`}`)
 
-/** Characters of a value that an error repeats. */
+/** The most characters of a value that an error repeats. */
 const SHOWN = 200
 
-/** A value as JSON, cut where it is long: for errors. */
+/** A value as JSON for errors, cut when it is long. */
 export function show(value: unknown): string {
   if (isDeep(value)) return 'objects and lists nested too deep to be meant'
   const text = typeof value === 'string' ? JSON.stringify(value.slice(0, SHOWN + 1)) : (JSON.stringify(value) ?? String(value))
@@ -60,7 +60,7 @@ export function optionalChoice<T extends string>(values: Values, key: string, ch
   return value as T
 }
 
-/** An empty string is an absent one. */
+/** An empty string counts as absent. */
 export function optionalString(values: Values, key: string, place?: Place): string | undefined {
   const value = values[key]
   if (isAbsent(value) || value === '') return undefined

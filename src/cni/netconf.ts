@@ -1,6 +1,7 @@
 /**
  * The network configuration on standard input: see "Network configuration format" in the CNI
- * specification and the README's table. What the runtime says of one pod is in runtime-config.ts.
+ * specification, and docs/configuration.md. What the runtime says of one pod is in
+ * runtime-config.ts.
  */
 import { type Annotation, type Annotations, annotationsOf, refusal } from './annotations.ts'
 import { dataDirOf } from './data-dir.ts'
@@ -22,7 +23,7 @@ export interface NetConf extends LinkKeys {
   agent: { spawn: boolean; idleSeconds: number }
   /** Name of the pod's end instead of CNI_IFNAME, for an extra interface in a chain. */
   ifName?: string
-  /** Replaces the IPAM's wholly. */
+  /** In place of all that the IPAM says. */
   dns?: Dns
   ipam?: { type: string } & Values
   /**
@@ -39,19 +40,19 @@ export interface NetConf extends LinkKeys {
   warnings: string[]
 }
 
-/** In the reference library's words. */
+/** The words of the reference library. */
 const WHAT = 'error unmarshall network config'
 
 /** The name that the configuration gives the built-in IPAM. */
 const BUILT_IN_IPAM = 'tunlink'
 
-/** What every verb uses: which link, where it is on record, and who has its addresses. */
+/** What every verb needs: which link, where its record is, and which IPAM gave its addresses. */
 type Identity = Pick<NetConf, 'cniVersion' | 'name' | 'type' | 'dataDir' | 'ifName' | 'ipam'>
 
 /**
- * Throws CniError 1, 2, 4, 6 or 7, before anything has been done. A verb validates what it uses and
- * no more: a link that could not be made any longer can be removed. What is not read has its
- * default.
+ * Throws CniError 1, 2, 4, 6 or 7, before anything has been done. A verb validates only the keys
+ * that it uses: so a link can be removed when ADD would refuse its configuration. Keys that are not
+ * read have their defaults.
  */
 export function parseNetConf(stdin: string, environment: Environment): NetConf {
   const raw = parseObject(stdin, WHAT)
@@ -77,8 +78,8 @@ export function parseNetConf(stdin: string, environment: Environment): NetConf {
 }
 
 /**
- * What the built-in IPAM uses of another plugin's configuration; `dataDir` is ours. Throws like
- * parseNetConf().
+ * The keys that the built-in IPAM uses of another plugin's configuration. Throws as parseNetConf()
+ * does.
  */
 export function parseIpamConf(
   stdin: string,
@@ -112,15 +113,15 @@ function parseIdentity(raw: Values, command: string): Identity {
 }
 
 function versionAndName(raw: Values, command: string): Pick<NetConf, 'cniVersion' | 'name'> {
-  // as the reference library reads an absent one
+  // the reference library's value for an absent key
   const cniVersion = optionalString(raw, 'cniVersion') ?? '0.1.0'
   const name = verifyName(raw)
   verifyVersion(cniVersion, command)
   return { cniVersion, name }
 }
 
-/** NAME_MAX of <linux/limits.h>: a directory is named so. */
-const NAME_MAX = 255
+/** NAME_MAX of <linux/limits.h>: a directory has this name. */
+export const NAME_MAX = 255
 
 /** The key `name`. Throws CniError 7. */
 function verifyName(raw: Values): string {
@@ -129,7 +130,7 @@ function verifyName(raw: Values): string {
   return name
 }
 
-/** Throws CniError 7 for what cannot be a network's name. */
+/** Throws CniError 7 for text that cannot name a network. */
 export function verifyNetwork(name: string): void {
   if (name === '') throw new CniError(CODE.invalidConfig, 'missing network name')
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) throw new CniError(CODE.invalidConfig, 'invalid characters found in network name', name)

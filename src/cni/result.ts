@@ -1,6 +1,6 @@
 /**
- * CNI results of every version: see "Result types" in the CNI specification. In the program they
- * have the newest shape.
+ * CNI results of every version: see "Result types" in the CNI specification. Inside the program
+ * they have the newest shape.
  */
 import { familyOf, parseAddress, parseCidr } from '../address.ts'
 import { CniError, CODE } from './error.ts'
@@ -65,12 +65,12 @@ interface LegacyIP {
   routes?: ResultRoute[]
 }
 
-/** The most that fits an `int` of the reference library. */
+/** The largest value of an `int` that JSON can carry exactly. */
 const MOST = Number.MAX_SAFE_INTEGER
 
 /**
- * A result read from JSON without nulls, of `version` unless it says its own; `name` is what errors
- * call it. Throws CniError 6 where it has not the shape of one.
+ * Reads a result from JSON without nulls. It is of `version` unless it names its own; errors call
+ * it `name`. Throws CniError 6 when it is not a result.
  */
 export function parseResult(json: unknown, version: string, name = 'result'): Result {
   const raw = optionalObject({ [name]: json }, name, { path: '', code: CODE.decoding }) ?? {}
@@ -131,8 +131,7 @@ function optionalAddress(values: Values, key: string, place: Place): string | un
 }
 
 /**
- * The object `key` as CNI's `dns`; keys that are none of it are left out. Throws CniError 7, or
- * that of `place`.
+ * The object `key` as CNI's `dns`, without unknown keys. Throws CniError 7, or the code of `place`.
  */
 export function optionalDns(values: Values, key: string, place: Place = { path: '', code: CODE.invalidConfig }): Dns | undefined {
   const dns = optionalObject(values, key, place)
@@ -146,7 +145,10 @@ export function optionalDns(values: Values, key: string, place: Place = { path: 
   })
 }
 
-/** The JSON that `version` wants. Throws CniError 999 when it cannot say what the result is. */
+/**
+ * The result as JSON, in the shape of `version`. Throws CniError 999 when that version cannot
+ * express it.
+ */
 export function printResult(result: Result, version: string): string {
   if (compareVersions(version, '0.3.0') < 0) return JSON.stringify(legacyShape(result, version))
   const newest = compareVersions(version, '1.1.0') >= 0
@@ -179,8 +181,8 @@ function legacyShape({ ips, routes, dns }: Result, cniVersion: string) {
 }
 
 /**
- * The chain's result so far with our own behind it: its interface indexes move up by what was
- * there.
+ * The chain's result so far, followed by ours: the indexes of our interfaces grow by the number of
+ * those before.
  */
 export function appendResult(previous: Result, own: Result): Result {
   const offset = previous.interfaces.length

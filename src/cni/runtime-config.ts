@@ -22,7 +22,7 @@ export interface PodKeys {
   prevResult?: Result
 }
 
-/** What only ADD reads. Throws CniError 2, 4, 6 or 7. */
+/** The values that only ADD reads. Throws CniError 2, 4, 6 or 7. */
 export function podKeys(raw: Values, environment: Environment, cniVersion: string, addresses?: Annotation): PodKeys {
   refuseMac(raw, environment)
   return {
@@ -48,7 +48,7 @@ function refuseMac(raw: Values, { args }: Environment): void {
 
 /**
  * Addresses that are asked for, and what asks, in the words of an error; `annotation` is the pod's.
- * Throws CniError 4 for CNI_ARGS that are none, 7 for what is no address.
+ * Throws CniError 4 for invalid CNI_ARGS, 7 for text that is not an address.
  */
 export function requestedIPs(raw: Values, { args }: Environment, annotation?: Annotation): Pick<PodKeys, 'requestedIPs' | 'requestedBy'> {
   const sources: [string, string[]][] = [
@@ -67,7 +67,7 @@ export function requestedIPs(raw: Values, { args }: Environment, annotation?: An
   return { requestedIPs: [...new Set(ips)], requestedBy } // podman sends each twice
 }
 
-/** runtimeConfig.dns, whose keys are not those of the configuration's `dns`. */
+/** runtimeConfig.dns, whose keys differ from those of the configuration's `dns`. */
 function runtimeDns(raw: Values): Dns | undefined {
   const dns = optionalObject(runtimeConfigOf(raw), 'dns', RUNTIME_CONFIG)
   if (dns === undefined) return undefined

@@ -3,17 +3,17 @@ import { CniError, CODE } from './error.ts'
 
 export const SUPPORTED = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0']
 
-/** The versions since which a verb exists. */
+/** The first version that has the verb. */
 const SINCE: Record<string, string> = { CHECK: '0.4.0', GC: '1.1.0', STATUS: '1.1.0' }
 
-/** Three numbers of `version`. Throws CniError 6. */
+/** The three numbers of `version`. Throws CniError 6. */
 function numbers(version: string): number[] {
   const parts = version.split('.')
   if (parts.length > 3 || !parts.every(part => /^\d+$/.test(part))) throw new CniError(CODE.decoding, `invalid "cniVersion": "${version}"`)
   return [0, 1, 2].map(index => Number(parts[index] ?? 0))
 }
 
-/** Below, at or above zero, as `a` is older than, equal to or newer than `b`. */
+/** Negative, zero or positive, as `a` is older than, equal to or newer than `b`. */
 export function compareVersions(a: string, b: string): number {
   const [left, right] = [numbers(a), numbers(b)]
   const at = left.findIndex((part, index) => part !== right[index])
@@ -22,7 +22,7 @@ export function compareVersions(a: string, b: string): number {
 
 /**
  * Throws CniError 1 when this plugin does not speak `version`, or `version` has no such verb; 6
- * when it is no version at all.
+ * when `version` is not a version number.
  */
 export function verifyVersion(version: string, command: string): void {
   const since = SINCE[command]

@@ -20,7 +20,7 @@ ADD and DEL, and restores the firewall. An ADD starts one where none answers.`,
 
 async function agent(given: Given): Promise<number> {
   const { dataDir } = given
-  // not __filename: in what Bun compiles that is a path of the machine that compiled it
+  // not __filename: in an executable compiled by Bun that is a path of the machine that compiled it
   const entry = process.argv[1]!
   const wires = { entry, spin: given.number('spin')!, mode: given.choice('wire', ['io_uring', 'epoll']) }
   const options = { dataDir, idleSeconds: given.number('idle-exit')!, leaveCgroup: given.flag('leave-cgroup'), wires }

@@ -1,4 +1,4 @@
-/** Links that are made by hand: they are of a network of their own. */
+/** Links made by hand belong to a network of their own. */
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Environment } from '../cni/environment.ts'
@@ -7,12 +7,12 @@ import type { Attachment } from '../link/plan.ts'
 import type { Context } from '../verbs/context.ts'
 import { usageError } from './command.ts'
 
-/** The network of such links: no runtime has one of this name, so none removes them. */
+/** No runtime has a network of this name, so no runtime's GC removes these links. */
 export const BY_HAND = 'by-hand'
 
 /**
- * Path of the network namespace that `text` names: a path, a name as of `ip netns add`, or a
- * process ID. Throws CommandError 2.
+ * Path of the network namespace that `text` names: a path, a name of ip-netns(8), or a process ID.
+ * Throws CommandError 2.
  */
 export function netnsPath(text: string): string {
   const paths = text.includes('/') ? [text] : [`/run/netns/${text}`, `/proc/${text}/ns/net`]
@@ -21,14 +21,14 @@ export function netnsPath(text: string): string {
   return found
 }
 
-/** What stands for a container ID: the namespace, as a name that CNI allows. */
+/** In the place of a container ID: the namespace, as a name that CNI allows. */
 export const containerIDOf = (path: string): string =>
   path
     .replace(/^\/(var\/)?run\/netns\//, '')
     .replaceAll(/[^a-zA-Z0-9_.-]/g, '-')
     .replace(/^[^a-zA-Z0-9]+/, '')
 
-/** What the verbs are given, as if a runtime had called: `keys` are of a network configuration. */
+/** The input of a verb, as if a runtime had called; `keys` are keys of a network configuration. */
 export function contextOf(command: 'ADD' | 'DEL', attachment: Attachment, netns: string, keys: object): Context {
   const environment: Environment = { ...NOBODY, command, netns, containerID: attachment.containerID, ifname: attachment.ifname }
   const stdin = JSON.stringify({ cniVersion: '1.1.0', name: attachment.network, type: 'tunlink', ...keys })

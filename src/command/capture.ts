@@ -11,10 +11,10 @@ import { plansOf, podOf } from './links.ts'
 import { progress } from './output.ts'
 import * as pcapng from './pcapng.ts'
 
-/** Bytes: the largest packet that is still to be segmented, but for BIG TCP. */
+/** Bytes: the largest packet before segmentation, without BIG TCP. */
 const WHOLE = 65_575
 const LEAST_SNAP = 64
-/** How long a signal may have to wait. */
+/** The longest time before a signal is noticed. */
 const TURN_MS = 100
 
 export const command: Command = {
@@ -67,7 +67,9 @@ function openSocket(plan: LinkPlan, device: string, snapLength: number): PacketS
   return plan.host === undefined ? inNetns(plan.netns, open) : open()
 }
 
-/** Packets from `socket` to `output`, until a limit, a signal, or the end of link or reader. */
+/**
+ * Copies packets from `socket` to `output`, until a limit, a signal, or the end of link or reader.
+ */
 async function pump(socket: PacketSocket, output: number, limits: { count: number; seconds: number }) {
   const until = Date.now() + limits.seconds * 1000
   let [count, isOver] = [0, false]
@@ -85,7 +87,7 @@ async function pump(socket: PacketSocket, output: number, limits: { count: numbe
       break
     }
     progress(`${count} packets`)
-    await new Promise(resolve => setImmediate(resolve)) // for signals
+    await new Promise(resolve => setImmediate(resolve)) // lets signal handlers run
   }
   progress('')
   const dropped = socket.dropped()
@@ -95,7 +97,7 @@ async function pump(socket: PacketSocket, output: number, limits: { count: numbe
 
 const AT_ONCE = 256
 
-/** What has come, as blocks of the file. */
+/** The packets that have arrived, as blocks of the file. */
 function drain(socket: PacketSocket, most: number): Buffer[] {
   const blocks: Buffer[] = []
   try {
@@ -113,7 +115,7 @@ function drain(socket: PacketSocket, most: number): Buffer[] {
 
 const encode = ({ bytes, length, time, isOutgoing }: CapturedPacket) => pcapng.packet(bytes, length, time, isOutgoing)
 
-/** False when nobody reads any more. What the reader has no room for yet waits. */
+/** False when nobody reads any more. Waits while the reader has no room. */
 function writeAll(fd: number, bytes: Buffer): boolean {
   for (let at = 0; at < bytes.length; ) {
     try {

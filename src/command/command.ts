@@ -1,18 +1,18 @@
-/** What a command of the command line is, and what it is given. */
+/** The types of a command and of its arguments. */
 import { parseArgs } from 'node:util'
 
 /** Exit statuses, the same for all commands. */
 export const STATUS = {
   ok: 0,
-  /** It could not be done, or `doctor` and `show` have found a fault. */
+  /** The command failed, or `doctor` or `show` has found a fault. */
   failed: 1,
   /** The command line is wrong. */
   usage: 2,
-  /** No link, or more than one, is called so. */
+  /** No link has this name, or more than one has. */
   noLink: 3,
 } as const
 
-/** An error of one line: what went wrong, and what to do about it. */
+/** An error of one line: what went wrong, and how to mend it. */
 export class CommandError extends Error {
   override name = 'CommandError'
   readonly hint: string | undefined
@@ -27,7 +27,7 @@ export class CommandError extends Error {
 export const usageError = (message: string, hint?: string) => new CommandError(message, hint, STATUS.usage)
 
 export interface Option {
-  /** How the value is called in the help, such as `FILE`; absent for a switch. */
+  /** The value's name in the help, such as `FILE`; absent for a switch. */
   value?: string
   short?: string
   /** The option may be given several times. */
@@ -37,9 +37,9 @@ export interface Option {
 }
 
 export interface Command {
-  /** What follows `tunlink`, such as `show LINK [OPTION...]`. */
+  /** The words after `tunlink`, such as `show LINK [OPTION...]`. */
   usage: string
-  /** What it does: lines of at most 100 columns. */
+  /** The help text: lines of at most 100 columns. */
   about: string
   options: Record<string, Option>
   /** Resolves with the exit status. Throws CommandError. */
@@ -96,7 +96,7 @@ export class Given {
   }
 }
 
-/** The command line of `command`: `argv` without its name. Throws CommandError 2. */
+/** Parses the command line of `command`: `argv` without its name. Throws CommandError 2. */
 export function parse({ options }: Command, argv: string[]): Given {
   const config = Object.fromEntries(
     Object.entries(options).map(([name, { value, short, multiple, default: given }]) => [

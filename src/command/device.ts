@@ -15,8 +15,8 @@ export interface Device {
 }
 
 /**
- * The device `name` of the node, or of the pod of `plan`; a sentence when it is not there or cannot
- * be looked at.
+ * The device `name` of the node, or of the pod of `plan`; a sentence when it is missing or cannot
+ * be read.
  */
 export function deviceIn(name: string, plan?: Pick<LinkPlan, 'netns'>): Device | string {
   const read = () => {
@@ -49,7 +49,7 @@ const FLAGS: [flag: number, name: string][] = [
   [IFF_UP, 'UP'],
 ]
 
-/** In the order of ip(8); `running` is its LOWER_UP. */
+/** Flags in the order of ip(8); `running` is its LOWER_UP. */
 const flags = ({ flags, running }: Link): string =>
   [
     ...(running ? [] : ['NO-CARRIER']),

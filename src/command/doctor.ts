@@ -36,7 +36,7 @@ async function doctor(given: Given): Promise<number> {
   return results.some(({ findings }) => findings.some(({ level }) => level === 'fault')) ? STATUS.failed : STATUS.ok
 }
 
-/** A check that cannot be made hides no other. */
+/** A check that fails to run does not hide the others. */
 async function attempted(check: Check, world: World): Promise<Finding[]> {
   try {
     return await check.run(world)

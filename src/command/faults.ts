@@ -1,11 +1,11 @@
-/** What CHECK finds about a link, asked without a runtime. */
+/** CHECK of a link without a runtime. */
 import { check } from '../link/check.ts'
 import type { LinkPlan } from '../link/plan.ts'
 import { threadFaults } from '../verbs/check.ts'
 
 /**
- * Faults of the link of `plan`, each a sentence without full stop. What a plugin later in the chain
- * may have changed (the MTU) is not known here, and counts as a fault.
+ * Faults of the link of `plan`, each a sentence without full stop. An MTU that a later plugin of
+ * the chain has changed counts as a fault: the runtime's result is not known here.
  */
 export async function linkFaults(plan: LinkPlan, dataDir: string): Promise<string[]> {
   const faults = attempted(() => check(plan, { mtu: undefined, destinations: undefined }))

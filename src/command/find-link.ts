@@ -1,9 +1,9 @@
-/** LINK on the command line: any part of what a link is called that no other link has. */
+/** LINK on the command line: any part of a link's names that no other link has. */
 import type { LinkPlan } from '../link/plan.ts'
 import { CommandError, STATUS, usageError } from './command.ts'
 import { podOf } from './links.ts'
 
-/** All that a link is called. */
+/** All names of a link. */
 const namesOf = ({ network, containerID, podName, ifname, netns, pod, host }: LinkPlan): string[] => [
   network,
   containerID,
@@ -16,9 +16,9 @@ const namesOf = ({ network, containerID, podName, ifname, netns, pod, host }: Li
 ]
 
 /**
- * The one link that every one of `words` is a part of. A name that is the word exactly goes before
- * names that hold it: 10.66.0.1 is not 10.66.0.10. Throws CommandError 2 without words, and 3, with
- * a list, when there is no such link or there are several.
+ * The one link in whose names every one of `words` occurs. A name that equals the word goes before
+ * names that contain it: 10.66.0.1 does not mean 10.66.0.10. Throws CommandError 2 without words,
+ * and 3, with a list, when no link or several links match.
  */
 export function findLink(plans: LinkPlan[], words: string[]): LinkPlan {
   if (words.length === 0) throw usageError('LINK is missing', 'see "tunlink ls"')

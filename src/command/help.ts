@@ -29,7 +29,7 @@ Exit status: 0 done, all is well; 1 it failed, or a fault was found; 2 the comma
 3 no link, or more than one, is called so.
 `
 
-/** The text about one command, without a closing empty line. */
+/** The help of one command, without an empty line at the end. */
 export function describe({ usage, about, options }: Command): string {
   const lines = Object.entries(options).map(([name, { value, short, help, default: given }]) => [
     `  ${short === undefined ? '' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}`,

@@ -1,4 +1,4 @@
-/** The links on record, with what the kernel says of them now. */
+/** The links on record, with their state in the kernel. */
 import { ask } from '../agent/client.ts'
 import { hostIfname, type LinkPlan } from '../link/plan.ts'
 import { recordList } from '../link/record.ts'
@@ -10,13 +10,14 @@ import { IFF_UP } from '../linux/uapi.ts'
 import type { Counters } from '../wire/wire.ts'
 
 /**
- * `up` carries packets; `down`: a device was set down; `missing`: a device was deleted; `gone`: the
- * pod's namespace was; `unserved`: no agent carries the packets of a thread wire; of a link whose
- * far end attaches: `attached`, or `free` when nobody has; `unknown`: it cannot be looked at.
+ * `up`: carries packets; `down`: a device was set down; `missing`: a device was deleted; `gone`:
+ * the pod's namespace was deleted; `unserved`: no agent carries the packets of a thread wire; with
+ * the far end `attach`: `attached`, or `free` when no process has attached; `unknown`: it cannot be
+ * looked at.
  */
 export type State = 'up' | 'down' | 'missing' | 'gone' | 'unserved' | 'attached' | 'free' | 'unknown'
 
-/** Counters are since the device was made; absent where it is missing. */
+/** Counters since the device was made; absent when the device is missing. */
 export interface Listed {
   plan: LinkPlan
   state: State
@@ -24,14 +25,14 @@ export interface Listed {
   toPod?: Counters
 }
 
-/** All links on record; one that cannot be used is named on standard error, and hides no other. */
+/** All links on record. A record that cannot be used is named on standard error. */
 export function plansOf(dataDir: string): LinkPlan[] {
   const { plans, broken } = recordList(dataDir)
   for (const { file, reason } of broken) process.stderr.write(`The record ${file} cannot be used: ${reason}\n`)
   return plans
 }
 
-/** Each plan with its state and counters. */
+/** Each plan with its link's state and counters. */
 export async function look(plans: LinkPlan[], dataDir: string): Promise<Listed[]> {
   const served = await servedThreads(plans, dataDir)
   using node = new NetlinkSocket()
@@ -72,7 +73,7 @@ function hostState(plan: LinkPlan, device: Link, served: Set<string>): State {
   return plan.wire === 'thread' && !served.has(hostIfname(plan)) ? 'unserved' : 'up'
 }
 
-/** The pod's TUN: what it sent is what the pod sent, to whoever attaches. */
+/** Counters of the pod's TUN: what the TUN sent, the pod has sent to the attached process. */
 function lookAtAttach(plan: LinkPlan): Listed {
   if (!namespaceIsThere(plan.netns, plan.netnsId)) return { plan, state: 'gone' }
   const device = inNetns(plan.netns, () => {
@@ -90,5 +91,5 @@ function lookAtAttach(plan: LinkPlan): Listed {
   }
 }
 
-/** What people call the pod: its Kubernetes name, else its container ID. */
+/** The pod's name for people: its Kubernetes name, else its container ID. */
 export const podOf = ({ podName, containerID }: LinkPlan): string => podName ?? containerID

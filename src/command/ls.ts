@@ -25,7 +25,7 @@ export const command: Command = {
   run: ls,
 }
 
-/** Per second. */
+/** Rates per second. */
 interface Rate {
   bits: number
   packets: number
@@ -50,7 +50,7 @@ async function ls(given: Given): Promise<number> {
   )
 }
 
-/** Gives each row its rates: what is counted in so many seconds. */
+/** Adds rates to each row, measured over this many seconds. */
 async function measure(rows: Row[], seconds: number, dataDir: string): Promise<void> {
   const before = performance.now()
   progress(`measuring for ${seconds} s`)
@@ -103,7 +103,7 @@ const wideCells = ({ plan, rates }: Row): string[] => [
 
 const describe = ({ bits, packets }: Rate) => `${quantity(bits, 'bit/s')} ${quantity(packets, 'pkt/s')}`
 
-/** `peer`, `pod`, `device` and `rates` are absent where there are none. */
+/** `peer`, `pod`, `device` and `rates` are absent for links that have none. */
 const toJson = ({ plan, state, fromPod, toPod, rates }: Row) => ({
   network: plan.network,
   containerID: plan.containerID,

@@ -4,7 +4,7 @@ import { SUPPORTED } from '../cni/version.ts'
 import { type Command, CommandError, parse, STATUS, usageError } from './command.ts'
 import { print, printError } from './output.ts'
 
-/** What each command does, in the order of the help, and where it is. */
+/** The commands in the order of the help: what each does, and how to load it. */
 export const COMMANDS: Record<string, { summary: string; load(): Promise<{ command: Command }> }> = {
   ls: { summary: 'the links on record, a line each', load: () => import('./ls.ts') },
   show: { summary: 'all about one link, and its faults', load: () => import('./show.ts') },
@@ -25,7 +25,7 @@ export async function runCommand(argv: string[]): Promise<number> {
     process.stderr.write(`CNI tunlink plugin ${VERSION}\nCNI protocol versions supported: ${SUPPORTED.join(', ')}\n`)
     return STATUS.ok
   }
-  // who reads no further, such as head(1), ends nothing
+  // a reader that stops early, such as head(1), is not an error
   process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => process.exit(code === 'EPIPE' ? STATUS.ok : STATUS.failed))
   if (['--version', '-v'].includes(name)) return print(`${VERSION}\n`)
   try {

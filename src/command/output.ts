@@ -1,4 +1,4 @@
-/** Words for people: tables, colours on a terminal, progress, errors. */
+/** Output for people: tables, colours on a terminal, progress, errors. */
 
 const CODES = { red: 31, green: 32, yellow: 33, bold: 1, dim: 2 }
 export type Style = keyof typeof CODES
@@ -16,7 +16,7 @@ export function print(text: string): number {
 
 export const printJson = (value: unknown): number => print(`${JSON.stringify(value, null, 2)}\n`)
 
-/** Lines with columns of equal width, the first line being `titles`. */
+/** Lines with columns of equal width; `titles` is the first line. */
 export function table(titles: string[], rows: string[][]): string {
   const widths = titles.map((title, at) => Math.max(title.length, ...rows.map(row => row[at]!.length)))
   const line = (cells: string[]) =>
@@ -27,7 +27,7 @@ export function table(titles: string[], rows: string[][]): string {
   return [styled('bold', line(titles)), ...rows.map(line), ''].join('\n')
 }
 
-/** A line on a terminal's standard error that the next one replaces; '' clears it. */
+/** Writes a line to the terminal's standard error in the place of the last one; '' clears it. */
 export function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
 }
@@ -40,7 +40,7 @@ export function printError(command: string, { message, hint }: { message: string
 
 const PREFIXES = ['', 'k', 'M', 'G', 'T']
 
-/** `12.3 Mbit/s`, `4 kpacket/s`: three digits and a prefix of the SI. */
+/** `12.3 Mbit/s`, `4 kpacket/s`: three digits, with a prefix of the SI. */
 export function quantity(value: number, unit: string): string {
   let [rest, at] = [value, 0]
   for (; rest >= 999.5 && at < PREFIXES.length - 1; at++) rest /= 1000

@@ -25,14 +25,14 @@ const NANOSECONDS = 9
 
 export interface Interface {
   name: string
-  /** What the device is, for a reader. */
+  /** A description of the device, for the reader of the file. */
   comment: string
-  /** Bytes that are kept of a packet. */
+  /** The most bytes that are kept of a packet. */
   snapLength: number
   application: string
 }
 
-/** What a file begins with: the section, and its one interface. */
+/** The head of a file: the section, and its one interface. */
 export function beginning({ name, comment, snapLength, application }: Interface): Buffer {
   const header = Buffer.alloc(16)
   header.writeUInt32LE(BYTE_ORDER_MAGIC, 0)
@@ -51,7 +51,7 @@ export function beginning({ name, comment, snapLength, application }: Interface)
   ])
 }
 
-/** One packet: `time` in nanoseconds since the epoch, `length` before it was cut short. */
+/** One packet: `time` in nanoseconds since the epoch, `length` in bytes before it was cut. */
 export function packet(bytes: Buffer, length: number, time: bigint, isOutgoing: boolean): Buffer {
   const header = Buffer.alloc(20)
   header.writeUInt32LE(Number(time >> 32n), 4)
@@ -62,7 +62,7 @@ export function packet(bytes: Buffer, length: number, time: bigint, isOutgoing: 
   return block(ENHANCED_PACKET, header, padded(bytes), options([EPB_FLAGS, flags]))
 }
 
-/** What a file ends with: how many packets there were, and how many the kernel dropped. */
+/** The end of a file: the number of packets, and the number that the kernel dropped. */
 export function statistics(time: bigint, received: number, dropped: number): Buffer {
   const header = Buffer.alloc(12)
   header.writeUInt32LE(Number(time >> 32n), 4)
@@ -78,7 +78,7 @@ const u64 = (value: number) => {
 
 const padded = (bytes: Buffer) => (bytes.length % 4 === 0 ? bytes : Buffer.concat([bytes, Buffer.alloc(4 - (bytes.length % 4))]))
 
-/** Its length stands at both ends, so that a file can be read backwards. */
+/** The length stands at both ends of a block, so that a file can be read backwards. */
 function block(type: number, ...body: Buffer[]): Buffer {
   const length = 12 + body.reduce((sum, { length }) => sum + length, 0)
   const [head, tail] = [Buffer.alloc(8), Buffer.alloc(4)]

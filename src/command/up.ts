@@ -19,7 +19,7 @@ import { BY_HAND, containerIDOf, contextOf, netnsPath } from './by-hand.ts'
 import { type Command, CommandError, DATA_DIR, type Given, usageError } from './command.ts'
 import { print } from './output.ts'
 
-/** Bytes: that of Ethernet. */
+/** Bytes: the MTU of Ethernet. */
 const ATTACH_MTU = 1500
 
 export const command: Command = {
@@ -63,7 +63,7 @@ async function up(given: Given): Promise<number> {
   return print(`${plan.ifname} in ${path} is up (${plan.wire === undefined ? 'attach to it' : `wire ${plan.wire}`})\n${lines}`)
 }
 
-/** The keys of a network configuration that the options stand for. */
+/** The keys of a network configuration that the options set. */
 function keysOf(given: Given): object {
   const [locals, peers] = [given.texts('local'), given.texts('peer')]
   if (locals.length === 0) throw usageError('--local is missing', 'such as --local 10.66.66.1')
@@ -117,7 +117,7 @@ function routeTo(dst: string): Route {
   return { dst }
 }
 
-/** Record first, then the kernel. What fails is undone. */
+/** Writes the record first, then makes the link. A failure is undone. */
 async function make(plan: LinkPlan, { conf }: Context, netns: Netns): Promise<void> {
   const keeper = new LoneKeeper(conf)
   try {

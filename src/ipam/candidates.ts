@@ -1,4 +1,4 @@
-/** In which order a pool's addresses are tried. */
+/** The order in which a pool's addresses are tried. */
 
 import type { Family } from '../address.ts'
 import { fnv1a } from '../fnv.ts'
@@ -10,9 +10,9 @@ export interface Candidate {
 }
 
 /**
- * The requested address alone; else all of the set, from a place that the owner's name decides.
- * Owners thus start apart, so that the first try mostly succeeds however many leases there are, and
- * an address just released is not the next to be given.
+ * The requested address alone; else all of the set, beginning at a place derived from the owner's
+ * name. Different owners thus begin at different places: the first try mostly succeeds, however
+ * many leases there are, and an address just released is not the next to be given.
  */
 export function* candidates(pool: Pool, set: Range[], wish: bigint | undefined, owner: string): Generator<Candidate> {
   const step = pool.pair ? 2n : 1n
@@ -39,13 +39,19 @@ export function* candidates(pool: Pool, set: Range[], wish: bigint | undefined, 
   }
 }
 
-/** Inclusive bounds that no lease may touch: the excluded, and the gateways of every set. */
+/**
+ * Inclusive bounds of addresses that are never leased: excluded ones, and the gateways of every
+ * set.
+ */
 function reserved(pool: Pool, family: Family): { first: bigint; last: bigint }[] {
   const gateways = pool.sets.flat().filter(range => range.family === family && range.gateway !== undefined)
   return [...pool.exclude.filter(block => block.family === family), ...gateways.map(({ gateway }) => ({ first: gateway!, last: gateway! }))]
 }
 
-/** How many more steps a reserved block covers, so that a large one is not walked through. */
+/**
+ * How many more steps a reserved block covers: a large block is passed at once, not address by
+ * address.
+ */
 function skippable(pool: Pool, range: Range, value: bigint, step: bigint, most: bigint): bigint {
   const block = reserved(pool, range.family).find(({ first, last }) => value >= first && value <= last)
   if (block === undefined) return 0n
@@ -54,7 +60,7 @@ function skippable(pool: Pool, range: Range, value: bigint, step: bigint, most: 
   return steps < most ? steps : most
 }
 
-/** False for what is excluded or a gateway, or a pair with such an address. */
+/** False for excluded addresses and gateways, and for pairs that contain one. */
 function isLeasable(pool: Pool, { family }: Range, value: bigint): boolean {
   const last = pool.pair ? value + 1n : value
   return !reserved(pool, family).some(block => block.first <= last && block.last >= value)
@@ -69,7 +75,7 @@ export function capacity(pool: Pool, set: Range[]): bigint {
     const blocks = reserved(pool, family)
       .filter(block => block.first <= last && block.last >= first)
       .sort((a, b) => (a.first < b.first ? -1 : 1))
-    let next = 0n // the first step that no block before has covered: blocks may overlap
+    let next = 0n // the first step that no earlier block has covered: blocks may overlap
     for (const block of blocks) {
       const begin = block.first > first ? (block.first - first) / step : 0n
       const from = begin > next ? begin : next

@@ -1,4 +1,4 @@
-/** The addresses of a set that nobody has. */
+/** The free addresses of a set. */
 import { lstatSync } from 'node:fs'
 import { toAddress } from '../address.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -11,8 +11,8 @@ export type FreeCandidates = Generator<Candidate, never>
 export const addressOf = ({ value, range }: Candidate) => toAddress(value, range.family)
 
 /**
- * Those whose name was not in `directory` a moment ago: looking first keeps the owner's file short
- * when the pool is nearly full. Throws CniError 100 at the end of them.
+ * Candidates whose name was not in `directory` a moment ago. Looking first keeps the owner's file
+ * short when the pool is nearly full. Throws CniError 100 when there are no more.
  */
 export function* freeCandidates(directory: string, owner: Owner, pool: Pool, set: Range[], wish: bigint | undefined): FreeCandidates {
   for (const candidate of candidates(pool, set, wish, `${owner.containerID}:${owner.ifname}`)) {

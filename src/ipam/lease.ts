@@ -33,7 +33,7 @@ import { describeRange, type Pool } from './pool.ts'
 export type { Owner } from './owner-file.ts'
 
 export interface Lease {
-  /** `address` with the prefix of its subnet; `peer` is the other of a pair. */
+  /** `address` has the prefix of its subnet; `peer` is the other address of a pair. */
   ips: { address: string; gateway?: string; peer?: string }[]
   routes: Route[]
   dns?: Dns
@@ -70,7 +70,7 @@ export function acquire(dataDir: string, network: string, owner: Owner, pool: Po
   })
 }
 
-/** `body`, of which a refusal by the file system is a CniError 5 that says what was tried. */
+/** Runs `body`. An error of the file system becomes CniError 5, which says what was tried. */
 function fileWork<T>(doing: string, body: () => T): T {
   try {
     return body()
@@ -81,8 +81,8 @@ function fileWork<T>(doing: string, body: () => T): T {
 }
 
 /**
- * Throws CniError 4 for an owner with a lease. A file that says nothing is what a power cut left of
- * a pod that is gone: it is cleared.
+ * Throws CniError 4 for an owner that has a lease. An owner's file without content is what a power
+ * cut left of a pod that is gone: it is removed.
  */
 function refuseSecond(directory: string, network: string, file: string): void {
   const found = readOwnerFile(file)
@@ -119,8 +119,8 @@ function matchRequests(pool: Pool, requested: string[]): (bigint | undefined)[] 
 }
 
 /**
- * Links `first`, which the owner's file names, or the next of the set that nobody else has linked
- * meanwhile.
+ * Links `first`, which the owner's file names already, or the next address of the set that nobody
+ * has linked meanwhile.
  */
 function take(directory: string, file: string, search: FreeCandidates, first: Candidate): Candidate {
   for (let candidate = first; ; ) {
@@ -143,7 +143,7 @@ function describe({ pair }: Pool, { value, range }: Candidate): Lease['ips'][num
   }
 }
 
-/** Gives back what the owner has. Nothing there is no error. Throws CniError 5. */
+/** Releases the owner's addresses. An owner without a lease is not an error. Throws CniError 5. */
 export function release(dataDir: string, network: string, owner: Owner): void {
   const directory = networkDir(dataDir, network)
   fileWork(`give back a lease in ${directory}`, () => releaseFile(directory, ownerFile(dataDir, network, owner)))
@@ -154,7 +154,7 @@ function releaseFile(directory: string, file: string): void {
   try {
     found = readOwnerFile(file)
   } catch (error) {
-    // no lease can be where there is no directory
+    // without a directory there is no lease
     if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return
     throw error
   }
@@ -163,8 +163,8 @@ function releaseFile(directory: string, file: string): void {
 }
 
 /**
- * Addresses that are hard links to the owner's file: those that it names, and where it names too
- * few, those that are found.
+ * Addresses that are hard links to the owner's file: those that it names; when the file has more
+ * links than that, all that are found.
  */
 function heldBy(directory: string, { addresses, inode, links }: OwnerFile): string[] {
   const isHeld = (address: string) => inodeOf(`${directory}/${address}`) === inode
@@ -188,18 +188,18 @@ export function leaseOf(dataDir: string, network: string, owner: Owner): string[
 export const leaseOwner = (dataDir: string, network: string, owner: Owner): Owner | undefined =>
   fileWork(`read a lease in ${networkDir(dataDir, network)}`, () => readOwnerFile(ownerFile(dataDir, network, owner))?.owner)
 
-/** A lease as it lies on the disk. */
+/** A lease on disk. */
 export interface LeaseOnDisk {
   file: string
-  /** undefined when the file was cut short, or is none of ours. */
+  /** undefined when the file was truncated, or is not ours. */
   owner: Owner | undefined
-  /** Those that it holds. */
+  /** The addresses of the lease. */
   addresses: string[]
   /** When the file was written, in ms since the epoch. */
   writtenMs: number
 }
 
-/** All leases of a network; none where it has no directory. Throws CniError 5. */
+/** All leases of a network; an empty list when it has no directory. Throws CniError 5. */
 export function leaseList(dataDir: string, network: string): LeaseOnDisk[] {
   const [directory, owners] = [networkDir(dataDir, network), ownersDir(dataDir, network)]
   return fileWork(`read the leases in ${directory}`, () =>
@@ -223,7 +223,7 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
   const [directory, owners] = [networkDir(dataDir, network), ownersDir(dataDir, network)]
   const keep = new Set(valid.map(owner => ownerFile(dataDir, network, owner)))
   fileWork(`collect leases in ${directory}`, () => {
-    const failures: Error[] = [] // one name that cannot be removed does not stop the others
+    const failures: Error[] = [] // a name that cannot be removed does not stop the others
     for (const name of list(owners).filter(name => !keep.has(`${owners}/${name}`))) {
       try {
         if (isDraft(name)) rmSync(`${owners}/${name}`, { force: true })
@@ -244,8 +244,8 @@ function isExtraOf(valid: Owner[], file: string): boolean {
 }
 
 /**
- * A power cut may keep the link of an address and lose its owner's file. Addresses are looked at
- * before owners: see release().
+ * After a power cut an address may still be linked when its owner's file is lost. Addresses are
+ * looked at before owners: see release().
  */
 function collectOrphans(directory: string, owners: string): void {
   const addresses = list(directory)

@@ -28,22 +28,22 @@ export const isAmong = (valid: Owner[], { containerID, ifname, cniIfname }: Owne
   valid.some(other => other.containerID === containerID && other.ifname === (cniIfname ?? ifname))
 
 export interface OwnerFile {
-  /** undefined when the file was cut short, or is none of ours. */
+  /** undefined when the file was truncated, or is not ours. */
   owner: Owner | undefined
-  /** Addresses that the file names; the owner may hold others, see `links`. */
+  /** Addresses that the file names. The owner may hold others: see `links`. */
   addresses: string[]
   inode: number
-  /** Names that the inode has: the file itself and the addresses held. */
+  /** Number of names of the inode: the file itself, and the addresses held. */
   links: number
 }
 
 const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
 const OWNER_ONLY = 0o600
 
-/** What a file is called until it is whole. No containerID begins with a dot. */
+/** The name of a file while it is being written. No containerID begins with a dot. */
 const draftOf = (file: string) => `${dirname(file)}/.new-${basename(file)}`
 
-/** True for the name of a file that a run has not finished. */
+/** True for the name of a file whose writing was not finished. */
 export const isDraft = (name: string) => name.startsWith('.new-')
 
 /** Makes the file, and its directory if need be. Throws EEXIST when the owner has one. */
@@ -51,8 +51,8 @@ export function createOwnerFile(file: string, owner: Owner, addresses: string[])
   const { containerID, ifname, cniIfname } = owner
   const text = [JSON.stringify({ containerID, ifname, cniIfname }), ...addresses, ''].join('\n')
   const draft = draftOf(file)
-  // of a run that was killed: it may be the same inode as an owner's file, and is not to be written
-  // to
+  // left by a run that was killed: it may be the same inode as an owner's file, and must not be
+  // written to
   rmSync(draft, { force: true })
   try {
     writeDraft(draft, text)
@@ -63,8 +63,8 @@ export function createOwnerFile(file: string, owner: Owner, addresses: string[])
 }
 
 /**
- * The directory is there but for the first lease: it is made when it was missing, not looked for
- * each time.
+ * The directory exists, except for the first lease: it is made after a failure, not looked for each
+ * time.
  */
 function writeDraft(draft: string, text: string): void {
   const write = () => writeSynced(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, text)
@@ -77,13 +77,13 @@ function writeDraft(draft: string, text: string): void {
   }
 }
 
-/** Removes the file, and what a run that was killed has left of it. */
+/** Removes the file, and the unfinished file of a run that was killed. */
 export function removeOwnerFile(file: string): void {
   rmSync(file, { force: true })
   rmSync(draftOf(file), { force: true })
 }
 
-/** Names another address that the owner is about to take. */
+/** Adds an address that the owner is about to take. */
 export const appendAddress = (file: string, address: string): void => writeSynced(file, O_WRONLY | O_APPEND | O_NOFOLLOW, `${address}\n`)
 
 function writeSynced(file: string, flags: number, text: string): void {
@@ -97,8 +97,8 @@ function writeSynced(file: string, flags: number, text: string): void {
 }
 
 /**
- * What is at `file`; undefined when nothing is. A symbolic link and whatever else is no file name
- * no address.
+ * The content of `file`; undefined when it does not exist. A symbolic link, or anything else that
+ * is not a regular file, has no addresses.
  */
 export function readOwnerFile(file: string): OwnerFile | undefined {
   const stat = lstatSync(file, { throwIfNoEntry: false })
@@ -109,7 +109,7 @@ export function readOwnerFile(file: string): OwnerFile | undefined {
   return { owner: parseOwner(first!), addresses: lines.filter(isAddressName), inode, links }
 }
 
-/** Empty for a file so large that it is none of ours: it says nothing. */
+/** Empty text for a file that is too large to be ours. */
 function textOf(file: string): string {
   try {
     return readSmallFile(file)
@@ -129,7 +129,7 @@ function parseOwner(line: string): Owner | undefined {
   }
 }
 
-/** True for the canonical text of an address: nothing else names a lease. */
+/** True for the canonical text of an address: leases have no other names. */
 export function isAddressName(name: string): boolean {
   const address = parseAddress(name)
   return address !== undefined && toAddress(toNumber(address.bytes), address.family) === name

@@ -14,12 +14,12 @@ export interface IpamInput extends Owner {
 
 const poolOf = ({ ipam }: IpamInput): Pool => parseIpam(ipam)
 
-/** The addresses keep their subnet's prefix, as the other plugin expects. */
+/** The addresses keep their subnet's prefix, which the other plugin expects. */
 export const ipamAdd = (input: IpamInput): Lease => acquire(input.dataDir, input.network, input, poolOf(input), input.requestedIPs)
 
 export const ipamDel = (input: IpamInput): void => release(input.dataDir, input.network, input)
 
-/** Throws CniError 999 when nothing is leased. */
+/** Throws CniError 999 when the owner has no lease. */
 export function ipamCheck(input: IpamInput): void {
   if (leaseOf(input.dataDir, input.network, input) === undefined) {
     throw new CniError(
@@ -32,8 +32,8 @@ export function ipamCheck(input: IpamInput): void {
 export const ipamGc = (input: IpamInput, valid: Owner[]): void => collect(input.dataDir, input.network, valid)
 
 /**
- * Throws CniError 7 for a pool that is none, 50 when no lease could be written. That no address is
- * left now is ADD's to say.
+ * Throws CniError 7 for an invalid pool, 50 when no lease could be written. A full pool is not
+ * reported here: ADD reports it.
  */
 export function ipamStatus(input: IpamInput): void {
   poolOf(input)

@@ -1,6 +1,6 @@
 /**
- * Address pools of the built-in IPAM: what `ipam` says, as ranges of numbers. Nothing here
- * enumerates: an IPv6 range has 2^64 addresses.
+ * Address pools of the built-in IPAM: the ranges of `ipam` as numbers. No function lists all
+ * addresses: an IPv6 range has 2^64 of them.
  */
 
 import { bits, type Family, holds, hostCidr, networkSize, parseAddress, parseCidr, toAddress, toNumber } from '../address.ts'
@@ -18,7 +18,9 @@ export interface Range {
   first: bigint
   last: bigint
   prefix: number
-  /** Never leased; undefined in a subnet too small to have one, unless configured. */
+  /**
+   * The gateway is never leased; undefined in a subnet too small to have one, unless configured.
+   */
   gateway?: bigint
 }
 
@@ -26,21 +28,22 @@ export interface Pool {
   /** One address (or pair) comes from each set; a set's ranges share their family. */
   sets: Range[][]
   pair: boolean
-  /** Inclusive bounds that are never leased. */
+  /** Inclusive bounds of addresses that are never leased. */
   exclude: { family: Family; first: bigint; last: bigint }[]
   routes: Route[]
   dns?: Dns
 }
 
 /**
- * Each range is compared with each other and with what is excluded, whenever an address is leased.
+ * Limits: whenever an address is leased, all ranges are compared with each other and with the
+ * excluded ones.
  */
-const [MOST_RANGES, MOST_EXCLUDED] = [1_000, 4_000]
+export const [MOST_RANGES, MOST_EXCLUDED] = [1_000, 4_000]
 
-/** How errors call the keys here. */
+/** How errors name the keys here. */
 const IPAM: Place = { path: 'ipam.', code: CODE.invalidConfig }
 
-/** A range as configured, and how errors call its keys. */
+/** A range as configured, and how errors name its keys. */
 interface RangeSource {
   range: Values
   place: Place
@@ -62,7 +65,7 @@ export function parseIpam(ipam: Values): Pool {
   return pool
 }
 
-/** `subnet` at the top is one set of one range, before those of `ranges`. */
+/** The top-level `subnet` is a set of one range, before the sets of `ranges`. */
 function rangeSets(ipam: Values): RangeSource[][] {
   const { subnet, rangeStart, rangeEnd, gateway } = ipam
   const top = isGiven(subnet) ? [[{ range: { subnet, rangeStart, rangeEnd, gateway }, place: IPAM }]] : []
@@ -73,7 +76,7 @@ function rangeSets(ipam: Values): RangeSource[][] {
 
 const isGiven = (value: unknown) => value !== undefined && value !== null
 
-/** A `gateway` beside `ranges` is that of the ranges whose subnet holds it. */
+/** A `gateway` beside `ranges` is the gateway of the ranges whose subnet contains it. */
 function parseRanges(ranges: unknown, gateway: unknown): RangeSource[][] {
   if (isGiven(gateway) && (typeof gateway !== 'string' || parseAddress(gateway) === undefined))
     throw refuse('gateway', 'an address', gateway, IPAM)
@@ -105,8 +108,8 @@ function parseRange({ range, place }: RangeSource, pair: boolean): Range {
       throw refuse(key, `an address in ${range.subnet}`, range[key], place)
     return value
   }
-  // The network's own address and IPv4's broadcast are nobody's, but in networks of one or two (RFC
-  // 3021, RFC 6164) all are.
+  // The network's own address, and IPv4's broadcast address, are never leased; in networks of one
+  // or two addresses (RFC 3021, RFC 6164) all are.
   const [least, most] = size <= 2n ? [network, network + size - 1n] : [network + 1n, network + size - (family === 4 ? 2n : 1n)]
   let first = inSubnet('rangeStart') ?? (pair ? network : least)
   let last = inSubnet('rangeEnd') ?? (pair ? network + size - 1n : most)
@@ -122,7 +125,7 @@ function parseRange({ range, place }: RangeSource, pair: boolean): Range {
   return { family, first, last, prefix: pair ? bits(family) - 1 : prefix, ...(gateway === undefined ? {} : { gateway }) }
 }
 
-/** A point-to-point gateway may lie anywhere. */
+/** The gateway of a point-to-point link may lie in any network. */
 function configuredGateway(range: Values, family: Family, place: Place): bigint | undefined {
   if (range.gateway === undefined || range.gateway === null) return undefined
   const parsed = typeof range.gateway === 'string' ? parseAddress(range.gateway) : undefined
@@ -145,10 +148,7 @@ function verifyDisjoint(ranges: Range[]): void {
   }
 }
 
-/**
- * A pool that can never give an address is a mistake of the configuration, not of the pods that
- * there are.
- */
+/** A pool that can never give an address is an error of the configuration. */
 function verifyCapacity(pool: Pool, set: Range[], sources: RangeSource[]): void {
   if (capacity(pool, set) > 0n) return
   const { range, place } = sources[0]!

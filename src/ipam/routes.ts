@@ -5,9 +5,9 @@ import type { Route } from '../linux/route.ts'
 import type { Range } from './pool.ts'
 
 /** Attributes of a route are u32 in rtnetlink(7). */
-const U32_MAX = 0xffffffff
+export const U32_MAX = 0xffffffff
 
-/** undefined without the key. Throws CniError 7. */
+/** undefined when the key is absent. Throws CniError 7. */
 export function parseRoutes(ipam: Values, place: Place): Route[] | undefined {
   return optionalObjects(ipam, 'routes', place)?.map((route, index) => {
     const { dst, gw } = route
@@ -21,6 +21,6 @@ export function parseRoutes(ipam: Values, place: Place): Route[] | undefined {
   })
 }
 
-/** Of a pool without the key: one per family. */
+/** The routes of a pool without the key: one default route per family. */
 export const defaultRoutes = (sets: Range[][]): Route[] =>
   [...new Set(sets.map(set => set[0]!.family))].map(family => ({ dst: family === 4 ? '0.0.0.0/0' : '::/0' }))

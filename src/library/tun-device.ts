@@ -66,12 +66,12 @@ export class TunDevice implements Disposable {
     return this.#fd
   }
 
-  /** ip link set NAME up */
+  /** Equivalent to: ip link set NAME up */
   up(): void {
     this.#netlink.requestBatch([linkChange(this.#index, { up: true })])
   }
 
-  /** ip link set NAME down */
+  /** Equivalent to: ip link set NAME down */
   down(): void {
     this.#netlink.requestBatch([linkChange(this.#index, { up: false })])
   }
@@ -93,7 +93,7 @@ export class TunDevice implements Disposable {
     this.#netlink.requestBatch([linkChange(this.#index, { mtu: bytes })])
   }
 
-  /** Of a TAP: `02:00:00:00:00:01`; undefined for a TUN, which has none. */
+  /** The MAC address of a TAP, such as `02:00:00:00:00:01`; undefined for a TUN, which has none. */
   get hwaddr(): string | undefined {
     return this.#link.mac
   }
@@ -103,7 +103,7 @@ export class TunDevice implements Disposable {
     this.#netlink.requestBatch([linkChange(this.#index, { mac: Buffer.from(mac.replaceAll(':', ''), 'hex') })])
   }
 
-  /** The first IPv4 address. To set it keeps the other end's. */
+  /** The first IPv4 address. Setting it keeps the other end's address. */
   get addr(): string | undefined {
     return this.#ipv4?.local
   }
@@ -111,7 +111,7 @@ export class TunDevice implements Disposable {
     this.#replace({ prefix: 32, ...this.#ipv4, local: ipv4('addr', address) })
   }
 
-  /** The other end's IPv4 address: `ip address add ADDR peer DSTADDR`. After `addr`. */
+  /** The other end's IPv4 address: `ip address add ADDR peer DSTADDR`. Set `addr` before. */
   get dstaddr(): string | undefined {
     return this.#ipv4?.peer
   }
@@ -120,7 +120,8 @@ export class TunDevice implements Disposable {
   }
 
   /**
-   * Of `dstaddr` where there is one, else of `addr`: what is reached by this device. After `addr`.
+   * The netmask of `dstaddr` where there is one, else of `addr`: the addresses reached by this
+   * device. Set `addr` before.
    */
   get netmask(): string | undefined {
     return this.#ipv4 && netmaskOf(this.#ipv4.prefix)
@@ -129,7 +130,7 @@ export class TunDevice implements Disposable {
     this.#replace({ ...this.#present('netmask'), prefix: prefixOf(mask) })
   }
 
-  /** All addresses but those that the kernel made itself, `{ local, prefix, peer }`. */
+  /** All addresses except those that the kernel made itself, as `{ local, prefix, peer }`. */
   get addresses(): Address[] {
     return addressList(this.#netlink, this.#index)
   }
@@ -139,12 +140,14 @@ export class TunDevice implements Disposable {
     this.#netlink.requestBatch([addressAddition(this.#index, parse(address, peer))])
   }
 
-  /** ip address delete, of an address as add() takes it. */
+  /** Equivalent to: ip address delete. Takes an address as add() does. */
   delete(address: string, peer?: string): void {
     this.#netlink.requestBatch([addressDeletion(this.#index, parse(address, peer))])
   }
 
-  /** Counters since the device was made; `rx` is what the kernel received from whoever writes. */
+  /**
+   * Counters since the device was made; `rx` counts packets that programs wrote into the device.
+   */
   get stats(): LinkStats {
     return this.#link.stats
   }
@@ -163,7 +166,7 @@ export class TunDevice implements Disposable {
     }
   }
 
-  /** The next packet; undefined when none waits. */
+  /** The next packet; undefined when no packet waits. */
   readNow(): Buffer | undefined {
     const buffer = Buffer.allocUnsafe(MOST_BYTES)
     try {
@@ -174,7 +177,9 @@ export class TunDevice implements Disposable {
     }
   }
 
-  /** Hands a packet to the kernel, as if it had come in by this device; the number of bytes. */
+  /**
+   * Hands a packet to the kernel, as if this device had received it. Returns the number of bytes.
+   */
   write(packet: Uint8Array): number {
     return writeSync(this.#fd, packet)
   }
@@ -191,13 +196,13 @@ export class TunDevice implements Disposable {
     }
   }
 
-  /** Another queue of the same device, which must have been made with IFF_MULTI_QUEUE. */
+  /** Opens another queue of the same device, which must have been made with IFF_MULTI_QUEUE. */
   queue(): TunDevice {
     if ((this.#flags & IFF_MULTI_QUEUE) === 0) throw new RangeError(`${this.name} has one queue: make it with IFF_MULTI_QUEUE`)
     return new TunDevice({ ...this.#options, name: this.name })
   }
 
-  /** The device goes with its last descriptor, unless it is persistent. */
+  /** The device is deleted with its last descriptor, unless it is persistent. */
   close(): void {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
@@ -239,7 +244,7 @@ function open(name: string, flags: number): { fd: number; name: string; netlink:
   }
 }
 
-/** With a peer, the prefix is the peer's. Without a prefix, it is the address alone. */
+/** With a peer, the prefix is the peer's. Without a prefix, the address stands alone. */
 function parse(address: string, peer?: string): Address {
   const [near, far] = [cidr(address), peer === undefined ? undefined : cidr(peer)]
   return far === undefined ? { local: near.address, prefix: near.prefix } : { local: near.address, peer: far.address, prefix: far.prefix }

@@ -8,26 +8,24 @@ import { checked } from '../linux/libc.ts'
 const [F_SETFL, F_SETOWN, F_SETSIG] = [4, 8, 10]
 const [O_RDWR, O_NONBLOCK, O_ASYNC] = [2, 0o4000, 0o20000]
 
-/**
- * SIGURG: it is ignored where nobody listens. SIGIO, which would come by itself, ends a process.
- */
+/** SIGURG is ignored where nobody handles it. The default signal, SIGIO, would end the process. */
 const SIGNAL = 23
 
-/** Signals say nothing to a process that is suspended, and none keeps a process from ending. */
+/** A suspended process gets no signals, and a signal handler keeps no process from ending. */
 const LOOK_AGAIN_MS = 1000
 
 const fcntl = checked('fcntl', ['int', 'int', 'int'])
 const waiting = new Set<() => void>()
 let timer: NodeJS.Timeout | undefined
 
-/** From now on this process hears of packets that come to the TUN of `fd`. */
+/** From now on the kernel signals this process when packets arrive at the TUN of `fd`. */
 export function announcePackets(fd: number): void {
   fcntl(fd, F_SETOWN, process.pid)
   fcntl(fd, F_SETSIG, SIGNAL)
   fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC)
 }
 
-/** Resolves when a packet may have come to any device; at once when `signal` is aborted. */
+/** Resolves when a packet may have arrived at any device; at once when `signal` is aborted. */
 export function packetMayHaveCome(signal: AbortSignal): Promise<void> {
   return new Promise(resolve => {
     const done = () => {

@@ -1,6 +1,6 @@
 /**
- * Puts a plan into the kernel. What fails half-way is taken out by remove(), the same way by which
- * every link goes: so nothing is undone here but the closing of descriptors.
+ * Makes the link of a plan in the kernel. When that fails half-way, remove() deletes what there is,
+ * as for every link: here only descriptors are closed.
  */
 import { closeSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
@@ -17,8 +17,8 @@ import type { EndPlan, LinkPlan } from './plan.ts'
 import { allowIPv6 } from './sysctls.ts'
 
 /**
- * Descriptors of a link's devices: of the pod's TUN, and of the node's where a thread wire joins
- * the two. They are the caller's to close.
+ * Descriptors of a link's devices: of the pod's TUN and, with a thread wire, of the node's TUN. The
+ * caller closes them.
  */
 export interface Ends {
   podFd: number
@@ -30,13 +30,13 @@ interface Pod extends Disposable {
   netlink: NetlinkSocket
   fd: number
   index: number
-  /** Index for the pod's veth end; absent where the kernel is to choose. */
+  /** Index of the pod's veth end; absent when the kernel is to choose. */
   vethIndex: number | undefined
 }
 
 /**
- * Makes the link of `plan` in the pod's namespace `netns` and in that of the caller. Throws what
- * the kernel refused.
+ * Makes the link of `plan` in the pod's namespace `netns` and in the caller's. Throws the kernel's
+ * error.
  */
 export function apply(plan: LinkPlan, dataDir: string, netns: Netns): Ends {
   using node = new NetlinkSocket()
@@ -54,9 +54,7 @@ export function apply(plan: LinkPlan, dataDir: string, netns: Netns): Ends {
   }
 }
 
-/**
- * Makes the TUN. It has our alias before it persists, so that whoever finds it knows whose it is.
- */
+/** Makes the TUN. It gets our alias before it persists, so that a clean-up knows whose it is. */
 function openPod(plan: LinkPlan, netns: Netns): Pod {
   return during(`create ${plan.ifname} in ${plan.netns}`, () =>
     netns.enter(() => {
@@ -131,12 +129,10 @@ function configureHostEnd(node: NetlinkSocket, plan: LinkPlan, host: EndPlan): v
   during(`configure the node's end ${host.ifname}`, () => node.requestBatch([...settings, ...endRequests(index, host)]))
 }
 
-/**
- * What a device sends is what the other end receives: so each direction is limited where it begins.
- */
+/** Each direction is limited at the device that sends it. */
 const shaping = (index: number, shape: Shape | undefined): Request[] => (shape === undefined ? [] : [tbfAddition(index, shape)])
 
-/** Adds one clause to what goes wrong in `body`, keeping its code for whoever branches on it. */
+/** Adds one clause to an error of `body`, and keeps its code for callers that branch on it. */
 function during<T>(doing: string, body: () => T): T {
   try {
     return body()
@@ -152,8 +148,8 @@ function during<T>(doing: string, body: () => T): T {
 }
 
 /**
- * Another link of the pod has a route to the same destination: what clashes is the configuration,
- * not the name.
+ * Another link of the pod has a route to the same destination: the configuration clashes, not the
+ * name.
  */
 function isTakenRoute(error: unknown): boolean {
   const { code, doing } = error as { code?: string; doing?: string }

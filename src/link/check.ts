@@ -1,6 +1,6 @@
 /**
- * CHECK: what the plan says must still be in the kernel, and what it stands on too. Each fault is a
- * sentence.
+ * CHECK: everything that the plan says must still be in the kernel, and everything that the link
+ * depends on. Each fault is a sentence.
  */
 import { bits, canonicalCidr, familyOf } from '../address.ts'
 import { type Address, addressList } from '../linux/address-messages.ts'
@@ -19,19 +19,19 @@ import { familiesOf, firewallEntry } from './host-end.ts'
 import type { EndPlan, LinkPlan } from './plan.ts'
 
 /**
- * What CHECK allows for: what plugins that come later in the chain may change, and a meta-plugin:
+ * Changes that CHECK allows: later plugins of the chain may make them, and so may a meta-plugin:
  * Multus moves a pod's default route, in the kernel and in the result.
  */
 export interface Expected {
-  /** Of the previous result. */
+  /** The MTU of the previous result. */
   mtu: number | undefined
   /** Of its routes: others may be missing. undefined: none may. */
   destinations: string[] | undefined
 }
 
 /**
- * Faults found; empty when all is well. NO-CARRIER is no fault: it is how a link looks that nobody
- * holds open, and it carries packets all the same.
+ * The faults found; an empty list when there is none. NO-CARRIER is not a fault: a link whose TUN
+ * no process holds open shows it, and carries packets.
  */
 export function check(plan: LinkPlan, expected: Expected): string[] {
   using netns = new Netns(plan.netns)
@@ -76,7 +76,7 @@ function checkHost(plan: LinkPlan, end: EndPlan): string[] {
   return [...faults, ...firewallFaults(netfilter, firewallEntry(plan))]
 }
 
-/** `does`: what the pod does at the rate of `link`'s root qdisc. */
+/** `does`: what the pod does (sends or receives) at the rate of `link`'s root qdisc. */
 function shapeFaults(netlink: NetlinkSocket, link: Link | undefined, shape: Shape | undefined, does: string): string[] {
   if (shape === undefined || link === undefined) return []
   const rate = tbfRate(netlink, link.index)
@@ -105,7 +105,7 @@ function flagFaults(link: Link): string[] {
   return wanted.filter(([flag]) => (link.flags & flag) === 0).map(([, name]) => `link ${link.name} lacks the flag ${name}`)
 }
 
-/** By its alias DEL knows the device: without it, DEL would leave the device. */
+/** DEL knows the device by its alias, and would leave a device without it. */
 const aliasFaults = (link: Link, plan: LinkPlan, which: string): string[] =>
   link.alias === linkAlias(plan)
     ? []
@@ -121,10 +121,7 @@ function addressFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string
     .map(wanted => `link ${link.name} lacks the address ${wanted}`)
 }
 
-/**
- * The plan's routes, and those that the kernel makes by itself for a peer or a subnet: without them
- * nothing is reached.
- */
+/** The plan's routes, and those that the kernel makes itself for a peer or a subnet. */
 function routeFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string[] {
   const present = routeList(netlink, link.index)
   const wanted = [...end.addresses.flatMap(kernelRoute), ...end.routes]
@@ -134,15 +131,15 @@ function routeFaults(netlink: NetlinkSocket, link: Link, end: EndPlan): string[]
 }
 
 /**
- * What `ip address add` makes beside the address: a route to the peer, or to the subnet. None for a
- * single address.
+ * The route that `ip address add` makes with the address: to the peer, or to the subnet. None for a
+ * single address without peer.
  */
 function kernelRoute({ local, peer, prefix }: Address): Route[] {
   const isSingle = peer === undefined && prefix === bits(familyOf(local))
   return isSingle ? [] : [{ dst: canonicalCidr(`${peer ?? local}/${prefix}`)! }]
 }
 
-/** Whatever the plan leaves open is the kernel's to choose. */
+/** Only what the plan names is compared. */
 function sameRoute(present: Route, wanted: Route): boolean {
   const keys = ['gw', 'mtu', 'advmss', 'priority', 'table'] as const
   if (canonicalCidr(wanted.dst) !== present.dst) return false
@@ -155,8 +152,8 @@ function sameRoute(present: Route, wanted: Route): boolean {
 }
 
 /**
- * Without forwarding the pod reaches the node and nothing else; rp_filter 0 says that somebody has
- * switched IPv4's first source check off.
+ * Without forwarding the pod reaches nothing beyond the node; rp_filter 0 means that somebody has
+ * switched off IPv4's first source check.
  */
 function forwardingFaults(end: EndPlan): string[] {
   const { ipv4, ipv6 } = familiesOf(end)
@@ -175,7 +172,8 @@ function forwardingFaults(end: EndPlan): string[] {
     expectOn('net', 'ipv6', 'conf', 'all', 'forwarding')
     expectOn('net', 'ipv6', 'conf', end.ifname, 'forwarding')
     const accept = sysctlGet(['net', 'ipv6', 'conf', end.ifname, 'accept_ra'])
-    // 1: only where the device does not forward, which is a fault of its own
+    // with 1 the device takes advertisements only where it does not forward, which is a fault of
+    // its own
     if (accept === '2') faults.push(`sysctl net.ipv6.conf.${end.ifname}.accept_ra is 2: the pod can give the node routes`)
   }
   return faults

@@ -8,8 +8,8 @@ const OTHERS_MAY_WRITE = 0o022
 const refusal = (dataDir: string, why: string) => new CniError(CODE.io, `"dataDir" ${JSON.stringify(dataDir)} cannot be used: ${why}`)
 
 /**
- * Makes the directory if it is missing. Throws CniError 5 when that fails, or when somebody else
- * could put something into it: see verifyOwner().
+ * Makes the directory if it is missing. Throws CniError 5 when that fails, or when others could
+ * write to it: see verifyOwner().
  */
 export function openDataDir(dataDir: string, network?: string): void {
   const present = lstatSync(dataDir, { throwIfNoEntry: false })
@@ -23,9 +23,9 @@ export function openDataDir(dataDir: string, network?: string): void {
 }
 
 /**
- * Throws CniError 5 when somebody else owns the directory or may write to it, or to those in it of
- * records and leases, or when one of them is a symbolic link: nothing in it can be believed then.
- * What is not there is no fault.
+ * Throws CniError 5 when another user owns the directory or may write to it, or to its directories
+ * of records and leases, or when one of them is a symbolic link: nothing in it can be trusted then.
+ * A missing directory is not an error.
  */
 export function verifyOwner(dataDir: string, network?: string): void {
   const parts = network === undefined ? ['', '/links', '/ipam'] : ['', ...partsOf(network)]
@@ -46,7 +46,7 @@ const partsOf = (network: string) => ['/links', `/links/${network}`, '/ipam', `/
 
 const where = (path: string, dataDir: string) => (path === dataDir ? '' : `${JSON.stringify(path)}: `)
 
-/** undefined also where a file is in the place of a directory: whoever uses that finds out. */
+/** undefined also when a file stands in the place of a directory: opening it then fails. */
 function lstatOf(path: string): Stats | undefined {
   try {
     return lstatSync(path, { throwIfNoEntry: false })

@@ -3,12 +3,15 @@ import type { NetlinkSocket } from '../linux/netlink.ts'
 import { defaultRouteIndexes } from '../linux/route.ts'
 
 const ETHERNET_MTU = 1500
-/** What every wire carries: a default route by lo (65536) says nothing of a network. */
+/**
+ * The largest MTU that every wire carries. A default route by lo (65536) says nothing about a
+ * network.
+ */
 const MOST = 16_000
 
 /**
- * MTU in bytes of the device that the node's default route leaves by, the least of them where there
- * are several; 1500 when there is none.
+ * MTU in bytes of the device of the node's default route; the least when there are several; 1500
+ * when there is none.
  */
 export function defaultRouteMtu(node: NetlinkSocket): number {
   const indexes = defaultRouteIndexes(node)

@@ -1,4 +1,4 @@
-/** One device of a link: how it is configured, and how it is known again. */
+/** One device of a link: how it is configured, and how it is recognised. */
 import { statSync } from 'node:fs'
 import { fnv1a } from '../fnv.ts'
 import { addressAddition } from '../linux/address-messages.ts'
@@ -13,7 +13,7 @@ import { IPV6_MIN_MTU } from './plan.ts'
 /** Bytes: IFALIASZ of <linux/if.h> is 256, and the kernel wants two less. */
 const LONGEST_ALIAS = 254
 
-/** What `ip link` shows of a device of ours, and how a clean-up knows that a device is ours. */
+/** The alias of our devices, shown by `ip link`: by it a clean-up recognises them. */
 export function linkAlias({ network, containerID, ifname }: Attachment): string {
   const alias = `tunlink:${network}/${containerID}/${ifname}`
   return Buffer.byteLength(alias) <= LONGEST_ALIAS ? alias : `tunlink:~${fnv1a(alias)}`
@@ -36,8 +36,8 @@ export const deviceSettings = (plan: LinkPlan) => ({
 })
 
 /**
- * Up first, then addresses, then routes: an IPv6 peer route that is added to a device that is down
- * is lost.
+ * First up, then addresses, then routes: the kernel drops an IPv6 peer route that is added while
+ * the device is down.
  */
 export const endRequests = (index: number, end: EndPlan): Request[] => [
   linkChange(index, { up: true }),
@@ -59,9 +59,9 @@ function groupByDestination(routes: Route[]): Route[][] {
 }
 
 /**
- * The index of the device `ifname` if it is there and ours; the calling thread and the socket are
- * in its network namespace. A device without our alias is somebody else's, but for the node's end
- * of a kernel wire whose maker died before it could say so.
+ * The index of the device `ifname` if it exists and is ours; the calling thread and the socket must
+ * be in its network namespace. A device without our alias is somebody else's, except for the node's
+ * end of a kernel wire whose maker was killed before it set the alias.
  */
 export function findDevice(netlink: NetlinkSocket, ifname: string, attachment: Attachment): number | undefined {
   if (ifNameToIndex(ifname) === 0) return undefined
@@ -74,5 +74,5 @@ function isOurs(link: Link, attachment: Attachment): boolean {
   return (link.kind === 'tun' || link.kind === 'veth') && link.alias === linkAlias(attachment)
 }
 
-/** True when the kernel says that a device is not there (any more). */
+/** True when the kernel says that the device does not exist. */
 export const isGone = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENODEV'

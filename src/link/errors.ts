@@ -1,8 +1,8 @@
-/** Which CNI code a refusal of the kernel has. */
+/** The CNI codes of the kernel's errors. */
 import { CniError, CODE } from '../cni/error.ts'
 
 const CODES: Record<string, number> = {
-  EEXIST: CODE.invalidEnvironment, // the only thing that a link can clash with is CNI_IFNAME
+  EEXIST: CODE.invalidEnvironment, // a link can clash with nothing else than CNI_IFNAME
   EBUSY: CODE.invalidEnvironment,
   EAGAIN: CODE.tryAgainLater,
   ENOBUFS: CODE.tryAgainLater,
@@ -10,15 +10,15 @@ const CODES: Record<string, number> = {
   ENFILE: CODE.tryAgainLater,
 }
 
-const LIMITS = ['EMFILE', 'ENFILE'] // of open files, whatever file it was
+const LIMITS = ['EMFILE', 'ENFILE'] // limits of open files, whatever the file
 
-/** An error that has a path is the file system's, also as the cause of what went wrong. */
+/** An error with a path is an error of the file system, also as the cause of another error. */
 function codeOf({ code = '', path, cause }: NodeJS.ErrnoException & { cause?: unknown }): number {
   const file = path ?? (cause as NodeJS.ErrnoException | undefined)?.path
   return file !== undefined && !LIMITS.includes(code) ? CODE.io : (CODES[code] ?? CODE.internal)
 }
 
-/** `error` as a CniError; one that is a CniError already stays as it is. */
+/** `error` as a CniError; a CniError is returned unchanged. */
 export function kernelError(error: unknown): CniError {
   if (error instanceof CniError) return error
   const { message, cause } = error as Error

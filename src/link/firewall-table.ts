@@ -35,11 +35,11 @@ import { IFNAMSIZ } from '../linux/uapi.ts'
 export const TABLE = 'tunlink'
 export const LINKS = 'links'
 
-/** What one link needs of the table. */
+/** What one link needs in the table. */
 export interface FirewallEntry {
   /** The name of the node's end. */
   link: string
-  /** Addresses of the pod, without prefix, that are masqueraded where they leave the node. */
+  /** Addresses of the pod, without prefix, that are masqueraded when they leave the node. */
   masquerade: string[]
 }
 
@@ -77,7 +77,7 @@ const acceptUnlessFromLink = [expr.meta(expr.NFT_META_IIFNAME), expr.lookup(LINK
 
 const dropUnlessRouted = [expr.fibSaddrIif(), expr.cmp(expr.NFT_CMP_EQ, nft.be32(0)), expr.verdict(nft.NF_DROP)]
 
-/** `start`: the first bytes of the source. */
+/** `start`: the first bytes of the source address. */
 const dropFrom = (protocol: number, source: number, start: Buffer) => [
   ...isFamily(protocol),
   expr.payload(source, start.length),
@@ -118,7 +118,7 @@ const CHAINS = {
   },
 } as const
 
-/** The messages that make the table, without elements, where there is none. */
+/** The messages that make the table, without elements, when it does not exist. */
 export function newTableRequests(masquerades: boolean, table = TABLE): Request[] {
   const { sets, chains, rules } = tableParts(masquerades, table)
   return [
@@ -129,9 +129,9 @@ export function newTableRequests(masquerades: boolean, table = TABLE): Request[]
   ]
 }
 
-/** The messages that make the table anew, whatever is there, with the elements of `entries`. */
+/** The messages that make the table anew, with the elements of `entries`, whatever exists. */
 export const replaceTableRequests = (entries: FirewallEntry[]): Request[] => [
-  nft.newTable(TABLE), // so that there is one to delete
+  nft.newTable(TABLE), // so that there is a table to delete
   nft.deleteTable(TABLE),
   ...newTableRequests(masquerades(entries)),
   ...elementRequests(nft.NFT_MSG_NEWSETELEM, elementsOf(entries)),
@@ -141,13 +141,13 @@ export const replaceTableRequests = (entries: FirewallEntry[]): Request[] => [
 export interface Element {
   set: string
   key: Buffer
-  /** The name or address that it stands for. */
+  /** The name or address of the element. */
   of: string
 }
 
 /**
- * The elements for `entries`. Throws RangeError for a name that no device can have, SyntaxError for
- * an address that is none.
+ * The elements for `entries`. Throws RangeError for an impossible device name, SyntaxError for text
+ * that is not an address.
  */
 export const elementsOf = (entries: FirewallEntry[]): Element[] =>
   entries.flatMap(({ link, masquerade }) => [linkElement(link), ...masquerade.map(addressElement)])

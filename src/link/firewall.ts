@@ -1,6 +1,6 @@
 /**
- * The table `inet tunlink` in the kernel: what each link needs of it comes and goes, and what
- * others took away comes back.
+ * Keeps the table `inet tunlink` in the kernel: adds and removes what each link needs, and restores
+ * what others have removed.
  */
 import { holds } from '../linux/attribute-list.ts'
 import { attribute, NetlinkSocket, text } from '../linux/netlink.ts'
@@ -25,17 +25,17 @@ import {
 export type { FirewallEntry } from './firewall-table.ts'
 
 /**
- * How often a restoration begins again because somebody changed nf_tables meanwhile. Sixteen
- * processes at once need a few.
+ * How often a restoration is tried again because somebody changed nf_tables meanwhile. With sixteen
+ * processes at once a few tries are needed.
  */
 const ATTEMPTS = 50
 
 /**
- * nft add element inet tunlink links { LINK }, and masq4, masq6: one query, of the rules, and one
- * transaction. Where a rule or set is missing or another, in a flushed or an older table, the whole
- * table is made anew from `all` and `entry`. `all` gives the entries of all records and is called
- * for that alone; the record of `entry` must be written before. What else may be wrong with chains
- * and sets is left to ensureFirewall(). Throws NetlinkError, or an error with its code.
+ * Equivalent to: nft add element inet tunlink links { LINK }, and masq4, masq6. It takes one query,
+ * of the rules, and one transaction. When a rule or set is missing or different, as in a flushed or
+ * an older table, the whole table is made anew from `all` and `entry`. `all` returns the entries of
+ * all records, and is called only then; the record of `entry` must be written before. Other faults
+ * of chains and sets are left to ensureFirewall(). Throws NetlinkError, or an error with its code.
  */
 export function addToFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, all: () => FirewallEntry[]): void {
   const requests = nft.transaction(elementRequests(nft.NFT_MSG_NEWSETELEM, elementsOf([entry])))
@@ -45,14 +45,14 @@ export function addToFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, al
 }
 
 /**
- * nft delete element ...: one that is not there is no error. Where the table is missing or another
- * it is made anew from `all` without `entry`, unless it is missing and no link is left that needs
- * it. The table stays when it has become empty. Throws as addToFirewall().
+ * Equivalent to: nft delete element ... A missing element is not an error. When the table is
+ * missing or different, it is made anew from `all` without `entry`, unless it is missing and no
+ * other link needs it. An empty table stays. Throws as addToFirewall().
  */
 export function removeFromFirewall(netfilter: NetlinkSocket, entry: FirewallEntry, all: () => FirewallEntry[]): void {
   const elements = elementsOf([entry])
-  // Added first, so that each is there to be deleted: nf_tables refuses a transaction that deletes
-  // what is not there.
+  // Added first, so that each exists: nf_tables refuses a transaction that deletes a missing
+  // element.
   const both = [nft.NFT_MSG_NEWSETELEM, nft.NFT_MSG_DELSETELEM].flatMap(message => elementRequests(message, elements))
   const requests = nft.transaction(both)
   const others = () => all().filter(({ link }) => link !== entry.link)
@@ -65,14 +65,14 @@ export function removeFromFirewall(netfilter: NetlinkSocket, entry: FirewallEntr
 }
 
 /**
- * Makes the table what it should be with the entries of `all`; true when it had to change
- * something. Elements that no entry has stay: another process may be about to write its record.
- * With no entry, a table is not made, but one that is different is made anew.
+ * Makes the table what it should be, with the entries of `all`. True when something had to change.
+ * Elements without an entry stay: another process may be about to write its record. Without entries
+ * a missing table is not made, but a different one is made anew.
  */
 export function ensureFirewall(netfilter: NetlinkSocket, all: () => FirewallEntry[]): boolean {
   let changed = false
   repeatedly(() => {
-    // Read before the records: a link that goes meanwhile is noticed, and not restored.
+    // Read before the records: then a link that is removed meanwhile is noticed, and not restored.
     const generation = nft.generation(netfilter)
     const state = tableState(netfilter, masquerades(all()))
     if (state === 'missing' && all().length === 0) return true
@@ -81,7 +81,7 @@ export function ensureFirewall(netfilter: NetlinkSocket, all: () => FirewallEntr
       return changed
     }
     const missing = ignoringMissing(() => missingElements(netfilter, elementsOf(all())))
-    if (missing === undefined) return false // the table has gone meanwhile
+    if (missing === undefined) return false // the table was deleted meanwhile
     if (missing.length === 0) return true
     changed = attempted(netfilter, nft.transaction(elementRequests(nft.NFT_MSG_NEWSETELEM, missing), generation))
     return changed
@@ -90,8 +90,8 @@ export function ensureFirewall(netfilter: NetlinkSocket, all: () => FirewallEntr
 }
 
 /**
- * What is wrong of the table, and of `entry` in it, as sentences without full stop; none when all
- * is right.
+ * The faults of the table, and of `entry` in it, as sentences without full stop; an empty list when
+ * there is none.
  */
 export function firewallFaults(netfilter: NetlinkSocket, entry: FirewallEntry): string[] {
   const faults = tableFaults(netfilter, masquerades([entry]))
@@ -139,7 +139,7 @@ function tableFaults(netfilter: NetlinkSocket, needsChain: boolean): string[] {
   return faults
 }
 
-/** The chains of ours whose rules are not ours; all of them when there is no table. */
+/** Our chains whose rules differ from ours; all of them when the table is missing. */
 function wrongRules(netfilter: NetlinkSocket, needsChain: boolean): string[] {
   const present = nft.rules(netfilter, TABLE)
   const isWhole = needsChain || present.some(rule => nft.chainOf(rule) === 'postrouting')
@@ -158,21 +158,24 @@ function wrongRules(netfilter: NetlinkSocket, needsChain: boolean): string[] {
 }
 
 /**
- * The kernel's last answer that was found right, with the chain postrouting and without: to compare
- * each rule takes four times as long as to ask for all (0.12 ms, 0.03 ms).
+ * The kernel's last answer that was found right, with and without the chain postrouting: comparing
+ * each rule takes four times as long as asking for all (0.12 ms and 0.03 ms).
  */
 const knownRight = new Map<boolean, Buffer>()
 
 const made = new Map<boolean, ReturnType<typeof tableParts>>()
 
-/** Made once, and not before it is needed. */
+/** Made once, when it is first needed. */
 function parts(needsChain: boolean) {
   const known = made.get(needsChain) ?? tableParts(needsChain)
   made.set(needsChain, known)
   return known
 }
 
-/** nft delete table inet tunlink, if it is there. Throws NetlinkError. */
+/**
+ * Equivalent to: nft delete table inet tunlink. A missing table is not an error. Throws
+ * NetlinkError.
+ */
 export function deleteFirewall(netfilter: NetlinkSocket): void {
   ignoringMissing(() => netfilter.requestBatch(nft.transaction([nft.deleteTable(TABLE)])))
 }
@@ -201,18 +204,18 @@ const HINTS: Record<string, string> = {
 }
 
 /**
- * Calls `onChange` when somebody deletes, flushes or replaces the table or parts of it, but
+ * Calls `onChange` when somebody deletes, flushes or replaces the table or parts of it, except
  * elements; see watchTable().
  */
 export const watchFirewall = (onChange: () => void): Disposable => watchTable(TABLE, onChange)
 
 /**
- * The table made anew, unless it is right; false when somebody changed nf_tables meanwhile: another
+ * Makes the table anew, unless it is right; false when somebody changed nf_tables meanwhile, and
  * may have made it.
  */
 function restored(netfilter: NetlinkSocket, all: () => FirewallEntry[]): boolean {
-  // Read before the records, as a record is written before its elements are added: a transaction
-  // that comes in between is noticed.
+  // Read before the records: a record is written before its elements are added, so a transaction in
+  // between is noticed.
   const generation = nft.generation(netfilter)
   const entries = all()
   if (tableState(netfilter, masquerades(entries)) === 'ok') return false
@@ -226,8 +229,8 @@ function restored(netfilter: NetlinkSocket, all: () => FirewallEntry[]): boolean
 }
 
 /**
- * True when the transaction went through; false when it was refused because the table is not ours,
- * or was not a moment ago.
+ * True when the transaction succeeded; false when it was refused because the table is not ours, or
+ * was not a moment ago.
  */
 function attempted(netfilter: NetlinkSocket, requests: ReturnType<typeof nft.transaction>): boolean {
   try {

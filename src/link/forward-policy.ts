@@ -34,7 +34,7 @@ const OURS = Buffer.from('tl') // the prefix of the node's ends of links
 const FAMILIES: Record<number, string> = { [nft.NFPROTO_INET]: 'inet', [nft.NFPROTO_IPV4]: 'ip', [nft.NFPROTO_IPV6]: 'ip6' }
 
 export interface Chain {
-  /** An NFPROTO_ number. */
+  /** A number of the kernel's NFPROTO_ constants. */
   family: number
   table: string
   name: string
@@ -43,7 +43,7 @@ export interface Chain {
 /** As `nft list chain` names it: "ip filter FORWARD". */
 export const chainName = ({ family, table, name }: Chain) => `${FAMILIES[family]} ${table} ${name}`
 
-/** nft list chains: those at the hook "forward" with the policy drop. */
+/** Equivalent to: nft list chains. Those at the hook "forward" with the policy drop. */
 export const droppingChains = (netfilter: NetlinkSocket): Chain[] =>
   netfilter
     .get(nft.nftType(nft.NFT_MSG_GETCHAIN), NLM_F_DUMP, nft.nftHeader(nft.NFPROTO_UNSPEC))
@@ -51,8 +51,8 @@ export const droppingChains = (netfilter: NetlinkSocket): Chain[] =>
     .filter(chain => chain !== undefined)
 
 /**
- * The payload of an NFT_MSG_NEWCHAIN message; undefined when the chain drops nothing that is
- * forwarded.
+ * Reads the payload of an NFT_MSG_NEWCHAIN message; undefined when the chain drops no forwarded
+ * packets.
  */
 export function decodeDroppingChain(payload: Buffer): Chain | undefined {
   const { family } = nft.nfgenmsg.decode(payload)
@@ -63,36 +63,36 @@ export function decodeDroppingChain(payload: Buffer): Chain | undefined {
   return { family, table: string(found.get(NFTA_CHAIN_TABLE)), name: string(found.get(NFTA_CHAIN_NAME)) }
 }
 
-/** Those pod CIDRs whose packets the chain sees. */
+/** The pod CIDRs whose packets the chain sees. */
 export const cidrsOf = ({ family }: Chain, podCIDRs: string[]) =>
   podCIDRs.filter(cidr => family === nft.NFPROTO_INET || family === (familyOf(cidr) === 4 ? nft.NFPROTO_IPV4 : nft.NFPROTO_IPV6))
 
 interface Rule {
   handle: Buffer
-  /** What tells our rules apart; undefined for a rule of somebody else. */
+  /** Distinguishes our rules from each other; undefined for a rule of somebody else. */
   comment: string | undefined
-  /** It names devices of ours. */
+  /** True when the rule names our devices. */
   namesUs: boolean
 }
 
-/** nft -a list chain FAMILY TABLE NAME */
+/** Equivalent to: nft -a list chain FAMILY TABLE NAME */
 function ruleList(netfilter: NetlinkSocket, chain: Chain): Rule[] {
   const of = [attribute(NFTA_RULE_TABLE, text(chain.table)), attribute(NFTA_RULE_CHAIN, text(chain.name))]
   return netfilter.get(nft.nftType(nft.NFT_MSG_GETRULE), NLM_F_DUMP, nft.nftHeader(chain.family), ...of).map(payload => {
     const found = attributes(payload.subarray(nft.nfgenmsg.size))
     const comment = commentOf(found.get(NFTA_RULE_USERDATA))
-    // a cmp with "tl", as of tl+ or "tl*"
+    // a comparison with "tl", as of tl+ or "tl*"
     const namesUs = (found.get(NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0)).includes(attribute(nft.NFTA_DATA_VALUE, OURS))
     return { handle: found.get(NFTA_RULE_HANDLE)!, comment: comment?.startsWith('tunlink ') ? comment : undefined, namesUs }
   })
 }
 
-/** True when a rule of the chain names our devices: somebody, or we, have seen to it. */
+/** True when a rule of the chain names our devices: the operator or tunlinkd has allowed them. */
 export const isOpen = (netfilter: NetlinkSocket, chain: Chain) => ruleList(netfilter, chain).some(({ namesUs }) => namesUs)
 
 /**
- * Makes our rules of the chain those for `podCIDRs`, none for an empty list; true when the kernel
- * was told something.
+ * Makes our rules of the chain those for `podCIDRs`; an empty list removes them. True when
+ * something had to change.
  */
 export function openChain(netfilter: NetlinkSocket, chain: Chain, podCIDRs: string[]): boolean {
   const wanted = cidrsOf(chain, podCIDRs).flatMap(cidr => [accepting(chain, cidr, 'from'), accepting(chain, cidr, 'to')])
@@ -106,7 +106,8 @@ export function openChain(netfilter: NetlinkSocket, chain: Chain, podCIDRs: stri
 }
 
 /**
- * nft insert rule FAMILY TABLE NAME iifname "tl*" ip saddr CIDR accept, or with oifname and daddr.
+ * Equivalent to: nft insert rule FAMILY TABLE NAME iifname "tl*" ip saddr CIDR accept, or with
+ * oifname and daddr.
  */
 export function accepting(chain: Chain, cidr: string, direction: 'from' | 'to'): { comment: string; request: Request } {
   const { family, bytes, prefix } = parseCidr(cidr)!
@@ -135,7 +136,7 @@ const ruleRequest = (message: number, flags: number, { family, table, name }: Ch
   body: [nft.nftHeader(family), attribute(NFTA_RULE_TABLE, text(table)), attribute(NFTA_RULE_CHAIN, text(name)), ...body],
 })
 
-/** One type-length-value, its string with the closing zero. */
+/** One type-length-value; its string has a terminating zero. */
 const userdata = (comment: string) => Buffer.concat([Buffer.from([NFTNL_UDATA_RULE_COMMENT, comment.length + 1]), text(comment)])
 
 function commentOf(bytes: Buffer | undefined): string | undefined {

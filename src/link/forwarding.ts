@@ -1,5 +1,5 @@
 /**
- * What turning IPv6 forwarding on would break on a node: see "accept_ra" in the kernel's
+ * Prevents that turning IPv6 forwarding on breaks the node: see "accept_ra" in the kernel's
  * Documentation/networking/ip-sysctl.rst.
  */
 import { linkList } from '../linux/link.ts'

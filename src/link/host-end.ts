@@ -1,4 +1,4 @@
-/** What the node's end of a link stands on: forwarding, source checks, masquerade. */
+/** What the node's end of a link depends on: forwarding, source checks, masquerading. */
 import { familyOf } from '../address.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
@@ -11,13 +11,16 @@ import { hostIfname } from './plan.ts'
 import { recordList, refuseUnreadable } from './record.ts'
 import { allowIPv6, FORWARD_IPV4, FORWARD_IPV6, ignoreRouterAdvertisements, setUnlessSet } from './sysctls.ts'
 
-/** Which families the pod has. */
+/** The families of the pod's addresses. */
 export function familiesOf({ addresses, routes }: EndPlan): { ipv4: boolean; ipv6: boolean } {
   const far = [...addresses.map(({ peer, local }) => peer ?? local), ...routes.map(({ dst }) => dst)]
   return { ipv4: far.some(address => familyOf(address) === 4), ipv6: far.some(address => familyOf(address) === 6) }
 }
 
-/** Before the device is brought up: the node forwards, and the device gets its IPv6 settings. */
+/**
+ * Must be called before the device is up: turns the node's forwarding on, and sets the device's
+ * IPv6 settings.
+ */
 export function prepareHostEnd(node: NetlinkSocket, end: EndPlan): void {
   const { ipv4, ipv6 } = familiesOf(end)
   if (ipv4) setUnlessSet(FORWARD_IPV4, '1')
@@ -32,8 +35,8 @@ export function prepareHostEnd(node: NetlinkSocket, end: EndPlan): void {
 }
 
 /**
- * The link's entry in the node's firewall: it sends from its own addresses only, and these may be
- * masqueraded.
+ * The link's entry in the node's firewall: the pod may send from its own addresses only, and these
+ * may be masqueraded.
  */
 export const firewallEntry = (plan: Attachment & { masquerade: string[] }): FirewallEntry => ({
   link: hostIfname(plan),
@@ -41,13 +44,14 @@ export const firewallEntry = (plan: Attachment & { masquerade: string[] }): Fire
 })
 
 /**
- * The entries of all links on record, from which the table is restored when somebody has flushed
- * it. Throws CniError 11 when a record cannot be read: a table without its entry would be wrong.
+ * The entries of all links on record, for restoring the table. Throws CniError 11 when a record
+ * cannot be read: a table without its entry would be wrong.
  */
 export function firewallEntries(dataDir: string): FirewallEntry[] {
   const { plans, broken } = recordList(dataDir)
   for (const record of broken) refuseUnreadable(record)
-  // A link that is about to go has lost its devices first: what was restored of it would stay.
+  // Called after the devices are deleted: a restoration in between could otherwise bring the entry
+  // back.
   const isThere = ({ host }: LinkPlan) => host !== undefined && ifNameToIndex(host.ifname) !== 0
   return plans.filter(isThere).map(firewallEntry)
 }
@@ -58,7 +62,8 @@ export function protectLink(plan: LinkPlan, dataDir: string): void {
 }
 
 /**
- * Nothing to do on a kernel without nf_tables, where an ADD that fails is undone by this as well.
+ * A kernel without nf_tables has nothing to remove: an ADD that fails there is undone by this
+ * function, too.
  */
 export function unprotectLink(entry: FirewallEntry, dataDir: string): void {
   using netfilter = openNetfilter()

@@ -36,7 +36,7 @@ export interface EndPlan {
   routes: Route[]
 }
 
-/** The shape of a record: 1 (of tunlink 0.1.0) has no `version`, `wire` and `netnsId`. */
+/** The version of a record's shape: 1 (of tunlink 0.1.0) has no `version`, `wire` and `netnsId`. */
 export const PLAN_VERSION = 2
 
 export interface LinkPlan extends Attachment {
@@ -44,11 +44,11 @@ export interface LinkPlan extends Attachment {
   farEnd: 'host' | 'attach'
   /** What carries the packets; absent for `attach`. */
   wire?: Wire
-  /** `namespace/name` of the Kubernetes pod; absent where the runtime is not Kubernetes'. */
+  /** `namespace/name` of the Kubernetes pod; absent when the runtime names none. */
   podName?: string
   /** Path of the pod's network namespace, as the runtime gave it. */
   netns: string
-  /** Which namespace that was. */
+  /** Device and inode of that namespace. */
   netnsId?: NetnsId
   /** Bytes. */
   mtu: number
@@ -58,18 +58,17 @@ export interface LinkPlan extends Attachment {
   group?: number
   multiQueue: boolean
   pod: EndPlan
-  /** The node's end; absent when anybody may be the far end. */
+  /** The node's end; absent for the far end `attach`. */
   host?: EndPlan
-  /** Addresses whose traffic is masqueraded where it leaves the node. */
+  /** Addresses that are masqueraded when they leave the node. */
   masquerade: string[]
-  /** How fast packets pass, by the direction that they have; absent: as fast as they can. */
+  /** The most that passes in each direction; absent: unlimited. */
   toPod?: Shape
   fromPod?: Shape
 }
 
 /**
- * What the IPAM gave, in the shape of a CNI result: addresses with prefix, routes without
- * interface.
+ * The IPAM's answer, in the shape of a CNI result: addresses with prefix, routes without interface.
  */
 export interface Leased {
   ips: { address: string; gateway?: string; peer?: string }[]
@@ -77,23 +76,24 @@ export interface Leased {
 }
 
 /**
- * The name of the node's end: derived, so that a retry or a clean-up finds it without any state.
+ * The name of the node's end. It is derived, so that a retry or a clean-up finds the device without
+ * a record.
  */
 export function hostIfname({ network, containerID, ifname }: Attachment): string {
   return `tl${fnv1a(`${network}\0${containerID}\0${ifname}`).slice(3)}`
 }
 
-/** With less, the kernel takes IPv6 from a device: RFC 8200, section 5. */
+/** Below this MTU the kernel removes IPv6 from a device: RFC 8200, section 5. */
 export const IPV6_MIN_MTU = 1280
 
-/** Bytes: the Ethernet header, which a kernel wire's packets have where they are counted. */
+/** Bytes: the Ethernet header, which counts where a kernel wire's packets are limited. */
 const ETH_HLEN = 14
 
 const DEFAULT_PEER = { 4: '169.254.1.1', 6: 'fe80::1' }
 
 /**
- * What is not the configuration's to say: where the pod is, what carries its packets, and the MTU
- * (bytes), which may be that of the node.
+ * Inputs that are not in the configuration: where the pod is, what carries its packets, and the MTU
+ * (bytes), which may be the node's.
  */
 export interface Circumstances {
   netns: string
@@ -143,7 +143,7 @@ export function planLink(
   return plan
 }
 
-/** Bits to bytes. A packet that is larger than the burst would never pass. */
+/** Converts bits to bytes. A packet larger than the burst would never pass. */
 const shapeOf = ({ rate, burst }: Rate, mtu: number): Shape => ({
   rate: Math.floor(rate / 8),
   burst: Math.max(Math.floor(burst / 8), mtu + ETH_HLEN),
@@ -153,7 +153,7 @@ interface AddressPair {
   family: 4 | 6
   pod: Address
   /**
-   * The far end's address; absent when the pod's peer is its own address, which then has no next
+   * The far end's address; absent when the pod's peer is its own address: then there is no next
    * hop.
    */
   gateway?: string
@@ -172,8 +172,8 @@ function addressEnds(conf: NetConf, ip: Leased['ips'][number]): AddressPair {
 }
 
 /**
- * A far end outside of the pod's subnet is on the link all the same: without a route the pod's
- * answers to the node would go to nobody.
+ * A far end outside of the pod's subnet is on the link all the same: without a route the pod could
+ * not answer the node.
  */
 function farEndRoutes(ends: AddressPair[]): Route[] {
   return ends.flatMap(({ pod, gateway }) =>
@@ -184,8 +184,7 @@ function farEndRoutes(ends: AddressPair[]): Route[] {
 }
 
 /**
- * Routes without a gateway go via the far end, so that plugins that copy routes (`sbr`) find a next
- * hop in them.
+ * Routes without a gateway get the far end as next hop: plugins that copy routes (`sbr`) need one.
  */
 function podRoutes(routes: Route[], ends: AddressPair[]): Route[] {
   return routes.map(route => {
@@ -196,8 +195,8 @@ function podRoutes(routes: Route[], ends: AddressPair[]): Route[] {
     }
     const gw = route.gw ?? (route.scope === RT_SCOPE_LINK ? undefined : end.gateway)
     if (gw === undefined) return route
-    // The kernel takes a next hop that it has no host route to only as "onlink": on a link with one
-    // neighbour, every one is.
+    // The kernel accepts a next hop without a host route only as "onlink". On a link with one
+    // neighbour every next hop is.
     const hasHostRoute = family === 4 && gw === end.pod.peer && end.pod.prefix === bits(4)
     return hasHostRoute ? { ...route, gw } : { ...route, gw, onlink: true }
   })

@@ -1,5 +1,5 @@
 /**
- * A record's text as a plan. Whoever may write records is root, but disks fill up, power fails, and
+ * Reads a record's text as a plan. Only root may write records, but disks fill up, power fails, and
  * people edit files by hand.
  */
 import { bits, familyOf, parseAddress, parseCidr } from '../address.ts'
@@ -51,7 +51,7 @@ const isEnd = (value: unknown) =>
 
 const isShape = (value: unknown) => isObject(value) && isCount(value.rate) && isCount(value.burst)
 
-/** Each field with what it must be. */
+/** The validation of each field. */
 const FIELDS: Record<string, (value: unknown) => boolean> = {
   version: value => value === 1 || value === PLAN_VERSION,
   network: isText,
@@ -75,16 +75,14 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
   fromPod: optional(isShape),
 }
 
-/**
- * A record that is nothing but too new for this version: the link that it tells of may be whole.
- */
+/** A record that is valid but of a newer version: its link may be whole. */
 export class NewerRecordError extends SyntaxError {
   override name = 'NewerRecordError'
 }
 
 /**
- * Throws SyntaxError that says what is wrong. A record without `version` is of tunlink 0.1.0, whose
- * wires are threads.
+ * Throws SyntaxError that says what is wrong. A record without `version` is of tunlink 0.1.0, which
+ * had thread wires only.
  */
 export function parseRecord(text: string): LinkPlan {
   const raw: unknown = parseJson(text)
@@ -101,7 +99,7 @@ export function parseRecord(text: string): LinkPlan {
     if ((link.farEnd === 'host') !== (link[key] !== undefined))
       throw new SyntaxError(`"farEnd" is "${link.farEnd}", but "${key}" says otherwise`)
   if (link.host !== undefined && link.host.ifname !== hostIfname(link)) throw new SyntaxError(`"host.ifname" is ${show(link.host.ifname)}`)
-  // DEL stops masquerading them: that must not be done to another pod's
+  // DEL removes these from the firewall, and must not remove another pod's
   const foreign = link.masquerade.find(address => !link.pod.addresses.some(({ local }) => local === address))
   if (foreign !== undefined) throw new SyntaxError(`"masquerade" has ${show(foreign)}, which is none of the pod's addresses`)
   return link

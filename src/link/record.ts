@@ -1,8 +1,8 @@
 /**
- * Records: one file per attachment holding its plan,
+ * Records: one file for each attachment, with its plan:
  * `<dataDir>/links/<network>/<containerID>:<ifname>.json`. It is on disk before the kernel is
- * touched, and goes when the link is gone. A record that cannot be read is one bad record: it is
- * named, and never hides the others.
+ * touched, and removed when the link is gone. A record that cannot be read is reported, and does
+ * not hide the others.
  */
 import { closeSync, constants, fsyncSync, lstatSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
@@ -16,8 +16,8 @@ import { NewerRecordError, parseRecord } from './record-format.ts'
 const directory = (dataDir: string, network: string) => `${dataDir}/links/${network}`
 
 /**
- * ":" can be in neither part, so two attachments never share a file; a name too long for a file
- * becomes its hash.
+ * ":" can be in neither part, so two attachments never share a file; a name that is too long is
+ * replaced by its hash.
  */
 export const recordFile = ({ containerID, ifname }: Pick<Attachment, 'containerID' | 'ifname'>) =>
   `${asFileName(`${containerID}:${ifname}`)}.json`
@@ -25,14 +25,14 @@ export const recordFile = ({ containerID, ifname }: Pick<Attachment, 'containerI
 const path = (dataDir: string, attachment: Attachment) => `${directory(dataDir, attachment.network)}/${recordFile(attachment)}`
 
 /**
- * Derived, as a runtime never has two calls on one attachment at a time: what a writer killed
- * half-way leaves is found again.
+ * The name is derived, as a runtime never makes two calls on one attachment at a time: the leftover
+ * of a writer that was killed is found again.
  */
 const temporary = (file: string) => `${file}.tmp`
 
 /**
- * A record that cannot be used, and why. `attachment` is what its file's name says, where it says
- * all.
+ * A record that cannot be used, and why. `attachment` is taken from the file's name, where that
+ * names one.
  */
 export interface BrokenRecord {
   file: string
@@ -40,23 +40,20 @@ export interface BrokenRecord {
   attachment?: Attachment
   reason: string
   /**
-   * The file could not be read now, as without a descriptor or memory: it may be a good record of a
-   * link that works.
+   * True when the file could not be read just now, for want of a descriptor or memory: it may be a
+   * good record.
    */
   isUnreadable: boolean
-  /** It is of a newer tunlink, and of a link that may be in use. */
+  /** True when the record is of a newer tunlink: its link may be in use. */
   isNewer: boolean
 }
 
 const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants
 
-/** A pipe in the file's place is refused, not waited for. */
+/** Refuses a FIFO in the file's place, which would block. */
 const WRITE_FLAGS = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK
 
-/**
- * Writes atomically, and through to the disk: a reader sees the whole plan or none, after a power
- * cut too.
- */
+/** Writes atomically and synced: after a power cut, too, a reader sees the whole plan or none. */
 export function recordWrite(dataDir: string, plan: LinkPlan): void {
   makeDirectory(directory(dataDir, plan.network), 0o700)
   const file = path(dataDir, plan)
@@ -83,9 +80,7 @@ export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | 
 /** When the record was written, in ms since the epoch. Throws ENOENT. */
 export const recordTime = (dataDir: string, attachment: Attachment): number => statSync(path(dataDir, attachment)).mtimeMs
 
-/**
- * Throws CniError 11 for a record that could not be read: what must not be done without it waits.
- */
+/** Throws CniError 11 for a record that could not be read: work that needs it must wait. */
 export function refuseUnreadable(record: LinkPlan | BrokenRecord | undefined): void {
   if (record === undefined || !isBroken(record) || !record.isUnreadable) return
   throw new CniError(CODE.tryAgainLater, `Cannot read the record ${record.file}: ${record.reason}`)
@@ -95,19 +90,16 @@ export const isBroken = (record: LinkPlan | BrokenRecord): record is BrokenRecor
 
 export function recordRemove(dataDir: string, attachment: Attachment): void {
   const file = path(dataDir, attachment)
-  // a directory in the place of either goes too
+  // also removes a directory that stands in the place of either
   for (const path of [file, temporary(file)]) rmSync(path, { force: true, recursive: true })
 }
 
-/**
- * Puts a record out of the way under another name: one that does not even say by its file's name
- * whose it is.
- */
+/** Renames a record that cannot be used, and whose file name names no attachment. */
 export const recordSetAside = ({ file }: BrokenRecord): void => renameSync(file, `${file}.broken`)
 
 /**
- * Removes what writers killed half-way have left. For GC, which no other call runs beside. Goes on
- * after an error, and throws one that names all.
+ * Removes leftovers of writers that were killed. For GC: no other call may run at the same time.
+ * Goes on after an error, and throws one that names all.
  */
 export function recordCollect(dataDir: string, network: string): void {
   const failures: string[] = []
@@ -153,10 +145,10 @@ function read(dataDir: string, network: string, name: string): LinkPlan | Broken
   }
 }
 
-/** A symbolic link, or a directory: never a record. */
+/** True for a symbolic link or a directory, which are never records. */
 const NO_FILE = ['ELOOP', 'EMLINK', 'EISDIR', 'ENOTDIR']
 
-/** Directories alone: what a symbolic link leads to is not ours. */
+/** Only directories: the target of a symbolic link is not ours. */
 const networksOf = (dataDir: string) =>
   list(`${dataDir}/links`).filter(name => lstatSync(`${dataDir}/links/${name}`, { throwIfNoEntry: false })?.isDirectory())
 

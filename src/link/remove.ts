@@ -1,6 +1,6 @@
 /**
- * Takes a link out of the kernel. What is missing already counts as removed; what cannot be looked
- * at does not.
+ * Removes a link from the kernel. A missing device counts as removed; a device that cannot be
+ * looked at does not.
  */
 import { CniError, CODE } from '../cni/error.ts'
 import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
@@ -10,15 +10,12 @@ import { findDevice, isGone } from './device.ts'
 import { firewallEntry, unprotectLink } from './host-end.ts'
 import { type Attachment, hostIfname, type LinkPlan } from './plan.ts'
 
-/**
- * As much of a link as is needed to take it out: a plan, or what is known of one whose record is
- * broken.
- */
+/** The part of a plan that is needed to remove a link: also known when the record is broken. */
 export type Remains = Attachment & Pick<LinkPlan, 'masquerade'> & { netns?: string; netnsId?: NetnsId }
 
 /**
- * `deleteLink` deletes a device: LinkDeleter.delete() need not wait for the kernel's grace period.
- * `opened` is the pod's namespace where the caller has it; otherwise it is looked for by its path.
+ * `deleteLink` deletes a device: LinkDeleter.delete() need not wait for the kernel. `opened` is the
+ * pod's namespace when the caller has it open; otherwise it is opened by its path.
  */
 export async function remove(remains: Remains, dataDir: string, deleteLink = deleteAndWait, opened?: Netns): Promise<void> {
   const doomed: DoomedLink[] = []
@@ -36,7 +33,7 @@ export async function remove(remains: Remains, dataDir: string, deleteLink = del
   unprotectLink(firewallEntry(remains), dataDir)
 }
 
-/** The device if it is in the calling thread's network namespace and ours. */
+/** The index of the device if it is in the calling thread's network namespace and ours. */
 function findEnd(remains: Remains, ifname: string): DoomedLink | undefined {
   const probe = new NetlinkSocket()
   try {
@@ -51,12 +48,12 @@ function findEnd(remains: Remains, ifname: string): DoomedLink | undefined {
 }
 
 /**
- * Nothing is looked for where the pod's namespace is gone: its path leads nowhere, or to another
+ * Nothing is looked for when the pod's namespace is gone: its path leads nowhere, or to another
  * namespace.
  */
 function findPodEnd(remains: Remains, opened: Netns | undefined): DoomedLink | undefined {
   const { netns: path, netnsId, ifname } = remains
-  // also where the record names another namespace: by its alias the device is known to be ours
+  // also when the record names another namespace: the alias says that the device is ours
   const found = opened?.enter(() => findEnd(remains, ifname))
   if (found !== undefined || (opened !== undefined && netnsId !== undefined && sameNetns(opened.id, netnsId))) return found
   if (path === undefined || !namespaceIsThere(path, netnsId)) return undefined
@@ -68,7 +65,7 @@ function openUnlessGone(path: string): Netns | undefined {
   try {
     return new Netns(path)
   } catch (error) {
-    // a file: the namespace was unmounted, or this never was one
+    // a plain file: the namespace was unmounted, or never existed
     if (error instanceof TypeError) return undefined
     if (PATH_IS_GONE.includes((error as NodeJS.ErrnoException).code ?? '')) return undefined
     throw error
@@ -78,8 +75,8 @@ function openUnlessGone(path: string): Netns | undefined {
 const PATH_IS_GONE = ['ENOENT', 'ENOTDIR']
 
 /**
- * True when `path` leads to the namespace `id`; to any, where none was noted (records of 0.1.0).
- * Throws CniError 5 when it cannot be told.
+ * True when `path` leads to the namespace `id`; without `id` (records of 0.1.0), to any namespace.
+ * Throws CniError 5 when it cannot be looked at.
  */
 export function namespaceIsThere(path: string, id: NetnsId | undefined): boolean {
   try {

@@ -6,8 +6,8 @@ import { inNewNetns } from '../linux/netns.ts'
 import { sysctlGet, sysctlIsWritable, sysctlSet } from '../linux/sysctl.ts'
 
 /**
- * Writes only what differs: /proc/sys may be read-only where all is well, and writing costs even
- * when nothing changes.
+ * Writes only values that differ: /proc/sys may be read-only, and writing takes time even when
+ * nothing changes.
  */
 export function setUnlessSet(key: string[], value: string): void {
   if (sysctlGet(key) !== value) sysctlSet(key, value)
@@ -19,18 +19,18 @@ export const FORWARD_IPV6 = ['net', 'ipv6', 'conf', 'all', 'forwarding']
 const ipv6Key = (ifname: string, name: string) => ['net', 'ipv6', 'conf', ifname, name]
 
 /**
- * IPv6 even where it is off by default, and addresses that outlive a device set down. To be called
- * before there are any.
+ * Enables IPv6 where it is off by default, and keeps addresses when the device is set down. Must be
+ * called before the device has addresses.
  */
 export function allowIPv6(ifname: string): void {
   setUnlessSet(ipv6Key(ifname, 'disable_ipv6'), '0')
-  // a convenience: CHECK sees lost addresses
+  // not required: CHECK notices lost addresses
   unlessReadOnly(() => setUnlessSet(ipv6Key(ifname, 'keep_addr_on_down'), '1'))
 }
 
 /**
- * A pod must not be able to give the node routes by router advertisements. A device that forwards
- * takes none, unless accept_ra is 2.
+ * A pod must not give the node routes by router advertisements. A device that forwards ignores
+ * them, unless accept_ra is 2.
  */
 export function ignoreRouterAdvertisements(ifname: string): void {
   const accept = sysctlGet(ipv6Key(ifname, 'accept_ra'))
@@ -54,8 +54,8 @@ export const ipv6Refusal = (): string | undefined =>
 
 /**
  * Why a link of these families could not get its settings here, with the node's end in the calling
- * thread's network namespace; undefined when it could. What prepareHostEnd() and allowIPv6() would
- * find right already need not be written. A new device has what "default" has.
+ * thread's network namespace; undefined when it could. Settings that are right already need not be
+ * writable. A new device has the values of "default".
  */
 export function sysctlRefusal({ ipv4, ipv6 }: { ipv4: boolean; ipv6: boolean }): string | undefined {
   const noIPv6 = ipv6 ? ipv6Refusal() : undefined

@@ -12,7 +12,7 @@ export interface Address {
 
 const CREATE = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
 
-/** ip address add LOCAL [peer PEER]/PREFIX dev INDEX */
+/** Equivalent to: ip address add LOCAL [peer PEER]/PREFIX dev INDEX */
 export function addressAddition(index: number, { local, peer, prefix }: Address): Request {
   const { family, bytes } = inet(local)
   const flags = family === uapi.AF_INET6 ? uapi.IFA_F_NODAD : 0
@@ -25,7 +25,7 @@ export function addressAddition(index: number, { local, peer, prefix }: Address)
   return { type: uapi.RTM_NEWADDR, flags: CREATE, body, doing }
 }
 
-/** ip address delete LOCAL [peer PEER]/PREFIX dev INDEX */
+/** Equivalent to: ip address delete LOCAL [peer PEER]/PREFIX dev INDEX */
 export const addressDeletion = (index: number, address: Address): Request => ({
   ...addressAddition(index, address),
   type: uapi.RTM_DELADDR,
@@ -34,8 +34,8 @@ export const addressDeletion = (index: number, address: Address): Request => ({
 })
 
 /**
- * ip address show dev INDEX: without the addresses that the kernel made itself (link-local, by
- * SLAAC).
+ * Equivalent to: ip address show dev INDEX, without the addresses that the kernel made itself
+ * (link-local, by SLAAC).
  */
 export function addressList(netlink: NetlinkSocket, index: number): Address[] {
   return [uapi.AF_INET, uapi.AF_INET6].flatMap(family =>
@@ -43,7 +43,7 @@ export function addressList(netlink: NetlinkSocket, index: number): Address[] {
   )
 }
 
-/** The payload of an RTM_NEWADDR message. IPv6 leaves IFA_LOCAL out when there is no peer. */
+/** Reads the payload of an RTM_NEWADDR message. IPv6 leaves IFA_LOCAL out when there is no peer. */
 export function decodeAddress(payload: Buffer): Address {
   const { prefixlen } = uapi.ifaddrmsg.decode(payload)
   const found = attributes(payload.subarray(uapi.ifaddrmsg.size))

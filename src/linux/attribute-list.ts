@@ -1,11 +1,11 @@
-/** Attributes of netlink in their order, and whether an answer says what was asked for. */
+/** Netlink attributes in their order, and the comparison of an answer with what was asked for. */
 import { NLA_F_NESTED, NLA_TYPE_MASK, nlattr } from './uapi.ts'
 
 /**
- * True when the attributes in `found`, as the kernel answered them, say all that those in `wanted`
- * say. An attribute of zeros may be absent, as the kernel leaves out flags that are 0; a list must
- * have as many members; attributes that `wanted` has none of are left out of account (handles,
- * counters, and what a later kernel adds). Throws RangeError when either is cut short.
+ * True when the attributes `found`, as the kernel answered them, contain all of `wanted`. An
+ * attribute of zeros may be absent, as the kernel leaves out flags that are 0; a list must have as
+ * many members. Attributes that `wanted` does not have are ignored (handles, counters, and
+ * additions of later kernels). Throws RangeError when either is truncated.
  */
 export function holds(wanted: Buffer, found: Buffer): boolean {
   const have = attributeList(found)
@@ -20,7 +20,7 @@ export function holds(wanted: Buffer, found: Buffer): boolean {
   })
 }
 
-/** The attributes in `bytes` in their order, of which several may have one type. */
+/** The attributes in `bytes` in their order; several may have the same type. */
 export function attributeList(bytes: Buffer): { type: number; isNested: boolean; payload: Buffer }[] {
   const found = []
   for (let at = 0; at < bytes.length; ) {

@@ -94,8 +94,8 @@ const raw = func('syscall', 'int', ['int', 'int', 'uint64_t', 'uint32_t']) as (
 export function loadClassifier(name: string, program: Instruction[]): number {
   const fd = tryLoad(name, program)
   if (fd >= 0) return fd
-  // Before Linux 5.11 programs count as locked memory, of which a process may have 64 KiB unless it
-  // asks for more.
+  // Before Linux 5.11 programs count as locked memory, which is limited to 64 KiB unless the
+  // process raises its limit.
   if (errno() === EPERM && raiseMemlock()) {
     const second = tryLoad(name, program)
     if (second >= 0) return second
@@ -112,8 +112,8 @@ const EAGAIN = 11
 const MOST_TRIES = 10
 
 /**
- * The verifier stops with EAGAIN when a signal waits for this thread, such as the end of a child:
- * libbpf tries again, too.
+ * The verifier stops with EAGAIN when a signal is pending for this thread, such as SIGCHLD: it is
+ * tried again, as libbpf does.
  */
 function tryLoad(name: string, program: Instruction[], log?: Buffer): number {
   for (let tries = 1; ; tries++) {
@@ -124,7 +124,7 @@ function tryLoad(name: string, program: Instruction[], log?: Buffer): number {
 
 function loadOnce(name: string, program: Instruction[], log?: Buffer): number {
   const insns = encode(program)
-  // the helpers are for programs under a licence compatible with the kernel's
+  // the kernel gives these helpers to programs with a GPL-compatible licence only
   const license = Buffer.from('GPL\0')
   const attr = Buffer.concat([
     progLoad.encode({
@@ -144,8 +144,8 @@ function loadOnce(name: string, program: Instruction[], log?: Buffer): number {
 }
 
 /**
- * The kernel's hash of a loaded program, 16 hex digits: what `tc filter show` and `bpftool prog`
- * call its tag.
+ * The kernel's hash of a loaded program, 16 hex digits: the tag that `tc filter show` and `bpftool
+ * prog` print.
  */
 export function programTag(fd: number): string {
   const info = Buffer.alloc(PROG_INFO_TAG + BPF_TAG_SIZE)

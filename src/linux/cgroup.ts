@@ -2,14 +2,15 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 
 /**
- * Moves this process, with all its threads, to the root of every hierarchy where it is in a group
- * below: `echo PID > /sys/fs/cgroup/cgroup.procs`. A group ends with all its processes (`systemctl
- * stop`, cgroup.kill), and the one that the caller is in belongs to somebody else. Does what can be
- * done; returns, in words, what could not.
+ * Moves this process, with all its threads, to the root of every cgroup hierarchy. Equivalent to:
+ * echo PID > /sys/fs/cgroup/cgroup.procs. All processes of a group are ended with it (`systemctl
+ * stop`, cgroup.kill), and the caller's group belongs to somebody else. Moves where it can;
+ * returns, in words, what it could not do.
  */
 export function leaveCgroup(): string[] {
-  // `ip netns exec` and the like mount a /sys of their own, without cgroups: then who called them
-  // shows them. To mount them here is no way, as the options of cgroup2 hold for all its mounts.
+  // `ip netns exec` and similar programs mount a /sys without cgroups: then the files are found
+  // through the parent process. Mounting cgroups here would not do, as the options of cgroup2 hold
+  // for all its mounts.
   const views = [
     { mountinfo: read('/proc/self/mountinfo'), root: '' },
     ...ancestors().map(pid => ({ mountinfo: read(`/proc/${pid}/mountinfo`), root: `/proc/${pid}/root` })),
@@ -25,19 +26,19 @@ export function leaveCgroup(): string[] {
   return refusals
 }
 
-/** The parent, its parent, and so on to the first process. */
+/** The parent, its parent, and so on, up to process 1. */
 function ancestors(): number[] {
   const pids: number[] = []
   for (let pid = process.ppid; pid > 0 && !pids.includes(pid); ) {
     pids.push(pid)
-    // PID (NAME) STATE PPID ...: the name may hold blanks and brackets
+    // PID (NAME) STATE PPID ...: the name may contain blanks and brackets
     const stat = read(`/proc/${pid}/stat`)
     pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] ?? 0)
   }
   return pids
 }
 
-/** Empty where there is no such file, or it is not ours to read. */
+/** Empty when the file does not exist or may not be read. */
 function read(file: string): string {
   try {
     return readFileSync(file, 'utf8')
@@ -46,19 +47,16 @@ function read(file: string): string {
   }
 }
 
-/**
- * Mounts as a process sees them: the text of its mountinfo, and where its root is to be found from
- * here.
- */
+/** The mounts that a process sees: the text of its mountinfo, and a path to its root directory. */
 export interface MountView {
   mountinfo: string
   root: string
 }
 
 /**
- * From the text of /proc/self/cgroup and what is mounted: the `cgroup.procs` of the root of each
- * hierarchy that the process is not at the root of, by the first view that has it; and the
- * hierarchies whose root none has, as in a container that sees no more than its own group.
+ * From the text of /proc/self/cgroup and the mounts: the `cgroup.procs` of the root of each
+ * hierarchy in which the process is below the root, by the first view that has it; and the
+ * hierarchies whose root cannot be seen, as in a container.
  */
 export function rootGroups(cgroup: string, views: MountView[]): { files: string[]; refusals: string[] } {
   const mounts = views.flatMap(({ mountinfo, root }) => lines(mountinfo).flatMap(line => parseMount(line, root)))
@@ -82,17 +80,17 @@ function parseGroup(line: string): { controllers: string; path: string } {
 }
 
 interface Mount {
-  /** That is seen at the mount point. */
+  /** The path inside the hierarchy that is seen at the mount point. */
   group: string
   point: string
   type: string
-  /** Of the hierarchy: version 1 names its controllers here. */
+  /** Options of the hierarchy: version 1 names its controllers here. */
   options: string[]
 }
 
 /**
- * `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS FIELD... - TYPE SOURCE OPTIONS`; nothing for what is no
- * cgroup.
+ * `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS FIELD... - TYPE SOURCE OPTIONS`; an empty list for
+ * other mounts than cgroups.
  */
 function parseMount(line: string, root: string): Mount[] {
   const [left = '', right = ''] = line.split(' - ')
@@ -105,6 +103,6 @@ function parseMount(line: string, root: string): Mount[] {
 const isHierarchy = ({ type, options }: Mount, controllers: string) =>
   controllers === '' ? type === 'cgroup2' : type === 'cgroup' && controllers.split(',').every(name => options.includes(name))
 
-/** Blanks and backslashes of a path are written as `\040`. */
+/** Blanks and backslashes of a path are written as in `\040`. */
 const unescapeOctal = (text: string) =>
   text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))

@@ -1,11 +1,13 @@
 /** The name and text of an errno, such as ["EEXIST", "file already exists"]. */
 export function errnoName(errno: number): [string, string] {
-  // loaded for an error alone: it costs a millisecond
+  // loaded only for an error: it costs a millisecond
   const { getSystemErrorMap } = process.getBuiltinModule('node:util')
   return getSystemErrorMap().get(-errno) ?? EXTRA[errno] ?? [`errno ${errno}`, 'unknown error']
 }
 
-/** <asm-generic/errno.h>: those that the runtime's map lacks and the kernel answers with here. */
+/**
+ * <asm-generic/errno.h>: errnos that the runtime's table lacks, and that the kernel returns here.
+ */
 const EXTRA: Record<number, [string, string]> = {
   22: ['EINVAL', 'invalid argument'],
   77: ['EBADFD', 'file descriptor in bad state'],

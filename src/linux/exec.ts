@@ -1,4 +1,4 @@
-/** execve(2): another program in the same process, with descriptors that it finds open. */
+/** execve(2): another program in the same process, which keeps chosen descriptors. */
 import { readdirSync, writeSync } from 'node:fs'
 import { checked } from './libc.ts'
 import { F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, FD_CLOEXEC, MFD_CLOEXEC } from './uapi.ts'
@@ -10,15 +10,15 @@ const memfd = checked('memfd_create', ['const char *', 'uint32_t'])
 const STDIO = [0, 1, 2]
 
 /**
- * Puts the program at `path` in the place of the one that runs: same process ID, every thread but
- * the caller's ended. The new one has the descriptors 0 to 2 and `keep` and no other. `argv` begins
+ * Replaces the running program by the one at `path`: the process ID stays, all threads but the
+ * caller's end. The new program has the descriptors 0 to 2 and `keep`, and no others. `argv` begins
  * with the program's name. Returns only by throwing SyscallError; then nothing has changed.
  */
 export function execute(path: string, argv: string[], env: NodeJS.ProcessEnv, keep: number[]): never {
   closeOnExec()
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
   try {
-    // Node marks its standard descriptors, too
+    // Node marks its standard descriptors close-on-exec, too
     for (const fd of [...STDIO, ...keep]) fcntl(fd, F_SETFD, 0)
     execve(path, [...argv, null], [...variables, null])
   } catch (error) {
@@ -29,8 +29,8 @@ export function execute(path: string, argv: string[], env: NodeJS.ProcessEnv, ke
 }
 
 /**
- * Marks every descriptor but 0 to 2: a program that is started gets none that this process was
- * given without asking.
+ * Marks every descriptor but 0 to 2 close-on-exec: a started program inherits none that this
+ * process was given by accident.
  */
 export function closeOnExec(): void {
   for (const name of readdirSync('/proc/self/fd')) {
@@ -39,21 +39,21 @@ export function closeOnExec(): void {
   }
 }
 
-/** Marks one descriptor; one that is not open is left alone. */
+/** Marks one descriptor close-on-exec; a closed one is ignored. */
 export function markCloseOnExec(fd: number): void {
   try {
     if ((fcntl(fd, F_GETFD, 0) & FD_CLOEXEC) === 0) fcntl(fd, F_SETFD, FD_CLOEXEC)
   } catch (error) {
-    // such as the one that listed the directory
+    // such as the descriptor that listed the directory
     if ((error as NodeJS.ErrnoException).code !== 'EBADF') throw error
   }
 }
 
-/** Another descriptor of the same open file. */
+/** Duplicates a descriptor. */
 export const duplicate = (fd: number): number => fcntl(fd, F_DUPFD_CLOEXEC, 3)
 
 /**
- * A file in memory that holds `text`, seen as `name` in /proc: for what is too long for an
+ * A file in memory that holds `text`, named `name` in /proc: for data that is too long for an
  * environment variable (128 KiB).
  */
 export function memoryFile(name: string, text: string): number {

@@ -1,11 +1,7 @@
 /**
- * io_uring(7) through koffi: the submission and completion queues are memory shared with the kernel
- * and are seen here as typed arrays; one io_uring_enter(2) hands over whatever is queued and brings
- * back whatever is done.
- *
- * With IORING_SETUP_SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1) the kernel touches the queues only
- * while the one thread that made the ring is inside io_uring_enter(). That is why plain loads and
- * stores suffice where liburing needs memory barriers.
+ * io_uring(7) through koffi: the submission and completion queues are memory shared with the
+ * kernel, seen here as typed arrays. One io_uring_enter(2) submits all queued requests and returns
+ * all completions.
  */
 import { closeSync } from 'node:fs'
 import { SyscallError } from './errno.ts'
@@ -40,7 +36,7 @@ const IORING_UNREGISTER_PBUF_RING = 23
 const IORING_RSRC_REGISTER_SPARSE = 1
 const IO_URING_OP_SUPPORTED = 1
 
-/** Words of 32 bits in a struct io_uring_sqe, and where its fields begin. */
+/** Offsets, in words of 32 bits, of the fields of a struct io_uring_sqe. */
 export const SQE_WORDS = 16
 export const SQE_FD = 1
 export const SQE_OFF = 2
@@ -75,7 +71,7 @@ const register = func('syscall', 'int', ['int', 'int', 'uint32_t', 'uint64_t', '
 
 export class IoUring implements Disposable {
   readonly fd: number
-  /** Descriptors of requests, SQE_WORDS words each: fill the one that next() names. */
+  /** The requests, SQE_WORDS words each: next() says where the next one goes. */
   readonly sqes: Int32Array
   readonly #ring: Int32Array
   readonly #sqHead: number
@@ -89,8 +85,8 @@ export class IoUring implements Disposable {
   #queued = 0
 
   /**
-   * `entries` requests may wait for submission, `completions` for being reaped. Throws
-   * SyscallError: EPERM where io_uring is forbidden, ENOSYS, EINVAL where it is too old.
+   * `entries` requests may be queued, `completions` may wait to be reaped. Throws SyscallError:
+   * EPERM where io_uring is forbidden, ENOSYS, EINVAL where it is too old.
    */
   constructor(entries: number, completions: number) {
     const params = Buffer.alloc(120) // struct io_uring_params
@@ -124,8 +120,8 @@ export class IoUring implements Disposable {
   }
 
   /**
-   * Where in `sqes` the next request goes; -1 when the queue is full. It is queued by this call.
-   * All is zero but operation, descriptor and user_data, which every request has.
+   * Queues a request and returns its place in `sqes`; -1 when the queue is full. All fields are
+   * zero but operation, descriptor and user_data, which every request has.
    */
   next(): number {
     if (this.#queued > this.#sqMask) return -1
@@ -138,8 +134,8 @@ export class IoUring implements Disposable {
   }
 
   /**
-   * Submits what is queued, in order, and waits for at least `least` completions; how many requests
-   * were taken, which may be fewer than were queued: the rest stays queued.
+   * Submits the queued requests, in order, and waits for at least `least` completions. Returns how
+   * many requests were taken, which may be fewer than were queued: the rest stays queued.
    */
   submit(least: number): number {
     this.#ring[this.#sqTail] = this.#tail
@@ -147,7 +143,7 @@ export class IoUring implements Disposable {
     if (taken < 0) {
       const reason = errno()
       if (reason !== EINTR && reason !== EAGAIN && reason !== EBUSY) throw new SyscallError('io_uring_enter', reason)
-      // A signal after the submission is reported as success; the head says it in any case.
+      // After a signal the kernel reports success; the queue's head says how many requests it took.
     }
     const left = (this.#tail - this.#ring[this.#sqHead]!) | 0
     const submitted = this.#queued - left
@@ -175,7 +171,7 @@ export class IoUring implements Disposable {
     this.#register(`${count} files`, IORING_REGISTER_FILES2, sparse, sparse.length)
   }
 
-  /** Fixed file `index` is `fd` from now on; -1 for none. */
+  /** Sets fixed file `index` to `fd`; -1 removes it. */
   setFile(index: number, fd: number): void {
     const fds = Buffer.alloc(4)
     fds.writeInt32LE(fd)
@@ -218,7 +214,7 @@ export class IoUring implements Disposable {
   }
 
   /**
-   * Cancels every request and gives up every file; the thread that made the ring must not use it
+   * Cancels every request and closes every file. The thread that made the ring must not use it
    * again.
    */
   [Symbol.dispose](): void {

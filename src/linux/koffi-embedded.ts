@@ -1,10 +1,9 @@
 /**
- * koffi for the bundled executables: build.mjs puts this module in the place of 'koffi'.
- *
- * The addon travels inside the bundle and is loaded from a file that has no name (O_TMPFILE, see
- * open(2)): nobody else can open, replace or find it, many processes may start at once, and nothing
- * is left behind. Any directory will do that is writable and not mounted noexec, so that neither a
- * read-only root nor a noexec /tmp is in the way.
+ * koffi for the bundled executables: build.mjs replaces 'koffi' by this module.
+ * The addon is part of the bundle, and is loaded from a file without a name (O_TMPFILE, see
+ * open(2)): no other process can open, replace or find it, many processes may start at once, and
+ * nothing is left behind. It may lie in any directory that is writable and not mounted noexec, so a
+ * read-only root or a noexec /tmp does no harm.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
 

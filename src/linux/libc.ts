@@ -1,5 +1,5 @@
 /**
- * The only door to the foreign function interface: system calls throw a SyscallError instead of
+ * The only user of the foreign function interface. System calls throw a SyscallError instead of
  * returning -1.
  */
 import { closeSync } from 'node:fs'
@@ -29,7 +29,7 @@ export function checked(name: string, args: string[]) {
 
 /** setns(2) of the calling thread. */
 export const setns: (fd: number, nstype: number) => number = checked('setns', ['int', 'int'])
-/** flock(2): EAGAIN when LOCK_NB is given and somebody else has it. */
+/** flock(2): EAGAIN when LOCK_NB is given and another process holds the lock. */
 export const flock: (fd: number, operation: number) => number = checked('flock', ['int', 'int'])
 /** socket(2). */
 export const socket: (domain: number, type: number, protocol: number) => number = checked('socket', ['int', 'int', 'int'])
@@ -73,15 +73,16 @@ export const epollCtl: (epoll: number, operation: number, fd: number, event: Buf
 ])
 
 /**
- * Where `bytes` lie in memory, to be passed as a plain number: cheaper a call than the buffer
- * itself. The engine may collect them as soon as nothing later in the program mentions them: see
- * keepAlive().
+ * The address of `bytes`, as a plain number: passing it costs less than passing the buffer. The
+ * engine may free `bytes` when nothing later in the program refers to them: see keepAlive().
  */
 export const addressOf = (bytes: Uint8Array): number => Number(koffi.address(bytes))
 
 const kept: { buffers?: Uint8Array[] } = {}
 
-/** To be called after the kernel has used the addresses of `buffers`: until then they stay. */
+/**
+ * Must be called after the kernel has used the addresses of `buffers`: keeps them alive until then.
+ */
 export function keepAlive(...buffers: Uint8Array[]): void {
   kept.buffers = buffers
 }
@@ -110,9 +111,9 @@ const IFREQ_BYTES = 40
 const [AF_UNIX, SOCK_DGRAM_CLOEXEC] = [1, 0o2000002]
 
 /**
- * if_nametoindex(3) in the calling thread's network namespace; 0 when there is no such device.
- * Cheaper than a netlink query. Throws SyscallError when it cannot be told: libc's own function
- * says ENOENT then, or nothing.
+ * if_nametoindex(3) in the calling thread's network namespace; 0 when the device does not exist.
+ * Cheaper than a netlink query. Throws SyscallError for other errors, which libc's own function
+ * would report as ENOENT, or not at all.
  */
 export function ifNameToIndex(name: string): number {
   if (Buffer.byteLength(name) >= IFNAMSIZ) return 0
@@ -123,7 +124,7 @@ export function ifNameToIndex(name: string): number {
 
 /**
  * if_indextoname(3) in the calling thread's network namespace; undefined when no device has this
- * index. Throws SyscallError when it cannot be told.
+ * index. Throws SyscallError for other errors.
  */
 export function ifIndexToName(index: number): string | undefined {
   const ifreq = Buffer.alloc(IFREQ_BYTES)
@@ -131,7 +132,7 @@ export function ifIndexToName(index: number): string | undefined {
   return askDevice(SIOCGIFNAME, ifreq) ? ifreq.toString('utf8', 0, ifreq.indexOf(0)) : undefined
 }
 
-/** False when there is no such device. */
+/** False when the device does not exist. */
 function askDevice(request: number, ifreq: Buffer): boolean {
   const fd = socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0)
   try {

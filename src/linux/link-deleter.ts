@@ -14,8 +14,8 @@ import { linkDeletion, linkExists } from './link.ts'
 import type { NetlinkSocket } from './netlink.ts'
 
 /**
- * A link to delete. Both sockets are of its network namespace and belong to the deleter from now
- * on: one is busy while the other looks.
+ * A link to delete. Both sockets are of its network namespace, and the deleter owns them from now
+ * on: one sends while the other looks whether the link still exists.
  */
 export interface DoomedLink {
   index: number
@@ -30,14 +30,14 @@ export class LinkDeleter implements Disposable {
   readonly #ring = new IoUring(MAX_IN_FLIGHT, 2 * MAX_IN_FLIGHT)
   /** By user_data. The bytes must live until they are sent. */
   readonly #inFlight = new Map<number, { link: DoomedLink; bytes: Buffer }>()
-  /** The kernel's refusals to send, by link: no acknowledgement will come. */
+  /** Errors of send(2), by link: no acknowledgement will come. */
   readonly #refusals = new WeakMap<DoomedLink, SyscallError>()
   #next = 0
   #timer: NodeJS.Timeout | undefined
 
   /**
-   * Resolves when the link is gone. Throws NetlinkError when the kernel refuses, SyscallError
-   * when it cannot be asked; a link that is gone already is no error.
+   * Resolves when the link is gone. A missing link is not an error. Throws NetlinkError when the
+   * kernel refuses, SyscallError when it cannot be asked.
    */
   async delete(link: DoomedLink): Promise<void> {
     try {
@@ -58,7 +58,7 @@ export class LinkDeleter implements Disposable {
     this.#ring[Symbol.dispose]()
   }
 
-  /** False when too many are in flight. */
+  /** False when too many deletions are under way. */
   #send(link: DoomedLink): boolean {
     this.#reap()
     if (this.#inFlight.size >= MAX_IN_FLIGHT) return false
@@ -93,8 +93,8 @@ export class LinkDeleter implements Disposable {
   }
 
   /**
-   * Takes note of what has been sent. Its socket is the caller's to close while the probe is open,
-   * ours otherwise.
+   * Handles the completion of a send. The caller closes its socket while the probe is open;
+   * otherwise it is closed here.
    */
   #reap(): void {
     this.#ring.submit(0)

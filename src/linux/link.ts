@@ -14,11 +14,11 @@ export interface Link {
   /** Link layer address, hex pairs with colons; absent where there is none. */
   mac?: string
   /**
-   * Since the device was made. What it has received is what came out of it, for who is at its other
-   * end.
+   * Counters since the device was made. It has received what the process or device at its other end
+   * sent.
    */
   stats: LinkStats
-  /** The device has a carrier: a TUN has one while somebody holds it. */
+  /** True when the device has a carrier: a TUN has one while a process holds it open. */
   running: boolean
   /** `type` 1 is TUN, 2 TAP. */
   tun?: { type: number; owner?: number; group?: number; persist: boolean; multiQueue: boolean; vnetHdr: boolean }
@@ -45,7 +45,7 @@ const linkStats64 = struct({
   txDropped: u64,
 })
 
-/** linkGet(), undefined when there is no such device. */
+/** linkGet(); undefined when the device does not exist. */
 export function linkFind(netlink: NetlinkSocket, name: string): Link | undefined {
   try {
     return linkGet(netlink, name)
@@ -55,17 +55,17 @@ export function linkFind(netlink: NetlinkSocket, name: string): Link | undefined
   }
 }
 
-/** ip link show dev NAME: throws NetlinkError ENODEV. */
+/** Equivalent to: ip link show dev NAME. Throws NetlinkError ENODEV. */
 export function linkGet(netlink: NetlinkSocket, name: string): Link {
   const [reply] = netlink.get(uapi.RTM_GETLINK, 0, uapi.ifinfomsg.encode({}), attribute(uapi.IFLA_IFNAME, text(name)))
   return decodeLink(reply!)
 }
 
-/** ip -d link show: all devices of the socket's namespace. */
+/** Equivalent to: ip -d link show, of all devices of the socket's namespace. */
 export const linkList = (netlink: NetlinkSocket): Link[] =>
   netlink.get(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, uapi.ifinfomsg.encode({})).map(decodeLink)
 
-/** True while a device has this index. Waits for whoever changes links meanwhile. */
+/** True while a device has this index. Waits for other processes that change links. */
 export function linkExists(netlink: NetlinkSocket, index: number): boolean {
   try {
     netlink.get(uapi.RTM_GETLINK, 0, uapi.ifinfomsg.encode({ index }))
@@ -147,7 +147,8 @@ export interface LinkSettings {
 }
 
 /**
- * ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [addrgenmode MODE] [up|down]
+ * Equivalent to: ip link set dev INDEX [mtu MTU] [txqueuelen LENGTH] [alias ALIAS] [addrgenmode
+ * MODE] [up|down]
  */
 export function linkChange(index: number, set: LinkSettings): Request {
   const change = set.up === undefined ? 0 : uapi.IFF_UP
@@ -168,8 +169,8 @@ export function linkChange(index: number, set: LinkSettings): Request {
 }
 
 /**
- * ip link delete dev INDEX: takes the kernel's grace period, some 20 ms; LinkDeleter does not wait
- * for it.
+ * Equivalent to: ip link delete dev INDEX. Waits some 20 ms for the kernel; LinkDeleter does not
+ * wait for it.
  */
 export function linkDelete(netlink: NetlinkSocket, index: number): void {
   netlink.requestBatch([linkDeletion(index)])

@@ -1,5 +1,6 @@
 /**
- * Locks among processes: flock(2). The kernel drops a lock with its last holder, however that ends.
+ * Locks between processes: flock(2). The kernel releases a lock when its last holder ends, in
+ * whatever way.
  */
 import { closeSync, constants, ftruncateSync, lstatSync, openSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { flock } from './libc.ts'
@@ -8,17 +9,17 @@ import { LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN } from './uapi.ts'
 const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 
 /**
- * A descriptor of the lock file, made if it is missing. Throws ELOOP for a symbolic link, ENXIO for
- * a pipe.
+ * Opens the lock file, and makes it if it is missing. Throws ELOOP for a symbolic link, ENXIO for a
+ * FIFO.
  */
 export const openLock = (path: string) => openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, 0o600)
 
-/** False when somebody else has it. */
+/** False when another process holds the lock. */
 export const tryLock = (lock: number): boolean => attempt(lock, LOCK_EX)
 
 /**
- * True when somebody has it. To find out takes a shared lock for a moment, which keeps nobody else
- * from finding out, and which lockHolder() does not take for the lock.
+ * True when a process holds the lock. This takes a shared lock for a moment: other askers can do so
+ * at the same time, and lockHolder() does not mistake it for the lock.
  */
 export function isLocked(lock: number): boolean {
   if (!attempt(lock, LOCK_SH)) return true
@@ -38,7 +39,7 @@ function attempt(lock: number, operation: number): boolean {
 
 /**
  * Writes this process's ID into the lock file that it holds. On a full disk the file stays empty:
- * lockHolder() does without.
+ * lockHolder() does not depend on it.
  */
 export function writeHolder(lock: number): void {
   try {
@@ -50,14 +51,13 @@ export function writeHolder(lock: number): void {
 }
 
 /**
- * ID of the process that holds the lock on the file `path`; undefined when nobody does, or a
- * process that cannot be seen from this PID namespace. The file and /proc/locks only give
- * candidates: an ID may have passed to another process since, so each one is asked for the lock
- * itself.
+ * ID of the process that holds the lock on the file `path`; undefined when none does, or when the
+ * process is in a PID namespace that cannot be seen. The file and /proc/locks give candidates only,
+ * as an ID may have been given to another process: each candidate is asked for the lock itself.
  */
 export function lockHolder(path: string): number | undefined {
   const file = lstatSync(path, { throwIfNoEntry: false })
-  if (!file?.isFile()) return undefined // by a symbolic link another daemon would be found
+  if (!file?.isFile()) return undefined // through a symbolic link another daemon's lock would be found
   const written = Number(readNoFollow(path).trim())
   const candidates = [...(Number.isSafeInteger(written) && written > 0 ? [written] : []), ...lockersOf(file.ino, procLocks())]
   return candidates.find(pid => holdsLock(pid, file))
@@ -73,9 +73,9 @@ function readNoFollow(path: string): string {
 }
 
 /**
- * Process IDs that have an exclusive flock on an inode of this number, from the text of
+ * IDs of processes that hold an exclusive flock on an inode of this number, from the text of
  * /proc/locks: see proc_locks(5). The device is not compared: some file systems show another one
- * there than stat(2) gives.
+ * there than stat(2) returns.
  */
 export function lockersOf(inode: number, locks: string): number[] {
   return [...locks.matchAll(/^\d+: FLOCK +\S+ +WRITE (\d+) [^:]+:[^:]+:(\d+) /gm)]
@@ -88,13 +88,13 @@ function procLocks(): string {
   try {
     return readFileSync('/proc/locks', 'utf8')
   } catch {
-    return '' // a kernel or a sandbox without it
+    return '' // this kernel or sandbox has no such file
   }
 }
 
 /**
- * True when a descriptor of the process is the file and has the exclusive flock: the kernel says so
- * in its fdinfo, see proc_pid_fdinfo(5).
+ * True when the descriptor of the process refers to the file and has the exclusive flock, as its
+ * fdinfo says: see proc_pid_fdinfo(5).
  */
 function holdsLock(pid: number, file: { dev: number; ino: number }): boolean {
   try {
@@ -104,6 +104,6 @@ function holdsLock(pid: number, file: { dev: number; ino: number }): boolean {
       return /FLOCK +\S+ +WRITE/.test(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))
     })
   } catch {
-    return false // it has ended meanwhile, or is not ours to look into
+    return false // it has ended meanwhile, or may not be looked at
   }
 }

@@ -6,8 +6,8 @@ import { attribute, attributes, type NetlinkSocket, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 
 /**
- * `mac` answers for `address`: in a neighbour entry as the next hop, in a forwarding entry as the
- * far VTEP's underlay address.
+ * `mac` answers for `address`: the next hop in a neighbour entry, the far VTEP's underlay address
+ * in a forwarding entry.
  */
 export interface Neighbour {
   address: string
@@ -26,14 +26,14 @@ function neighbourBody(index: number, { address, mac }: Neighbour): Buffer[] {
   return [uapi.ndmsg.encode(header), attribute(uapi.NDA_DST, bytes), attribute(uapi.NDA_LLADDR, macBytes(mac))]
 }
 
-/** ip neighbour replace ADDRESS lladdr MAC dev INDEX nud permanent */
+/** Equivalent to: ip neighbour replace ADDRESS lladdr MAC dev INDEX nud permanent */
 export function neighbourReplace(netlink: NetlinkSocket, index: number, neighbour: Neighbour): void {
   netlink.requestBatch([
     { type: uapi.RTM_NEWNEIGH, flags: REPLACE, body: neighbourBody(index, neighbour), doing: `add neighbour ${neighbour.address}` },
   ])
 }
 
-/** ip neighbour delete ADDRESS dev INDEX: one that is not there is no error. */
+/** Equivalent to: ip neighbour delete ADDRESS dev INDEX. A missing entry is not an error. */
 export function neighbourDelete(netlink: NetlinkSocket, index: number, neighbour: Neighbour): void {
   ignoringMissing(() =>
     netlink.requestBatch([
@@ -42,7 +42,7 @@ export function neighbourDelete(netlink: NetlinkSocket, index: number, neighbour
   )
 }
 
-/** ip neighbour show dev INDEX nud permanent, of both families. */
+/** Equivalent to: ip neighbour show dev INDEX nud permanent, of both families. */
 export function neighbourList(netlink: NetlinkSocket, index: number): Neighbour[] {
   return [uapi.AF_INET, uapi.AF_INET6].flatMap(family =>
     netlink
@@ -57,14 +57,16 @@ function fdbBody(index: number, { address, mac }: Neighbour): Buffer[] {
   return [uapi.ndmsg.encode(header), attribute(uapi.NDA_LLADDR, macBytes(mac)), attribute(uapi.NDA_DST, parseAddress(address)!.bytes)]
 }
 
-/** bridge fdb replace MAC dev INDEX dst ADDRESS self permanent */
+/** Equivalent to: bridge fdb replace MAC dev INDEX dst ADDRESS self permanent */
 export function fdbReplace(netlink: NetlinkSocket, index: number, entry: Neighbour): void {
   netlink.requestBatch([
     { type: uapi.RTM_NEWNEIGH, flags: REPLACE, body: fdbBody(index, entry), doing: `add forwarding entry ${entry.mac}` },
   ])
 }
 
-/** bridge fdb delete MAC dev INDEX dst ADDRESS self: one that is not there is no error. */
+/**
+ * Equivalent to: bridge fdb delete MAC dev INDEX dst ADDRESS self. A missing entry is not an error.
+ */
 export function fdbDelete(netlink: NetlinkSocket, index: number, entry: Neighbour): void {
   ignoringMissing(() =>
     netlink.requestBatch([
@@ -73,7 +75,7 @@ export function fdbDelete(netlink: NetlinkSocket, index: number, entry: Neighbou
   )
 }
 
-/** bridge fdb show dev INDEX */
+/** Equivalent to: bridge fdb show dev INDEX */
 export function fdbList(netlink: NetlinkSocket, index: number): Neighbour[] {
   return netlink
     .get(uapi.RTM_GETNEIGH, uapi.NLM_F_DUMP, uapi.ndmsg.encode({ family: uapi.AF_BRIDGE, ifindex: index }))
@@ -81,8 +83,8 @@ export function fdbList(netlink: NetlinkSocket, index: number): Neighbour[] {
 }
 
 /**
- * The payload of an RTM_NEWNEIGH message as a list: empty when it is of another device or has no
- * address.
+ * Reads the payload of an RTM_NEWNEIGH message as a list: empty when it is of another device or has
+ * no address.
  */
 export function decodeNeighbour(payload: Buffer, index: number): Neighbour[] {
   const found = attributes(payload.subarray(uapi.ndmsg.size))

@@ -20,7 +20,7 @@ export function attribute(type: number, payload: Buffer): Buffer {
   return bytes
 }
 
-/** An attribute that holds attributes. */
+/** An attribute that contains attributes. */
 export const nested = (type: number, ...attributes: Buffer[]) => attribute(type | uapi.NLA_F_NESTED, Buffer.concat(attributes))
 
 export const u32 = (value: number): Buffer => {
@@ -29,10 +29,10 @@ export const u32 = (value: number): Buffer => {
   return bytes
 }
 
-/** A string with its closing zero, as most kernel attributes want it. */
+/** A string with its terminating zero, as most kernel attributes want it. */
 export const text = (value: string): Buffer => Buffer.from(`${value}\0`)
 
-/** The bytes of an address and its AF_ number. Throws SyntaxError. */
+/** The bytes of an address, and its AF_ number. Throws SyntaxError. */
 export function inet(address: string): { family: number; bytes: Buffer } {
   const parsed = parseAddress(address)
   if (parsed === undefined) throw new SyntaxError(`Cannot parse address "${address}"`)
@@ -45,7 +45,8 @@ export function message(type: number, flags: number, seq: number, body: Buffer[]
 }
 
 /**
- * The attributes in `bytes` by type, the last of a type winning. Throws RangeError when cut short.
+ * The attributes in `bytes` by type; of several of one type the last. Throws RangeError when they
+ * are truncated.
  */
 export function attributes(bytes: Buffer): Map<number, Buffer> {
   const found = new Map<number, Buffer>()
@@ -66,7 +67,7 @@ export interface Message {
   payload: Buffer
 }
 
-/** The messages in a datagram. Throws RangeError when cut short. */
+/** The messages in a datagram. Throws RangeError when they are truncated. */
 export function messages(bytes: Buffer): Message[] {
   const found: Message[] = []
   for (let at = 0; at < bytes.length; ) {
@@ -81,7 +82,7 @@ export function messages(bytes: Buffer): Message[] {
 
 /**
  * The kernel refused a request; `code` is the errno's name, the message has the kernel's own words
- * where it gave some.
+ * when it sent some.
  */
 export class NetlinkError extends Error {
   override name = 'NetlinkError'
@@ -103,8 +104,7 @@ export function acknowledge(reply: Message): void {
 }
 
 /**
- * NLMSGERR_ATTR_MSG: it follows the header of the request, or (not NLM_F_CAPPED) all of the
- * request.
+ * NLMSGERR_ATTR_MSG: it follows the request's header or, without NLM_F_CAPPED, the whole request.
  */
 function extendedAck({ flags, payload }: Message): string {
   if ((flags & uapi.NLM_F_ACK_TLVS) === 0) return ''
@@ -117,9 +117,9 @@ export interface Request {
   type: number
   flags: number
   body: Buffer[]
-  /** The kernel never acknowledges this one. */
+  /** The kernel never acknowledges this request. */
   silent?: boolean
-  /** For the error: "add address 10.0.0.1/32". */
+  /** What the request does, for errors: "add address 10.0.0.1/32". */
   doing?: string
 }
 
@@ -127,12 +127,12 @@ const MOST_DUMPS = 20
 const EINTR = 4
 
 /**
- * One for all sockets: a reply is taken apart, and what is kept of it copied, before the next one
- * is received.
+ * The receive buffer of all sockets: a reply is parsed, and the needed parts copied, before the
+ * next one is received.
  */
 const REPLY = Buffer.alloc(65536)
 
-/** Bytes that every socket takes at once. */
+/** Bytes that every socket accepts in one datagram. */
 const ROOMY = 128 << 10
 
 function during(doing: string | undefined, cause: NetlinkError): Error {
@@ -140,7 +140,7 @@ function during(doing: string | undefined, cause: NetlinkError): Error {
   return Object.assign(new Error(`${doing}: ${cause.message}`, { cause }), { code: cause.code, doing })
 }
 
-/** `call` again when a signal came before it did anything: see signal(7). */
+/** Repeats `call` when a signal interrupted it before it did anything: see signal(7). */
 function unlessInterrupted(call: () => number): number {
   for (let tries = 1; ; tries++) {
     try {
@@ -156,7 +156,7 @@ const MOST_INTERRUPTIONS = 100
 /** A netlink socket of the network namespace in which it was opened. */
 export class NetlinkSocket implements Disposable {
   readonly fd: number
-  /** Sequence numbers that an acknowledgement is due for, and the first of their batch. */
+  /** The sequence numbers that wait for an acknowledgement, and the first of their batch. */
   readonly #waiting = new Map<number, string>()
   #first = 0
   #seq = 0
@@ -178,8 +178,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * The datagram that requestBatch() sends, for who sends it otherwise; then
-   * awaitAcknowledgements() is due.
+   * The datagram that requestBatch() would send, for callers that send it in another way and then
+   * call awaitAcknowledgements().
    */
   prepare(requests: Request[]): Buffer {
     this.#first = this.#seq + 1
@@ -192,7 +192,7 @@ export class NetlinkSocket implements Disposable {
     return Buffer.concat(datagram)
   }
 
-  /** Throws the first refusal among the answers to the requests last prepared. */
+  /** Throws the first refusal among the answers to the requests prepared last. */
   awaitAcknowledgements(): void {
     let failure: unknown
     while (this.#waiting.size > 0) {
@@ -204,7 +204,7 @@ export class NetlinkSocket implements Disposable {
           acknowledge(reply)
         } catch (error) {
           failure ??= during(doing, error as NetlinkError)
-          // a batch refused as a whole: at its silent first message
+          // the batch was refused as a whole: the answer names its first silent message
           if (doing === undefined) this.#waiting.clear()
         }
       }
@@ -213,8 +213,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Sends a query; the payloads of the answers, all of them with NLM_F_DUMP in `flags`. Throws
-   * NetlinkError.
+   * Sends a query and returns the payloads of the answers: with NLM_F_DUMP in `flags` of all.
+   * Throws NetlinkError.
    */
   get(type: number, flags: number, ...body: Buffer[]): Buffer[] {
     for (let tries = 1; ; tries++) {
@@ -226,7 +226,7 @@ export class NetlinkSocket implements Disposable {
 
   /**
    * undefined when something changed while the kernel listed it (NLM_F_DUMP_INTR): entries may be
-   * missing, so it is to be asked again.
+   * missing, so the query must be repeated.
    */
   #query(type: number, flags: number, body: Buffer[]): Buffer[] | undefined {
     const seq = ++this.#seq
@@ -247,8 +247,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * A datagram is taken whole or not at all, so that a large one needs a larger buffer than sockets
-   * have: net.core.wmem_default, 208 KiB.
+   * A datagram is taken whole or not at all: one larger than the socket's buffer
+   * (net.core.wmem_default, 208 KiB) needs a larger buffer.
    */
   #send(bytes: Buffer): void {
     if (bytes.length > ROOMY) setsockopt(this.fd, uapi.SOL_SOCKET, uapi.SO_SNDBUFFORCE, u32(2 * bytes.length), 4)

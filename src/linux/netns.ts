@@ -4,8 +4,8 @@ import { checked, ioctlNumber, setns } from './libc.ts'
 import { CLONE_NEWNET, NS_GET_NSTYPE } from './uapi.ts'
 
 /**
- * What a namespace is, whatever path leads to it: two paths may be one namespace, and one path
- * another namespace tomorrow.
+ * The identity of a namespace (device and inode). Two paths may lead to one namespace, and a path
+ * may lead to another namespace later.
  */
 export interface NetnsId {
   dev: number
@@ -14,26 +14,29 @@ export interface NetnsId {
 
 export const sameNetns = (one: NetnsId, other: NetnsId): boolean => one.ino === other.ino && one.dev === other.dev
 
-/** The namespace at `path`; undefined when nothing is there. Throws what stat(2) says otherwise. */
+/**
+ * The identity of the namespace at `path`; undefined when nothing is there. Throws other errors of
+ * stat(2).
+ */
 export function netnsIdAt(path: string): NetnsId | undefined {
   const found = statSync(path, { throwIfNoEntry: false })
   return found && { dev: found.dev, ino: found.ino }
 }
 
-/** The namespace of the calling thread. */
+/** The identity of the calling thread's namespace. */
 export const ownNetnsId = (): NetnsId => netnsIdAt('/proc/thread-self/ns/net')!
 
-/** A descriptor of a network namespace. While it is open, the namespace lives. */
+/** A descriptor of a network namespace. While it is open, the namespace stays. */
 export class Netns implements Disposable {
   readonly fd: number
   readonly id: NetnsId
 
   /**
-   * Throws TypeError when `path` is no network namespace, and what open(2) says when it cannot be
-   * opened.
+   * Throws TypeError when `path` is not a network namespace, and the error of open(2) when it
+   * cannot be opened.
    */
   constructor(path: string) {
-    this.fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) // a FIFO is not waited for
+    this.fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) // a FIFO does not block
     try {
       if (!isNetns(this.fd)) throw new TypeError(`"${path}" is not a network namespace`)
       const { dev, ino } = fstatSync(this.fd)
@@ -46,10 +49,9 @@ export class Netns implements Disposable {
 
   /**
    * Runs `body` with the calling thread in this namespace.
-   *
-   * A socket or TUN device belongs for life to the namespace it was opened in, so open descriptors
-   * here and use them outside. `body` cannot be async: the thread would be in the wrong namespace
-   * for whatever ran at the await.
+   * A socket or TUN device belongs for life to the namespace in which it was opened: so open
+   * descriptors in `body`, and use them outside. `body` cannot be async: other code that runs
+   * during an await would be in the wrong namespace.
    */
   enter<T>(body: () => T extends Promise<unknown> ? never : T): T {
     const here = openSync('/proc/thread-self/ns/net', 'r')
@@ -80,12 +82,12 @@ const unshare = checked('unshare', ['int'])
 
 /**
  * Runs `body` in a new network namespace, which is gone afterwards. Equivalent to: unshare --net.
- * Throws what setns(2) or unshare(2) says where one of them is refused.
+ * Throws the error of setns(2) or unshare(2).
  */
 export function inNewNetns<T>(body: () => T extends Promise<unknown> ? never : T): T {
   const here = openSync('/proc/thread-self/ns/net', 'r')
   try {
-    setns(here, CLONE_NEWNET) // who may not come back stays
+    setns(here, CLONE_NEWNET) // tried first: a thread that may not come back must not leave
     unshare(CLONE_NEWNET)
     try {
       return body()
@@ -98,8 +100,8 @@ export function inNewNetns<T>(body: () => T extends Promise<unknown> ? never : T
 }
 
 /**
- * A process that cannot leave a pod's namespace must do nothing more: the next thing it did would
- * be done to the pod instead of the node.
+ * A process that cannot leave a pod's namespace must end: whatever it did next would be done to the
+ * pod instead of the node.
  */
 function comeBack(here: number): void {
   for (let tries = 1; ; tries++) {
@@ -107,7 +109,7 @@ function comeBack(here: number): void {
       setns(here, CLONE_NEWNET)
       return
     } catch (error) {
-      if (tries < MOST_TRIES) continue // out of memory, it may be, for a moment
+      if (tries < MOST_TRIES) continue // the kernel may be out of memory for a moment
       endHere(error as Error)
     }
   }
@@ -124,7 +126,10 @@ function endHere(error: Error): never {
   throw error // not reached
 }
 
-/** Throws SyscallError when it cannot be told: what is no namespace counts as one that is gone. */
+/**
+ * Throws SyscallError when it cannot be asked. A path that is not a namespace counts as a namespace
+ * that is gone.
+ */
 function isNetns(fd: number): boolean {
   try {
     return ioctlNumber(fd, NS_GET_NSTYPE, 0) === CLONE_NEWNET
@@ -134,5 +139,5 @@ function isNetns(fd: number): boolean {
   }
 }
 
-/** What files, directories and devices answer to an ioctl that they do not know. */
+/** The errnos of files, directories and devices that do not know an ioctl. */
 const NO_NAMESPACE = ['ENOTTY', 'EINVAL', 'EBADFD', 'ENOSYS', 'EOPNOTSUPP']

@@ -1,6 +1,6 @@
 /**
- * Notifications of nf_tables: netlink(7), and F_SETSIG in fcntl(2), so that nothing polls and no
- * thread waits.
+ * Notifications of nf_tables: netlink(7), and F_SETSIG in fcntl(2). Nothing polls, and no thread
+ * waits.
  */
 import { closeSync } from 'node:fs'
 import type { SyscallError } from './errno.ts'
@@ -26,11 +26,11 @@ const MSG_DONTWAIT = 0x40
 const SETTLED_MS = 50
 
 /**
- * Calls `onChange` when the table `inet NAME`, a chain, set or rule of it is made, changed or
- * deleted, by anybody, or when notifications were lost; elements of sets do not count. Calls come
- * SETTLED_MS after the first of a row of changes. The socket tells the process by SIGURG, which
- * means nothing else here and is ignored where nobody listens. Keeps no process from ending. Throws
- * SyscallError.
+ * Calls `onChange` when any process makes, changes or deletes the table `inet NAME`, or a chain,
+ * set or rule of it, or when notifications were lost. Elements of sets do not count. `onChange` is
+ * called SETTLED_MS after the first of a row of changes. The socket signals the process by SIGURG,
+ * which means nothing else here, and is ignored where nobody handles it. Does not keep the process
+ * from ending. Throws SyscallError.
  */
 export function watchTable(name: string, onChange: () => void): Disposable {
   const fd = socket(uapi.AF_NETLINK, uapi.SOCK_RAW | uapi.SOCK_CLOEXEC, uapi.NETLINK_NETFILTER)
@@ -62,7 +62,9 @@ export function watchTable(name: string, onChange: () => void): Disposable {
 
 const NOTIFICATION = Buffer.alloc(65536)
 
-/** Receives all that has come; true when something of the table is in it, or something was lost. */
+/**
+ * Receives all that has arrived; true when something of the table is in it, or something was lost.
+ */
 function drain(fd: number, table: string): boolean {
   let found = false
   for (;;) {
@@ -72,12 +74,12 @@ function drain(fd: number, table: string): boolean {
     } catch (error) {
       const { code } = error as SyscallError
       if (code === 'ENOBUFS') found = true
-      else if (code !== 'EINTR') return found // EAGAIN: nothing is left
+      else if (code !== 'EINTR') return found // EAGAIN: no more
     }
   }
 }
 
-/** True when a notification in `datagram` is of the table and not of an element alone. */
+/** True when a notification in `datagram` is about the table, and not about elements only. */
 export function concerns(datagram: Buffer, table: string): boolean {
   return messages(datagram).some(({ type, payload }) => {
     if (OTHERS.includes(type)) return false

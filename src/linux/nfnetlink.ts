@@ -83,7 +83,7 @@ export const nftRequest = (message: number, flags: number, ...body: Buffer[]): R
 })
 
 /**
- * All of `requests` or none: what nf_tables calls a transaction. With `generation`, refused with
+ * A transaction of nf_tables: all of `requests` or none. With `generation` it is refused with
  * ERESTART when anybody has changed any table since that generation().
  */
 export function transaction(requests: Request[], generation?: number): Request[] {
@@ -92,8 +92,8 @@ export function transaction(requests: Request[], generation?: number): Request[]
 }
 
 /**
- * nft --check: the kernel looks at all of `requests` and answers, but carries out none, for no end
- * of the transaction follows.
+ * Equivalent to: nft --check. The kernel validates all of `requests` and answers, but carries out
+ * none, because the transaction is not committed.
  */
 export const rehearsal = (requests: Request[]): Request[] => [bracket(NFNL_MSG_BATCH_BEGIN), ...requests]
 
@@ -104,7 +104,7 @@ const bracket = (type: number, ...body: Buffer[]): Request => ({
   body: [nfgenmsg.encode({ res_id: NFNL_SUBSYS_NFTABLES << 8 }), ...body],
 })
 
-/** The number of the last transaction of this network namespace, anybody's. */
+/** The number of the last transaction in this network namespace, of any process. */
 export function generation(netfilter: NetlinkSocket): number {
   const [reply] = query(netfilter, NFT_MSG_GETGEN, 0)
   return needed(attributes(reply!), NFTA_GEN_ID).readUInt32BE()
@@ -112,15 +112,15 @@ export function generation(netfilter: NetlinkSocket): number {
 
 /**
  * The attributes of each answer to an NFT_MSG_GET message. Throws NetlinkError ENOENT when the
- * object named is not there.
+ * named object does not exist.
  */
 export function query(netfilter: NetlinkSocket, message: number, flags: number, ...body: Buffer[]): Buffer[] {
   const { type, body: whole } = nftRequest(message, flags, ...body)
   return netfilter.get(type, flags, ...whole).map(payload => payload.subarray(nfgenmsg.size))
 }
 
-// The bodies below serve twice: to make an object, and to compare it with what a query answers, see
-// holds(). So they name flags that are 0.
+// The bodies below are used twice: to make an object, and to compare it with a query's answer, see
+// holds(). So they name flags that are 0, too.
 
 /** table inet NAME */
 export const tableBody = (name: string) => Buffer.concat([attribute(NFTA_TABLE_NAME, text(name)), attribute(NFTA_TABLE_FLAGS, be32(0))])
@@ -143,28 +143,28 @@ export const ruleBody = (table: string, chain: string, ...expressions: Buffer[])
     nested(NFTA_RULE_EXPRESSIONS, ...expressions),
   ])
 
-/** nft add table inet NAME */
+/** Equivalent to: nft add table inet NAME */
 export const newTable = (name: string) => nftRequest(NFT_MSG_NEWTABLE, NLM_F_CREATE, tableBody(name))
-/** nft delete table inet NAME */
+/** Equivalent to: nft delete table inet NAME */
 export const deleteTable = (name: string) => nftRequest(NFT_MSG_DELTABLE, 0, attribute(NFTA_TABLE_NAME, text(name)))
-/** nft add chain inet ... */
+/** Equivalent to: nft add chain inet ... */
 export const newChain = (body: Buffer) => nftRequest(NFT_MSG_NEWCHAIN, NLM_F_CREATE, body)
-/** nft add rule inet ... */
+/** Equivalent to: nft add rule inet ... */
 export const newRule = (body: Buffer) => nftRequest(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, body)
 
-/** The rules of a table in their order; none when there is no table. */
+/** The rules of a table in their order; none when the table does not exist. */
 export const rules = (netfilter: NetlinkSocket, table: string) =>
   query(netfilter, NFT_MSG_GETRULE, NLM_F_DUMP, attribute(NFTA_RULE_TABLE, text(table))).filter(
     // kernels before 4.14 answer with the rules of all tables
     rule => string(attributes(rule).get(NFTA_RULE_TABLE)) === table,
   )
 
-/** The name of the chain that a rule is in. */
+/** The name of a rule's chain. */
 export const chainOf = (rule: Buffer) => string(attributes(rule).get(NFTA_RULE_CHAIN))
 
 const string = (bytes: Buffer | undefined) => bytes?.toString().replace(/\0$/, '')
 
-/** One attribute of an answer. Throws RangeError when it is not there. */
+/** One attribute of an answer. Throws RangeError when it is missing. */
 export function needed(found: Map<number, Buffer>, type: number): Buffer {
   const payload = found.get(type)
   if (payload === undefined) throw new RangeError(`Cannot decode an answer of nf_tables without attribute ${type}`)

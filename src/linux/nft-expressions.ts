@@ -85,7 +85,7 @@ export const lookup = (set: string, flags = 0) =>
 
 /**
  * fib saddr . iif oif present => reg 1: 1 when a route to the packet's source leaves by the device
- * that the packet came in by, else 0.
+ * that received the packet, else 0.
  */
 export const fibSaddrIif = () =>
   expression(
@@ -104,8 +104,8 @@ export const verdict = (code: number) =>
   )
 
 /**
- * masq: with NF_NAT_RANGE_PROTO_RANDOM_FULLY two connections that begin at once do not take the
- * same port.
+ * masq: with NF_NAT_RANGE_PROTO_RANDOM_FULLY two connections that begin at once get different
+ * ports.
  */
 export const masq = (flags = 0) => expression('masq', attribute(NFTA_MASQ_FLAGS, be32(flags)))
 

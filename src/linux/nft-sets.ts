@@ -31,7 +31,7 @@ const NFTA_SET_ELEM_LIST_SET = 2
 const NFTA_SET_ELEM_LIST_ELEMENTS = 3
 
 /**
- * Types of set keys. The kernel keeps `number` and `byteorder` for nft alone, which prints elements
+ * Types of set keys. The kernel stores `number` and `byteorder` only for nft, which prints elements
  * by them: nftables' enum datatypes (include/datatype.h), and libnftnl's
  * NFTNL_UDATA_SET_KEYBYTEORDER, 1 for the host's order and 2 for big-endian.
  */
@@ -56,7 +56,8 @@ export const setBody = (table: string, name: string, type: KeyType, flags = 0) =
   ])
 
 /**
- * nft add set inet ...: `type` as in `body`; `id` is another number for each set of a transaction.
+ * Equivalent to: nft add set inet ... `type` is as in `body`; `id` is a different number for each
+ * set of a transaction.
  */
 export const newSet = (body: Buffer, { byteorder }: KeyType, id: number) =>
   nftRequest(
@@ -78,8 +79,8 @@ export interface SetElement {
 const ELEMENTS_A_MESSAGE = 1000
 
 /**
- * nft add element, or with NFT_MSG_DELSETELEM delete element, inet TABLE SET { KEYS }. Adding one
- * that is there is no error.
+ * Equivalent to: nft add element, or with NFT_MSG_DELSETELEM delete element, inet TABLE SET { KEYS
+ * }. Adding an existing element is not an error.
  */
 export function setElements(message: number, table: string, set: string, elements: SetElement[]): Request[] {
   const requests: Request[] = []
@@ -91,8 +92,8 @@ export function setElements(message: number, table: string, set: string, element
 }
 
 /**
- * True when the set has the element: `nft get element inet TABLE SET { KEY }`. Throws NetlinkError
- * ENOENT when there is no such set.
+ * True when the set has the element. Equivalent to: nft get element inet TABLE SET { KEY }. Throws
+ * NetlinkError ENOENT when the set does not exist.
  */
 export function hasElement(netfilter: NetlinkSocket, table: string, set: string, key: Buffer): boolean {
   try {
@@ -104,7 +105,7 @@ export function hasElement(netfilter: NetlinkSocket, table: string, set: string,
   }
 }
 
-/** The keys in a set: `nft list set inet TABLE SET`. */
+/** The keys in a set. Equivalent to: nft list set inet TABLE SET. */
 export function keys(netfilter: NetlinkSocket, table: string, set: string): Buffer[] {
   return query(netfilter, NFT_MSG_GETSETELEM, NLM_F_DUMP, ...elementsBody(table, set, [])).flatMap(payload => {
     const list = attributes(payload).get(NFTA_SET_ELEM_LIST_ELEMENTS)

@@ -1,24 +1,27 @@
 /**
- * Routes between nodes, told apart from everybody else's by a protocol number that the caller
+ * Routes between nodes, distinguished from others' routes by a protocol number that the caller
  * gives: see ip-route(8), "protocol RTPROTO".
  */
 import { formatAddress, parseAddress, parseCidr } from '../address.ts'
 import { attribute, attributes, type NetlinkSocket, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 
-/** A route of the main table. Without `index` it is unreachable: what it leads to is nowhere. */
+/**
+ * A route of the main table. Without `index` it is unreachable: packets for its destination are
+ * refused.
+ */
 export interface NodeRoute {
-  /** Canonical: no host bits. */
+  /** Canonical text, without host bits. */
   dst: string
   gw?: string
   index?: number
-  /** The next hop is taken for a neighbour without asking the routes. */
+  /** The next hop counts as a neighbour, without a route to it ("onlink"). */
   onlink?: boolean
 }
 
 /**
- * ip route add DST via GW dev INDEX [onlink] proto PROTOCOL; ip route add unreachable DST proto
- * PROTOCOL. Throws NetlinkError EEXIST when there is one.
+ * Equivalent to: ip route add DST via GW dev INDEX [onlink] proto PROTOCOL; ip route add
+ * unreachable DST proto PROTOCOL. Throws NetlinkError EEXIST when the route exists.
  */
 export function nodeRouteAdd(netlink: NetlinkSocket, route: NodeRoute, protocol: number): void {
   netlink.requestBatch([
@@ -31,7 +34,7 @@ export function nodeRouteAdd(netlink: NetlinkSocket, route: NodeRoute, protocol:
   ])
 }
 
-/** ip route delete ...: of this protocol only; one that is not there is no error. */
+/** Equivalent to: ip route delete ... proto PROTOCOL. A missing route is not an error. */
 export function nodeRouteDelete(netlink: NetlinkSocket, route: NodeRoute, protocol: number): void {
   try {
     netlink.requestBatch([{ type: uapi.RTM_DELROUTE, flags: 0, body: routeBody(route, protocol), doing: `delete route ${route.dst}` }])
@@ -70,8 +73,8 @@ export function nodeRouteDump(netlink: NetlinkSocket, protocol: number): Buffer[
 }
 
 /**
- * The payload of an RTM_NEWROUTE message; undefined when the route is of another protocol than
- * `wanted`.
+ * Reads the payload of an RTM_NEWROUTE message; undefined when the route is of another protocol
+ * than `wanted`.
  */
 export function decodeNodeRoute(payload: Buffer, wanted: number): NodeRoute | undefined {
   const { family, dst_len, protocol, type, flags } = uapi.rtmsg.decode(payload)
@@ -89,8 +92,8 @@ export function decodeNodeRoute(payload: Buffer, wanted: number): NodeRoute | un
 }
 
 /**
- * How the node reaches an address: `ip route get ADDRESS`. `gw` is absent when it is on a shared
- * link. undefined when there is no way.
+ * How the node reaches an address. Equivalent to: ip route get ADDRESS. `gw` is absent when the
+ * address is on a shared link. undefined when there is no route.
  */
 export function nextHop(netlink: NetlinkSocket, address: string): { index: number; gw?: string } | undefined {
   const { family, bytes } = parseAddress(address)!
@@ -109,8 +112,8 @@ export function nextHop(netlink: NetlinkSocket, address: string): { index: numbe
 }
 
 /**
- * The index of the device that holds `address`, as `ip address show to ADDRESS` finds it; undefined
- * when none does.
+ * The index of the device that holds `address`; undefined when none does. Equivalent to: ip address
+ * show to ADDRESS.
  */
 export function indexOfAddress(netlink: NetlinkSocket, address: string): number | undefined {
   const { family, bytes } = parseAddress(address)!

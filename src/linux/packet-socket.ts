@@ -1,6 +1,6 @@
 /**
- * What passes a device, without its link layer's header: see packet(7). A socket belongs for life
- * to the network namespace of the thread that opens it.
+ * Captures the packets of a device, without the link layer's header: see packet(7). A socket
+ * belongs for life to the network namespace of the thread that opens it.
  */
 import { closeSync } from 'node:fs'
 import { SyscallError } from './errno.ts'
@@ -38,21 +38,21 @@ const recvmsg = func('recvmsg', 'int', ['int', 'uint64_t', 'int']) as (fd: numbe
 const poll = func('poll', 'int', ['void *', 'uint64_t', 'int']) as (fds: Buffer, count: number, timeoutMs: number) => number
 
 const [EINTR, EAGAIN] = [4, 11]
-/** Bytes: a second of some Gbit/s, so that a short pause of this process loses nothing. */
+/** Bytes: a second of some Gbit/s, so that a short pause of this process loses no packets. */
 const RECEIVE_BUFFER = 64 << 20
 
 export interface CapturedPacket {
-  /** From the IP header on; valid until the next packet is received. */
+  /** The bytes from the IP header on; valid until the next packet is received. */
   bytes: Buffer
-  /** Bytes that the packet had; `bytes` may be cut short. */
+  /** The packet's length in bytes; `bytes` may be shorter. */
   length: number
-  /** Nanoseconds since the epoch, when the kernel saw it. */
+  /** When the kernel saw the packet, in nanoseconds since the epoch. */
   time: bigint
-  /** It left by the device; otherwise the device received it. */
+  /** True when the device sent the packet, false when it received it. */
   isOutgoing: boolean
 }
 
-/** Takes a copy of every packet of one device. */
+/** Copies every packet of one device. */
 export class PacketSocket implements Disposable {
   readonly fd: number
   readonly #name = Buffer.alloc(sockaddr_ll.size)
@@ -62,7 +62,7 @@ export class PacketSocket implements Disposable {
   readonly #header: Buffer
 
   /**
-   * `index` is a device of the calling thread's network namespace, `snapLength` how many bytes of a
+   * `index` is a device of the calling thread's network namespace; `snapLength` bytes of each
    * packet are kept. Throws SyscallError.
    */
   constructor(index: number, snapLength: number) {
@@ -83,8 +83,8 @@ export class PacketSocket implements Disposable {
   }
 
   /**
-   * The next packet; undefined when none has come. Throws SyscallError, with ENETDOWN when the
-   * device is down or gone.
+   * The next packet; undefined when none has arrived. Throws SyscallError: ENETDOWN when the device
+   * is down or gone.
    */
   receive(): CapturedPacket | undefined {
     const length = this.#receive()
@@ -101,7 +101,7 @@ export class PacketSocket implements Disposable {
     }
   }
 
-  /** recvmsg(2): MSG_TRUNC has it answer with the packet's whole length. */
+  /** recvmsg(2): with MSG_TRUNC it returns the packet's whole length. */
   #receive(): number {
     const header = msghdr.encode({
       name: addressOf(this.#name),
@@ -123,7 +123,7 @@ export class PacketSocket implements Disposable {
 
   /**
    * Waits at most `timeoutMs` for a packet. 'closed' when the reader of the descriptor `output` has
-   * gone; that of a file never has.
+   * gone, which a file never reports.
    */
   wait(output: number, timeoutMs: number): 'ready' | 'closed' {
     const fds = Buffer.concat([pollfd.encode({ fd: this.fd, events: POLLIN }), pollfd.encode({ fd: output })])
@@ -138,7 +138,7 @@ export class PacketSocket implements Disposable {
     return sockaddr_ll.decode(address).ifindex > 0
   }
 
-  /** Packets that the kernel could not keep for this socket since the last call. */
+  /** Packets dropped since the last call, for want of room in this socket. */
   dropped(): number {
     const statistics = Buffer.alloc(8) // struct tpacket_stats: packets, drops
     getsockopt(this.fd, SOL_PACKET, PACKET_STATISTICS, statistics, u32(statistics.length))

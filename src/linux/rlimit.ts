@@ -9,12 +9,12 @@ const UNLIMITED = Buffer.alloc(16, 0xff) // struct rlimit: RLIM_INFINITY twice
 const getrlimit = func('getrlimit', 'int', ['int', 'void *']) as (resource: number, limit: Buffer) => number
 const setrlimit = func('setrlimit', 'int', ['int', 'void *']) as (resource: number, limit: Buffer) => number
 
-/** ulimit -l unlimited: false when that is not allowed (CAP_SYS_RESOURCE). */
+/** Equivalent to: ulimit -l unlimited. False when that is not allowed (CAP_SYS_RESOURCE). */
 export const raiseMemlock = (): boolean => setrlimit(RLIMIT_MEMLOCK, UNLIMITED) === 0
 
 /**
- * ulimit -Sn "$(ulimit -Hn)": how many files this process may open from now on. The kernel's
- * default for both is 1,024 and 4,096.
+ * Equivalent to: ulimit -Sn "$(ulimit -Hn)". Returns how many files this process may open from now
+ * on. The kernel's defaults are 1,024 and 4,096.
  */
 export function raiseOpenFiles(): number {
   const limit = Buffer.alloc(16) // struct rlimit: soft, hard

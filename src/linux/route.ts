@@ -19,8 +19,8 @@ const CREATE = uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
 const ROUTE_HEADER = { protocol: uapi.RTPROT_STATIC, type: uapi.RTN_UNICAST }
 
 /**
- * ip route add DST [via GW] dev INDEX [onlink] [metric PRIORITY] [table TABLE] [mtu MTU] [advmss
- * ADVMSS] [scope SCOPE]
+ * Equivalent to: ip route add DST [via GW] dev INDEX [onlink] [metric PRIORITY] [table TABLE] [mtu
+ * MTU] [advmss ADVMSS] [scope SCOPE]
  */
 export function routeAddition(index: number, route: Route): Request {
   const body = [...routeBody(route, route.onlink ? uapi.RTNH_F_ONLINK : 0), attribute(uapi.RTA_OIF, u32(index))]
@@ -30,8 +30,8 @@ export function routeAddition(index: number, route: Route): Request {
 }
 
 /**
- * ip route add DST nexthop via GW1 dev INDEX nexthop via GW2 dev INDEX ...: the first route says
- * all but the next hops.
+ * Equivalent to: ip route add DST nexthop via GW1 dev INDEX nexthop via GW2 dev INDEX ... The first
+ * route has everything but the other next hops.
  */
 export function ecmpAddition(index: number, routes: Route[]): Request {
   const first = routes[0]!
@@ -65,7 +65,7 @@ function routeBody(route: Route, flags: number): Buffer[] {
   return body
 }
 
-/** ip route show table all dev INDEX, without the kernel's own local table. */
+/** Equivalent to: ip route show table all dev INDEX, without the kernel's own local table. */
 export function routeList(netlink: NetlinkSocket, index: number): Route[] {
   return [uapi.AF_INET, uapi.AF_INET6]
     .flatMap(family => netlink.get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode({ family }), attribute(uapi.RTA_OIF, u32(index))))
@@ -73,7 +73,7 @@ export function routeList(netlink: NetlinkSocket, index: number): Route[] {
     .filter(route => route.table !== uapi.RT_TABLE_LOCAL)
 }
 
-/** The payload of an RTM_NEWROUTE message: a route per next hop. */
+/** Reads the payload of an RTM_NEWROUTE message: one route for each next hop. */
 export function decodeRoute(payload: Buffer): Route[] {
   const { family, dst_len, table } = uapi.rtmsg.decode(payload)
   const found = attributes(payload.subarray(uapi.rtmsg.size))
@@ -96,7 +96,7 @@ function gateways(found: Map<number, Buffer>): (string | undefined)[] {
   return nextHops(multipath).map(({ gw }) => gw)
 }
 
-/** The payload of RTA_MULTIPATH. Throws RangeError when cut short. */
+/** Reads the payload of RTA_MULTIPATH. Throws RangeError when it is truncated. */
 function nextHops(multipath: Buffer): { index: number; gw?: string }[] {
   const hops: { index: number; gw?: string }[] = []
   for (let at = 0; at < multipath.length; ) {
@@ -111,8 +111,8 @@ function nextHops(multipath: Buffer): { index: number; gw?: string }[] {
 }
 
 /**
- * Indexes of the devices that the default routes leave by: of IPv4, where there are none of IPv6.
- * Several where a route has several next hops.
+ * Indexes of the devices of IPv4's default routes; when there are none, of IPv6's. Several when a
+ * route has several next hops.
  */
 export function defaultRouteIndexes(netlink: NetlinkSocket): number[] {
   for (const probe of ['1.1.1.1', '2000::']) {
@@ -123,8 +123,8 @@ export function defaultRouteIndexes(netlink: NetlinkSocket): number[] {
 }
 
 /**
- * ip route get fibmatch PROBE: undefined when what it matches is no default route, as somebody has
- * another one for this very address.
+ * Equivalent to: ip route get fibmatch PROBE. undefined when the matching route is not a default
+ * route.
  */
 function defaultRouteMatch(netlink: NetlinkSocket, probe: string): number[] | undefined {
   const { family, bytes } = inet(probe)
@@ -139,7 +139,7 @@ function defaultRouteMatch(netlink: NetlinkSocket, probe: string): number[] | un
   }
 }
 
-/** ip route show default: those of the least metric in the table main. */
+/** Equivalent to: ip route show default. The routes of the least metric in the table main. */
 function defaultRoutesOf(netlink: NetlinkSocket, probe: string): number[] {
   const header = uapi.rtmsg.encode({ family: inet(probe).family, table: uapi.RT_TABLE_MAIN })
   const routes = netlink
@@ -153,7 +153,7 @@ function defaultRoutesOf(netlink: NetlinkSocket, probe: string): number[] {
   return routes.filter(({ metric }) => metric === least).flatMap(({ payload }) => devicesOf(payload))
 }
 
-/** The device of an RTM_NEWROUTE message, or those of all its next hops. */
+/** The device of an RTM_NEWROUTE message, or the devices of all its next hops. */
 export function devicesOf(payload: Buffer): number[] {
   const found = attributes(payload.subarray(uapi.rtmsg.size))
   const multipath = found.get(uapi.RTA_MULTIPATH)
@@ -163,7 +163,7 @@ export function devicesOf(payload: Buffer): number[] {
 }
 
 /**
- * ip -6 route show default proto ra: indexes of the devices that the default routes leave by which
+ * Equivalent to: ip -6 route show default proto ra. Indexes of the devices of default routes that
  * routers have advertised.
  */
 export function defaultRoutesByAdvertisement(netlink: NetlinkSocket): number[] {

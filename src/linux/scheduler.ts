@@ -27,14 +27,13 @@ export interface Waiting {
   waits: number
 }
 
-/** How long a thread was ready to run and had no CPU. */
+/** How long a thread was ready to run but had no CPU. */
 export class RunDelay implements Disposable {
   readonly #fd = openSync('/proc/thread-self/schedstat', 'r')
   readonly #text = Buffer.alloc(64)
 
   /**
-   * Since the thread that made this began: how long it has waited to run, in ms, and how often it
-   * got a CPU.
+   * Since this thread started: how long it has waited to run, in ms, and how often it got a CPU.
    */
   read(): Waiting {
     const length = readSync(this.#fd, this.#text, 0, this.#text.length, 0)

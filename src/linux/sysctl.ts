@@ -1,15 +1,15 @@
 /**
- * sysctl(8) by /proc/sys, which follows the calling thread's network namespace. Keys come as parts,
- * as interface names may hold dots.
+ * sysctl(8) by /proc/sys, which follows the calling thread's network namespace. Keys are given in
+ * parts, because interface names may contain dots.
  */
 import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
 
-/** TUNLINK_PROC_SYS: a container sees its own /proc/sys read-only, and gets another mount of it. */
+/** TUNLINK_PROC_SYS names another mount of /proc/sys: in a container its own is read-only. */
 const ROOT = process.env.TUNLINK_PROC_SYS ?? '/proc/sys'
 
 const file = (key: string[]) => `${ROOT}/${key.join('/')}`
 
-/** sysctl -w KEY=VALUE. Throws when it cannot be written. */
+/** Equivalent to: sysctl -w KEY=VALUE. Throws when it cannot be written. */
 export function sysctlSet(key: string[], value: string): void {
   try {
     writeFileSync(file(key), value)
@@ -20,7 +20,9 @@ export function sysctlSet(key: string[], value: string): void {
   }
 }
 
-/** sysctl -n KEY; undefined when this kernel lacks it. Throws when it cannot be read. */
+/**
+ * Equivalent to: sysctl -n KEY. undefined when this kernel lacks it. Throws when it cannot be read.
+ */
 export function sysctlGet(key: string[]): string | undefined {
   try {
     return readFileSync(file(key), 'utf8').trim()

@@ -4,7 +4,7 @@ import { struct, u8, u16, u32 as u32Field, u64 } from './struct.ts'
 import { tcmsg } from './traffic-control.ts'
 import * as uapi from './uapi.ts'
 
-/** How fast a device may send. */
+/** The limit of what a device sends. */
 export interface Shape {
   /** Bytes per second. */
   rate: number
@@ -33,14 +33,14 @@ const HANDLE = 0x10000 // "1:"
 const TC_LINKLAYER_ETHERNET = 1
 const UINT32_MAX = 0xffffffff
 
-/** What waits for its turn, in seconds of the rate and at least in bytes; the rest is dropped. */
+/** The queue: this many seconds of the rate, and at least this many bytes; more is dropped. */
 const QUEUE_SECONDS = 0.05
 const LEAST_QUEUE_BYTES = 128 * 1024
 
 /**
- * tc qdisc add dev INDEX root handle 1: tbf rate RATE burst BURST limit LIMIT: the device sends at
- * most so. What comes faster waits, up to 50 ms of it. (tc sends a rate table too, which the kernel
- * has not used since Linux 3.8.)
+ * Equivalent to: tc qdisc add dev INDEX root handle 1: tbf rate RATE burst BURST limit LIMIT. The
+ * device sends no faster; packets that come faster wait, up to 50 ms of the rate. (tc sends a rate
+ * table too, which the kernel has not used since Linux 3.8.)
  */
 export function tbfAddition(ifindex: number, { rate, burst }: Shape): Request {
   const limit = Math.min(Math.max(Math.ceil(rate * QUEUE_SECONDS), LEAST_QUEUE_BYTES), UINT32_MAX)

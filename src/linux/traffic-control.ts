@@ -3,10 +3,10 @@ import { attribute, attributes, type NetlinkSocket, nested, type Request, text, 
 import { s32, struct, u8, u16, u32 as u32Field } from './struct.ts'
 import * as uapi from './uapi.ts'
 
-/** struct tcmsg of <linux/rtnetlink.h>, with which every message of traffic control begins. */
+/** struct tcmsg of <linux/rtnetlink.h>: the head of every message of traffic control. */
 export const tcmsg = struct({ family: u8, pad1: u8, pad2: u16, ifindex: s32, handle: u32Field, parent: u32Field, info: u32Field })
 
-// <linux/pkt_sched.h>: what hangs on a device's clsact is found by these parents.
+// <linux/pkt_sched.h>: the parents of a device's clsact filters.
 const TC_H_CLSACT = 0xfffffff1
 const CLSACT_HANDLE = 0xffff0000
 export const INGRESS = 0xfffffff2 // TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
@@ -17,7 +17,7 @@ export type Hook = typeof INGRESS | typeof EGRESS
 const PRIORITY_1_ALL = (1 << 16) | 0x0300
 const HANDLE_1 = 1
 
-/** tc qdisc add dev INDEX clsact */
+/** Equivalent to: tc qdisc add dev INDEX clsact */
 export const clsactAddition = (ifindex: number): Request => ({
   type: uapi.RTM_NEWQDISC,
   flags: uapi.NLM_F_CREATE | uapi.NLM_F_EXCL,
@@ -26,8 +26,8 @@ export const clsactAddition = (ifindex: number): Request => ({
 })
 
 /**
- * tc filter add dev INDEX ingress|egress prio 1 handle 1 bpf direct-action object-pinned ...:
- * `program` is a descriptor of this process.
+ * Equivalent to: tc filter add dev INDEX ingress|egress prio 1 handle 1 bpf direct-action
+ * object-pinned ... `program` is a descriptor of this process.
  */
 export const filterAddition = (ifindex: number, hook: Hook, name: string, program: number): Request => ({
   type: uapi.RTM_NEWTFILTER,
@@ -57,7 +57,7 @@ export interface BpfFilter {
   name: string
   /** 16 hex digits: see programTag(). */
   tag: string
-  /** The program's verdict is the filter's. */
+  /** The program's return value decides about the packet. */
   directAction: boolean
 }
 
@@ -68,7 +68,7 @@ export interface BpfFilter {
 export const filterList = (netlink: NetlinkSocket, ifindex: number, hook: Hook): BpfFilter[] =>
   netlink
     .get(uapi.RTM_GETTFILTER, uapi.NLM_F_DUMP, tcmsg.encode({ ifindex, parent: hook }))
-    .filter(payload => tcmsg.decode(payload).handle !== 0) // a header of each priority comes first
+    .filter(payload => tcmsg.decode(payload).handle !== 0) // each priority begins with a header
     .map(decodeFilter)
 
 /** The payload of an RTM_NEWTFILTER message. */

@@ -15,15 +15,15 @@ export interface TunOptions {
   multiQueue?: boolean
   /** Index of the device; the kernel chooses where it is absent. */
   index?: number | undefined
-  /** Packets carry a virtio_net_hdr, so that GSO packets pass whole. */
+  /** Packets carry a virtio_net_hdr, so that GSO packets pass unsegmented. */
   vnetHdr: boolean
 }
 
 /**
- * Makes a device in the calling thread's network namespace, which goes with its descriptor until
- * setPersist(). Equivalent to: ip tuntap add mode tun NAME ... Returns its descriptor. Throws EBUSY
- * when the name is taken by a TUN or the index by anything, EINVAL when the name is another
- * device's.
+ * Makes a device in the calling thread's network namespace. It is deleted with its descriptor,
+ * unless setPersist() was called. Equivalent to: ip tuntap add mode tun NAME ... Returns its
+ * descriptor. Throws EBUSY when a TUN has the name or any device has the index, EINVAL when another
+ * kind of device has the name.
  */
 export function createTun(options: TunOptions): number {
   if (options.name.includes('%')) throw new RangeError(`Cannot name an interface "${options.name}": the kernel would expand "%"`)
@@ -40,9 +40,9 @@ export function createTun(options: TunOptions): number {
 }
 
 /**
- * A descriptor of the device `name`, which is made where there is none: ip tuntap add mode tun|tap
- * NAME. `flags`: IFF_TUN or IFF_TAP and more, as TUNSETIFF takes them. The kernel puts a number for
- * "%d" in the name. Throws EBUSY, EINVAL, EPERM.
+ * Opens the device `name`, or makes it: ip tuntap add mode tun|tap NAME. `flags`: IFF_TUN or
+ * IFF_TAP and more, as TUNSETIFF takes them. The kernel puts a number for "%d" in the name. Throws
+ * EBUSY, EINVAL, EPERM.
  */
 export function openTunDevice(name: string, flags: number): { fd: number; name: string } {
   if (Buffer.byteLength(name) >= uapi.IFNAMSIZ)
@@ -50,16 +50,16 @@ export function openTunDevice(name: string, flags: number): { fd: number; name: 
   return open(name, flags)
 }
 
-/** ip tuntap add ... user OWNER group GROUP: who may attach without CAP_NET_ADMIN. */
+/**
+ * Equivalent to: ip tuntap add ... user OWNER group GROUP. Sets who may attach without
+ * CAP_NET_ADMIN.
+ */
 export function setOwner(fd: number, owner: number | undefined, group: number | undefined): void {
   if (owner !== undefined) ioctlNumber(fd, uapi.TUNSETOWNER, owner)
   if (group !== undefined) ioctlNumber(fd, uapi.TUNSETGROUP, group)
 }
 
-/**
- * A descriptor for the device `name`, which must exist (ENODEV): TUNSETIFF alone would make a new
- * one.
- */
+/** Opens the device `name`, which must exist (ENODEV): TUNSETIFF alone would make a new one. */
 export function attachTun(options: { name: string; vnetHdr: boolean; multiQueue?: boolean }): number {
   if (ifNameToIndex(options.name) === 0)
     throw Object.assign(new Error(`attach to ${options.name}: ENODEV (no such device)`), { code: 'ENODEV' })
@@ -67,7 +67,7 @@ export function attachTun(options: { name: string; vnetHdr: boolean; multiQueue?
 }
 
 /**
- * Offers the device every offload that passes GSO packets whole; `uso` is false where the kernel
+ * Enables every offload that lets GSO packets pass unsegmented; `uso` is false where the kernel
  * (before 6.2) refuses UDP's.
  */
 export function setOffloads(fd: number): { uso: boolean } {
@@ -82,7 +82,7 @@ export function setOffloads(fd: number): { uso: boolean } {
   }
 }
 
-/** False when the device of a descriptor was deleted: the kernel then says EBADFD. */
+/** False when the descriptor's device was deleted: the kernel then returns EBADFD. */
 export function hasDevice(fd: number): boolean {
   try {
     ioctl(fd, uapi.TUNGETIFF, Buffer.alloc(40)) // struct ifreq
@@ -93,7 +93,7 @@ export function hasDevice(fd: number): boolean {
   }
 }
 
-/** Whether the device outlives its descriptors. */
+/** Sets whether the device outlives its descriptors. */
 export function setPersist(fd: number, persist: boolean): void {
   ioctlNumber(fd, uapi.TUNSETPERSIST, persist ? 1 : 0)
 }

@@ -1,4 +1,6 @@
-/** What this program uses of the kernel's headers, under the kernel's own names. */
+/**
+ * The constants and structs of the kernel's headers that this program uses, under their own names.
+ */
 import { s32, struct, u8, u16, u32 } from './struct.ts'
 
 // <linux/netlink.h>
@@ -52,7 +54,7 @@ export const RTPROT_RA = 9
 export const RT_SCOPE_UNIVERSE = 0
 export const RT_SCOPE_LINK = 253
 export const RTN_UNICAST = 1
-// answer with the entry of the table, not with what follows from it
+// answer with the table's entry, not with the route that follows from it
 export const RTM_F_FIB_MATCH = 0x2000
 export const rtmsg = struct({ family: u8, dst_len: u8, src_len: u8, tos: u8, table: u8, protocol: u8, scope: u8, type: u8, flags: u32 })
 export const ifinfomsg = struct({ family: u8, pad: u8, type: u16, index: s32, flags: u32, change: u32 })

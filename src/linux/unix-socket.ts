@@ -1,4 +1,6 @@
-/** A listening socket as a descriptor, which outlives the runtime that serves it: see unix(7). */
+/**
+ * A listening socket as a plain descriptor, which the runtime's server does not close: see unix(7).
+ */
 import { closeSync } from 'node:fs'
 import { checked, socket } from './libc.ts'
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from './uapi.ts'
@@ -9,8 +11,8 @@ const listen = checked('listen', ['int', 'int'])
 const SUN_PATH = 108 // sizeof sockaddr_un.sun_path, with the zero at its end
 
 /**
- * Binds `path`, readable and writable by root alone, and listens. At most `backlog` connections
- * wait to be accepted. Throws EADDRINUSE when the path exists, RangeError when it is too long.
+ * Binds `path`, which only root can connect to, and listens. At most `backlog` connections wait to
+ * be accepted. Throws EADDRINUSE when the path exists, RangeError when it is too long.
  */
 export function listenUnix(path: string, backlog: number): number {
   const length = Buffer.byteLength(path)

@@ -4,11 +4,13 @@ import * as uapi from './uapi.ts'
 
 export interface VethEnd {
   name: string
-  /** Six bytes. Given at creation, it is final: udev changes only what the kernel made up. */
+  /**
+   * Six bytes. A MAC given at creation is final: udev changes only those that the kernel has drawn.
+   */
   mac: Buffer
   /**
-   * Index; the kernel chooses where it is absent, and for the peer (veth_newlink() heeds that only
-   * in some versions).
+   * Index; absent when the kernel is to choose. For the peer, too: only some versions of
+   * veth_newlink() heed it there.
    */
   index?: number | undefined
 }

@@ -28,7 +28,10 @@ export const vxlanOverhead = (underlay: 4 | 6) => (underlay === 4 ? 50 : 70)
 
 const text = (value: string) => Buffer.from(`${value}\0`)
 
-/** ip link add NAME address MAC mtu MTU up type vxlan id ID local LOCAL dstport PORT nolearning */
+/**
+ * Equivalent to: ip link add NAME address MAC mtu MTU up type vxlan id ID local LOCAL dstport PORT
+ * nolearning
+ */
 export function vxlanAdd(netlink: NetlinkSocket, { name, id, local, port, mac, mtu }: Vxlan): void {
   const { family, bytes } = parseAddress(local)!
   const portBytes = Buffer.alloc(2)
@@ -54,7 +57,8 @@ export function vxlanAdd(netlink: NetlinkSocket, { name, id, local, port, mac, m
 }
 
 /**
- * ip -d link show dev NAME type vxlan: undefined when there is none, or a device of another kind.
+ * Equivalent to: ip -d link show dev NAME type vxlan. undefined when the device does not exist or
+ * is of another kind.
  */
 export function vxlanGet(netlink: NetlinkSocket, name: string): (Vxlan & { index: number; up: boolean }) | undefined {
   let payload: Buffer
@@ -67,7 +71,7 @@ export function vxlanGet(netlink: NetlinkSocket, name: string): (Vxlan & { index
   return decodeVxlan(payload)
 }
 
-/** The payload of an RTM_NEWLINK message; undefined when it is of another kind. */
+/** Reads the payload of an RTM_NEWLINK message; undefined for a device of another kind. */
 export function decodeVxlan(payload: Buffer): (Vxlan & { index: number; up: boolean }) | undefined {
   const { kind, name, mtu, index, flags } = decodeLink(payload)
   if (kind !== 'vxlan') return undefined
@@ -87,8 +91,8 @@ export function decodeVxlan(payload: Buffer): (Vxlan & { index: number; up: bool
 }
 
 /**
- * ethtool -K NAME tx off: inner checksums in software, for network cards that get those of
- * encapsulated packets wrong.
+ * Equivalent to: ethtool -K NAME tx off. Inner checksums are then computed in software, for network
+ * cards that compute those of encapsulated packets wrongly.
  */
 export function disableTxChecksum(name: string): void {
   const value = Buffer.alloc(8) // struct ethtool_value { cmd, data }

@@ -5,8 +5,8 @@ const MOST_WAITS = 10_000
 const asleep = new Int32Array(new SharedArrayBuffer(4))
 
 /**
- * write(2) until all of `text` is written: again after a signal (EINTR), and while a pipe that does
- * not block is full (EAGAIN), for ten seconds. Throws what write(2) says otherwise.
+ * write(2) until all of `text` is written: again after a signal (EINTR), and for ten seconds while
+ * a non-blocking pipe is full (EAGAIN). Throws the error of write(2).
  */
 export function writeAll(fd: number, text: string): void {
   const bytes = Buffer.from(text)

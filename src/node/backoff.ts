@@ -15,8 +15,8 @@ export class Backoff {
   }
 
   /**
-   * Half to all of the time that is due, in ms; the next one is twice as long. `random` is in [0,
-   * 1).
+   * A random time between half and all of the current one, in ms; the next is twice as long.
+   * `random` is in [0, 1).
    */
   next(random = Math.random()): number {
     const ms = this.#nextMs * (0.5 + random / 2)

@@ -1,7 +1,7 @@
 /**
- * The plugins behind ours in the conflist: which versions of CNI they speak. containerd 2 takes the
- * highest of `cniVersions` that it knows itself, and gives that to every plugin of the chain; one
- * that does not know it fails each pod.
+ * The versions of CNI that the plugins behind ours in the conflist speak. containerd 2 takes the
+ * highest of `cniVersions` that it knows itself, and uses it for every plugin of the chain: a
+ * plugin that does not know it fails each pod.
  */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,20 +11,20 @@ import { signature } from './install.ts'
 
 /** The oldest that is offered. */
 const OLDEST = '0.3.1'
-/** What a runtime runs that does not know `cniVersions`; containerd 1.6 knows none above. */
+/** The version for runtimes that do not know `cniVersions`; containerd 1.6 knows none above. */
 const PLAIN = '1.0.0'
 
-/** Offered where a plugin does not say what it speaks: every maintained one knows these. */
+/** Assumed when a plugin does not answer: every maintained one knows these. */
 const ASSUMED = ['0.3.1', '0.4.0', '1.0.0']
 
 export interface Spoken {
   /** For `cniVersions`, ascending. */
   versions: string[]
-  /** What an operator must know, a sentence for each plugin that is missing or does not answer. */
+  /** A warning for each plugin that is missing or does not answer. */
   faults: string[]
 }
 
-/** Asks executables for their versions, each once as long as its file stays the same. */
+/** Asks executables for their versions, each only once while its file stays the same. */
 export class ChainedPlugins {
   readonly #directory: string
   readonly #answers = new Map<string, { file: string; answer: string[] | Error }>()
@@ -34,7 +34,7 @@ export class ChainedPlugins {
     this.#directory = directory
   }
 
-  /** What ours and all of `types` speak. */
+  /** The versions that ours and all of `types` speak. */
   async spoken(types: string[]): Promise<Spoken> {
     const faults: string[] = []
     let versions = SUPPORTED.filter(version => compareVersions(version, OLDEST) >= 0)
@@ -70,5 +70,5 @@ export function plainVersion(versions: string[]): string {
   return found
 }
 
-/** True when `portmap` is there to be chained. */
+/** True when `portmap` exists. */
 export const hasPortmap = (directory: string) => existsSync(join(directory, 'portmap'))

@@ -19,20 +19,20 @@ const TABLE = 'tunlink-cluster'
 
 const SRCNAT = 100 // NF_IP_PRI_NAT_SRC in <linux/netfilter_ipv4.h>
 
-/** True when the table is there. */
+/** True when the table exists. */
 export function hasClusterTable(netfilter: NetlinkSocket): boolean {
   return ignoringMissing(() => void nft.query(netfilter, nft.NFT_MSG_GETTABLE, 0, attribute(nft.NFTA_ANY_TABLE, text(TABLE))))
 }
 
 /**
- * Makes or replaces the table: what comes from `podCIDRs` and goes outside of `inside` is
+ * Makes or replaces the table: packets from `podCIDRs` to destinations outside of `inside` are
  * masqueraded. All in CIDR notation.
  */
 export function setClusterTable(netfilter: NetlinkSocket, podCIDRs: string[], inside: string[]): void {
   netfilter.requestBatch(clusterTransaction(podCIDRs, inside))
 }
 
-/** nft delete table inet tunlink-cluster, if it is there; true when it was. */
+/** Equivalent to: nft delete table inet tunlink-cluster. True when it existed. */
 export function deleteClusterTable(netfilter: NetlinkSocket): boolean {
   return ignoringMissing(() => netfilter.requestBatch(nft.transaction([nft.deleteTable(TABLE)])))
 }
@@ -40,7 +40,7 @@ export function deleteClusterTable(netfilter: NetlinkSocket): boolean {
 /** The messages that make the table. */
 export function clusterTransaction(podCIDRs: string[], inside: string[]): Request[] {
   return nft.transaction([
-    nft.newTable(TABLE), // so that there is one to delete
+    nft.newTable(TABLE), // so that there is a table to delete
     nft.deleteTable(TABLE),
     nft.newTable(TABLE),
     nft.newChain(nft.chainBody(TABLE, 'postrouting', 'nat', nft.NF_INET_POST_ROUTING, SRCNAT)),
@@ -110,7 +110,7 @@ function parse(text: string) {
   return cidr
 }
 
-/** True when `body` ran through, false when the table is not there. */
+/** True when `body` succeeded, false when the table does not exist. */
 function ignoringMissing(body: () => void): boolean {
   try {
     body()

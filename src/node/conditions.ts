@@ -1,4 +1,4 @@
-/** What `kubectl describe node` says of tunlink. */
+/** The conditions that `kubectl describe node` shows of tunlink. */
 import type { Condition } from './kube.ts'
 import type { NodeInfo } from './node-info.ts'
 import type { Programmed } from './program.ts'
@@ -19,7 +19,7 @@ export function nodeConditions(own: NodeInfo, backend: string, programmed: Progr
 
 const MOST_NAMED = 5
 
-/** Some by name, the rest by number: a condition is no list of all nodes. */
+/** Names some of the nodes, and counts the rest. */
 export function refusals(refused: Programmed['refused']): string {
   const named = refused.slice(0, MOST_NAMED).map(({ node, reason }) => `${node}: ${reason}`)
   const more = refused.length - named.length

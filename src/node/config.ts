@@ -1,4 +1,5 @@
-/** The ConfigMap's `config.json`: what an operator may set for all nodes. */
+/** The ConfigMap's `config.json`: an operator's settings for all nodes. */
+import { MOST_MTU } from '../cni/link-keys.ts'
 import { optionalBoolean, optionalChoice, optionalInteger, optionalString, optionalStrings } from '../cni/must-be.ts'
 
 export const WIRES = ['auto', 'kernel', 'thread'] as const
@@ -15,21 +16,25 @@ export interface NodeConfig {
   /** Masquerade what leaves the cluster. */
   ipMasq: boolean
   dataDir: string
-  /** Behind ours, in this order, in the conflist's chain. */
+  /** Plugins behind ours in the conflist's chain, in this order. */
   plugins: Record<string, unknown>[]
 }
 
-const KEYS = ['mtu', 'peer', 'annotations', 'wire', 'ipMasq', 'dataDir', 'plugins']
+/** schema/node.ts says what each means. */
+export const NODE_KEYS = ['mtu', 'peer', 'annotations', 'wire', 'ipMasq', 'dataDir', 'plugins'] as const
+
+/** Bytes: what each IPv4 host must take (RFC 791). */
+export const LEAST_NODE_MTU = 576
 
 /**
- * Throws an Error that names key, value and what would be right. An empty text is an empty object.
- * The conflist's own check sees to `peer` and to what is in `annotations`.
+ * Throws an Error that names key, value and what would be right. An empty text counts as an empty
+ * object. `peer` and what is in `annotations` are validated with the conflist.
  */
 export function parseConfig(text: string): NodeConfig {
   const raw = parseObject(text)
   refuseUnknown(raw)
-  // 0, as the plugin takes it: the default
-  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', 576, 65535)
+  // as in the plugin's configuration, 0 means the default
+  const mtu = raw.mtu === 0 ? undefined : optionalInteger(raw, 'mtu', LEAST_NODE_MTU, MOST_MTU)
   const config: NodeConfig = {
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? true,
     dataDir: optionalString(raw, 'dataDir') ?? '/run/tunlink',
@@ -44,12 +49,12 @@ export function parseConfig(text: string): NodeConfig {
   return config
 }
 
-/** One that is null counts as absent, as every known one does. */
+/** A key that is null counts as absent. */
 function refuseUnknown(raw: Record<string, unknown>): void {
-  const unknown = Object.keys(raw).find(key => raw[key] !== null && !KEYS.includes(key))
+  const unknown = Object.keys(raw).find(key => raw[key] !== null && !(NODE_KEYS as readonly string[]).includes(key))
   if (unknown === undefined) return
-  const meant = KEYS.find(key => key.toLowerCase() === unknown.toLowerCase())
-  const hint = meant === undefined ? `it has ${KEYS.join(', ')}` : `did you mean "${meant}"?`
+  const meant = NODE_KEYS.find(key => key.toLowerCase() === unknown.toLowerCase())
+  const hint = meant === undefined ? `it has ${NODE_KEYS.join(', ')}` : `did you mean "${meant}"?`
   throw new SyntaxError(`${JSON.stringify(unknown)} is no key of config.json: ${hint}`)
 }
 

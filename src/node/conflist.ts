@@ -19,7 +19,7 @@ export interface ConflistInput {
   mtu: number
   /** The executable `portmap` is in the runtime's directory. */
   portmap: boolean
-  /** Of CNI, ascending: those that every plugin of the chain speaks, see ChainedPlugins. */
+  /** Versions of CNI, ascending, that every plugin of the chain speaks: see ChainedPlugins. */
   versions: string[]
 }
 
@@ -32,7 +32,7 @@ export function conflist({ config, podCIDRs, mtu, portmap, versions }: ConflistI
     ...(config.annotations === undefined ? {} : { annotations: config.annotations }),
     ...(config.wire === undefined ? {} : { wire: config.wire }),
     ...(config.dataDir === '/run/tunlink' ? {} : { dataDir: config.dataDir }),
-    agent: { idleSeconds: 0 }, // as long as the node is the cluster's, an agent is of use
+    agent: { idleSeconds: 0 }, // the agent stays as long as the node is in the cluster
     ipMasq: false, // tunlinkd masquerades for all pods by one rule that knows the cluster
     capabilities: { ips: true, dns: true, bandwidth: true, 'io.kubernetes.cri.pod-annotations': true },
     ipam: poolOf(podCIDRs),
@@ -53,7 +53,7 @@ export const chainedTypes = (config: NodeConfig, portmap: boolean): string[] => 
   ...config.plugins.map(({ type }) => type as string),
 ]
 
-/** The pool of the node's pod CIDRs, one address from each. */
+/** The pool of the node's pod CIDRs: one address from each. */
 export const poolOf = (podCIDRs: string[]) => ({ type: 'tunlink', ranges: podCIDRs.map(subnet => [{ subnet }]) })
 
 const AS_IF_ADDED: Environment = {
@@ -66,7 +66,7 @@ const AS_IF_ADDED: Environment = {
   netnsOverride: false,
 }
 
-/** The plugin's own judgement, before any pod meets it. */
+/** Has the plugin itself validate the configuration, before a pod uses it. */
 function verify(plugin: { mtu: number; ipam: ReturnType<typeof poolOf> }, cniVersion: string): void {
   if (plugin.mtu < 1280 && plugin.ipam.ranges.flat().some(({ subnet }) => subnet.includes(':')))
     throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 pod CIDRs, not ${plugin.mtu}`)
@@ -82,7 +82,7 @@ function verifyExtra(plugin: Record<string, unknown>): void {
   parseNetConf(JSON.stringify({ ...plugin, cniVersion: '1.1.0', name: NETWORK }), { ...AS_IF_ADDED, command: 'STATUS' })
 }
 
-/** The data directory that an installed conflist names. */
+/** The data directory that the installed conflist names. */
 export function dataDirOf(text: string | undefined): string | undefined {
   try {
     const { plugins } = JSON.parse(text ?? '') as { plugins: { type: string; dataDir?: unknown }[] }
@@ -94,8 +94,8 @@ export function dataDirOf(text: string | undefined): string | undefined {
 }
 
 /**
- * What an operator must know of the configurations in `directory` that sort before ours; undefined
- * when there are none.
+ * A warning about configurations in `directory` that sort before ours; undefined when there are
+ * none.
  */
 export function shadowedBy(before: string[], directory: string): string | undefined {
   if (before.length === 0) return undefined

@@ -1,6 +1,6 @@
 /**
- * tunlinkd: what should be is compared with what is, again and again. Every part heals by the same
- * path by which it was set up.
+ * tunlinkd: compares the wanted state with the node's, again and again. Every part repairs in the
+ * same way as it sets up.
  */
 import { closeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -32,7 +32,7 @@ import { poolPart } from './parts/pool.ts'
 import { routesPart } from './parts/routes.ts'
 import type { State } from './state.ts'
 
-/** In this order in each round: what comes later needs what comes before. */
+/** The parts in this order in each round: later parts need earlier ones. */
 const PARTS: ((state: State) => Part)[] = [
   configPart,
   executablePart,
@@ -47,7 +47,7 @@ const PARTS: ((state: State) => Part)[] = [
   conditionsPart,
 ]
 
-/** Changes of Nodes that come together are acted on together. */
+/** Changes of Nodes within this time are handled together. */
 const GATHER_MS = 100
 const LOCK_RETRY_MS = 1_000
 const LOCK_TOLD_MS = 10_000
@@ -57,7 +57,7 @@ export class Daemon {
   readonly #state: State
   readonly #parts: Part[]
   readonly #loop: Loop
-  /** Message of each part that fails. */
+  /** The error message of each part that fails. */
   readonly #failing = new Map<string, string>()
   readonly #stopping = new AbortController()
 
@@ -95,7 +95,7 @@ export class Daemon {
     const { signal } = this.#stopping
     log.info('tunlinkd starts', { version: this.#version, node: options.nodeName, backend: options.backend, dataDir, server: kube.server })
     const lock = await this.#takeLock()
-    // behind the lock: the one before has let go of the ports
+    // after the lock is held: the process before has released the ports
     const servers = await listen(this.#version, this.#state, this.#failing, this.#loop)
     if (!signal.aborted) {
       kube.followNodes(
@@ -116,7 +116,7 @@ export class Daemon {
     this.#loop.stop()
   }
 
-  /** One tunlinkd to a node: a new one waits for the old one's end. */
+  /** One tunlinkd per node: a new one waits for the end of the old one. */
   async #takeLock(): Promise<number> {
     const { dataDir } = this.#state
     const { signal } = this.#stopping
@@ -132,7 +132,7 @@ export class Daemon {
     return lock
   }
 
-  /** What goes wrong is told when it begins and when it is over. */
+  /** A fault is reported when it begins and when it is over. */
   #failed(part: string, message: string): void {
     this.#failing.set(part, message)
     this.#state.notifier.tell('Warning', reasonOf(part), message)
@@ -148,13 +148,13 @@ export class Daemon {
 
 const reasonOf = (part: string) => `${part[0]!.toUpperCase()}${part.slice(1)}Failed`
 
-/** By flag, by configuration, or as the conflist that is installed has it. */
+/** From the flag, the configuration, or the installed conflist. */
 function dataDirFor({ dataDir, config, cniConfDir }: Options): string {
   const configured = () => {
     try {
       return parseConfig(readText(config) ?? '').dataDir
     } catch {
-      return dataDirOf(readText(join(cniConfDir, CONFLIST))) // the part "config" tells of the fault
+      return dataDirOf(readText(join(cniConfDir, CONFLIST))) // the part "config" reports the fault
     }
   }
   return dataDir ?? configured() ?? '/run/tunlink'

@@ -1,7 +1,6 @@
 /**
- * What is left of pods whose DEL never came, since containerd and Multus send no GC: links whose
- * namespace is gone, devices and leases without a record. A node that loses power loses /run and
- * namespaces, not this process's chance to look.
+ * Finds what is left of pods whose DEL never came, as containerd and Multus send no GC: links whose
+ * namespace is gone, devices and leases without a record.
  */
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,12 +13,13 @@ import type { NetlinkSocket } from '../linux/netlink.ts'
 import { NETWORK } from './conflist.ts'
 
 /**
- * An ADD takes seconds; a lease that is older and has no record belongs to none that is under way.
+ * An ADD takes seconds: a lease that is older than this and has no record belongs to none that is
+ * under way.
  */
 const UNDER_WAY_MS = 10 * 60_000
 
 /**
- * A device without a record in two looks that far apart belongs to no ADD or DEL that is under way.
+ * A device without a record in two looks this far apart belongs to no ADD or DEL that is under way.
  */
 const SECOND_LOOK_MS = 50_000
 
@@ -29,7 +29,7 @@ export interface Collected {
   leases: number
 }
 
-/** `del` removes a link with its record and leases, as the agent's request of that name does. */
+/** `del` removes a link with its record and leases: the agent's request of this name. */
 export async function collectGarbage(
   dataDir: string,
   netlink: NetlinkSocket,
@@ -42,7 +42,8 @@ export async function collectGarbage(
     await del({ network, containerID, ifname })
     links++
   }
-  // Devices first, then records: a record is there before its device and goes after it.
+  // Devices are read first, then records: a record is written before its device is made, and
+  // removed after it.
   const present = linkList(netlink)
   const devices = strays.look(strayDevices(present, knownLinks(dataDir)), Date.now())
   for (const { index } of devices) linkDelete(netlink, index)
@@ -51,19 +52,19 @@ export async function collectGarbage(
   return { links, devices: devices.length, leases: leases.length }
 }
 
-/** Every attachment with a record, one that cannot be used among them: DEL sees to that. */
+/** Every attachment with a record, including records that cannot be used: DEL handles those. */
 function knownLinks(dataDir: string): Attachment[] {
   const { plans, broken } = recordList(dataDir, NETWORK)
   return [...plans, ...broken.flatMap(({ attachment }) => attachment ?? [])]
 }
 
-/** The namespace that a link was made in: records of before version 2 know the path alone. */
+/** The namespace in which a link was made; records of version 1 have only the path. */
 type Namespace = Pick<LinkPlan, 'netns'> & { netnsId?: { dev: number; ino: number } }
 
 /**
- * True when the namespace is not at its path any more: nothing is, or another one. What is no
- * namespace (of another device) is not judged: it may be one whose mount has not come into
- * tunlinkd's container.
+ * True when the namespace is gone from its path: nothing, or another namespace, is there. A path on
+ * another kind of file system is not judged: its mount may not have reached tunlinkd's container
+ * yet.
  */
 export function isGone({ netns, netnsId }: Namespace): boolean {
   const found = statSync(netns, { throwIfNoEntry: false })
@@ -72,8 +73,8 @@ export function isGone({ netns, netnsId }: Namespace): boolean {
 }
 
 /**
- * Only paths where runtimes bind namespaces can be judged: another process's /proc is not to be
- * seen from a container.
+ * Only paths where runtimes bind namespaces can be judged: a container does not see other
+ * processes' /proc.
  */
 export function isAbandoned(plan: LinkPlan, gone: (namespace: Namespace) => boolean): boolean {
   return /^(\/var)?\/run\/netns\//.test(plan.netns) && gone(plan)
@@ -82,13 +83,13 @@ export function isAbandoned(plan: LinkPlan, gone: (namespace: Namespace) => bool
 type LinkSeen = Pick<Link, 'index' | 'name' | 'alias' | 'kind'>
 
 /**
- * What was stray before. A carrier tells nothing: the node's end of a link that the kernel carries
- * always has one.
+ * Devices that were stray before. Carrier is no criterion: the node's end of a kernel wire always
+ * has one.
  */
 export class StrayDevices {
   #sinceMs = new Map<string, number>()
 
-  /** Those of `devices` that were stray in a look long enough before this one. */
+  /** Those of `devices` that were stray in a look long enough ago. */
   look(devices: LinkSeen[], nowMs: number): LinkSeen[] {
     const keyOf = ({ index, name, alias }: LinkSeen) => `${index} ${name} ${alias}`
     this.#sinceMs = new Map(devices.map(device => [keyOf(device), this.#sinceMs.get(keyOf(device)) ?? nowMs]))
@@ -97,8 +98,7 @@ export class StrayDevices {
 }
 
 /**
- * The node's ends of our network that no record knows: a TUN of a wire by threads, a veth of the
- * kernel's.
+ * The node's ends of our network without a record: a TUN of a thread wire, a veth of a kernel wire.
  */
 export function strayDevices(links: LinkSeen[], records: Attachment[]): LinkSeen[] {
   const known = new Set(records.map(hostIfname))
@@ -120,15 +120,15 @@ export interface LeaseOwner extends Owner {
   sinceMs: number
 }
 
-/** Owners without a record, but for those whose ADD may be under way. */
+/** Owners without a record, except those whose ADD may be under way. */
 export function strayLeases(owners: LeaseOwner[], records: Attachment[], nowMs: number): LeaseOwner[] {
   const known = new Set(records.map(({ containerID, ifname }) => `${containerID}:${ifname}`))
   return owners.filter(({ containerID, ifname, sinceMs }) => !known.has(`${containerID}:${ifname}`) && nowMs - sinceMs > UNDER_WAY_MS)
 }
 
 /**
- * What the leases' owner files say of themselves. One that was cut short names nobody: the plugin's
- * own collect() sees to it, as to drafts of a run that was killed.
+ * The contents of the leases' owner files. A truncated file names no owner: the plugin's own
+ * collect() removes it, and the drafts of killed runs.
  */
 export function leaseOwners(dataDir: string, network: string): LeaseOwner[] {
   const directory = join(dataDir, 'ipam', network, '.owners')
@@ -138,7 +138,7 @@ export function leaseOwners(dataDir: string, network: string): LeaseOwner[] {
     .flatMap(name => leaseOwner(join(directory, name)) ?? [])
 }
 
-/** One that cannot be read, or was released meanwhile, hides no other. */
+/** A file that cannot be read, or was released meanwhile, does not hide the others. */
 function leaseOwner(file: string): LeaseOwner | undefined {
   try {
     const { mtimeMs: sinceMs } = lstatSync(file)

@@ -1,4 +1,4 @@
-/** What tunlinkd says of itself over HTTP: /healthz, /readyz, /metrics. */
+/** tunlinkd's HTTP server: /healthz, /readyz, /metrics. */
 import { ask } from '../agent/client.ts'
 import type { Loop } from './loop.ts'
 import { type LinkCounters, metricsPage, type Verbs } from './metrics.ts'
@@ -6,7 +6,7 @@ import { leasedNames } from './parts/pool.ts'
 import { checklist, serve } from './server.ts'
 import type { State } from './state.ts'
 
-/** `failing`: message of each part that fails. Rejects when an address is wrong or taken. */
+/** `failing`: the message of each part that fails. Rejects when an address is wrong or in use. */
 export async function listen(version: string, state: State, failing: ReadonlyMap<string, string>, loop: Loop) {
   const { healthBindAddress: health, metricsBindAddress: metrics } = state.options
   const isAlive = () => {
@@ -24,8 +24,8 @@ export async function listen(version: string, state: State, failing: ReadonlyMap
 }
 
 /**
- * What readiness asks: may pods be scheduled here? Not whether the API answers: pods have their
- * network without it.
+ * Readiness: may pods be scheduled here? The API's state does not count: pods have their network
+ * without it.
  */
 function readiness(state: State, failing: ReadonlyMap<string, string>): Record<string, string | true> {
   const { options, own, dataDir } = state
@@ -56,7 +56,7 @@ async function metricsText(version: string, state: State, failing: ReadonlyMap<s
   })
 }
 
-/** One part of an answer of the agent; undefined when it does not answer. */
+/** One field of the agent's answer; undefined when it does not answer. */
 async function says<T>(dataDir: string, op: 'list' | 'stats', key: string): Promise<T | undefined> {
   try {
     return ((await ask(dataDir, { op })) as Record<string, unknown>)[key] as T | undefined

@@ -1,6 +1,6 @@
 /**
- * Files on the node: the executable first, the conflist last, each by a rename within its
- * directory, so that nobody meets half of one.
+ * Installs files on the node: the executable first, the conflist last. Each is renamed within its
+ * directory, so that no process ever sees half a file.
  */
 import {
   chmodSync,
@@ -21,22 +21,22 @@ import { dirname, join } from 'node:path'
 import { openLock } from '../linux/lock.ts'
 import { makeDirectory } from '../make-directory.ts'
 
-/** The lock of a node's one tunlinkd, or uninstall. */
+/** The lock of the node's one tunlinkd, or of uninstall. */
 export function openTunlinkdLock(dataDir: string): number {
   makeDirectory(dataDir, 0o700)
   return openLock(join(dataDir, 'tunlinkd.lock'))
 }
 
-/** What changes when a file does, cheap to look at every second. */
+/** Changes whenever the file does, and is cheap enough to be read every second. */
 export const signature = (path: string): string | undefined => {
   const found = statSync(path, { throwIfNoEntry: false })
   return found && `${found.dev} ${found.ino} ${found.size} ${found.mtimeMs} ${found.mode}`
 }
 
 /**
- * Makes `to` an executable copy of `from`; true when it had to. An executable that runs meanwhile
- * keeps its inode. Either way all of it is read once, so that the first pod does not wait for the
- * disk.
+ * Makes `to` an executable copy of `from`; true when it had to change. An executable that runs
+ * meanwhile keeps its inode. All of the file is read once in any case, so that the first pod need
+ * not wait for the disk.
  */
 export function installExecutable(from: string, to: string): boolean {
   if (existsSync(to) && (statSync(to).mode & 0o777) === 0o755 && sameContent(from, to)) return false
@@ -56,8 +56,8 @@ export function installExecutable(from: string, to: string): boolean {
 }
 
 /**
- * Makes `text` the content of `path`; true when it had to. containerd takes a rename for news only
- * when the old name was in the same directory, and what it reads at once must be whole.
+ * Makes `text` the content of `path`; true when it had to change. containerd notices a rename only
+ * when the old name was in the same directory, and reads the file at once, so it must be complete.
  */
 export function installText(text: string, path: string): boolean {
   if (readText(path) === text) return false
@@ -74,7 +74,7 @@ export function installText(text: string, path: string): boolean {
   return true
 }
 
-/** undefined when there is no such file. */
+/** undefined when the file does not exist. */
 export function readText(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8')
@@ -84,7 +84,7 @@ export function readText(path: string): string | undefined {
   }
 }
 
-/** Removes `path` and what a writer killed half-way has left of it. */
+/** Removes `path`, and the draft of a killed writer. */
 export function removeInstalled(path: string): boolean {
   const was = existsSync(path)
   rmSync(path, { force: true })

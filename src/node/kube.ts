@@ -1,4 +1,4 @@
-/** The Kubernetes API. The only door to @kubernetes/client-node, which needs Node 22 or Bun. */
+/** The Kubernetes API. The only user of @kubernetes/client-node, which needs Node 22 or Bun. */
 import {
   CoreV1Api,
   KubeConfig,
@@ -33,12 +33,11 @@ export interface NodeEvent {
 export class Kube implements NodeApi {
   readonly #config = new KubeConfig()
   readonly #core: CoreV1Api
-  /** Requests that failed, for the metrics. */
+  /** The number of failed requests, for the metrics. */
   errors = 0
 
   /**
-   * With a file as kubectl has it, else with the service account of the pod. Throws when neither is
-   * there.
+   * Uses a kubeconfig file if given, else the pod's service account. Throws when neither exists.
    */
   constructor(kubeconfig?: string) {
     if (kubeconfig !== undefined) this.#config.loadFromFile(kubeconfig)
@@ -55,8 +54,8 @@ export class Kube implements NodeApi {
   }
 
   /**
-   * Keeps `nodes` up, and calls `changed` after each change that tunlinkd acts on, until `signal`
-   * aborts.
+   * Keeps `nodes` up to date, and calls `changed` after each change that tunlinkd acts on, until
+   * `signal` aborts.
    */
   followNodes(nodes: Nodes, changed: () => void, signal: AbortSignal): void {
     const failed = () => void this.errors++
@@ -65,8 +64,8 @@ export class Kube implements NodeApi {
 
   async listNodes(next?: string): Promise<NodePage> {
     let page: string | undefined
-    // The client would make an object of a class of each part of each Node: the text is taken from
-    // it before.
+    // The text is taken before the client parses it: the client would make an object of every part
+    // of each Node.
     const taken = async (response: ResponseContext) => {
       if (response.httpStatusCode !== 200) return response
       page = await response.body.text()
@@ -89,7 +88,7 @@ export class Kube implements NodeApi {
         signal.removeEventListener('abort', abort)
         controller?.abort()
         if (!error || error.name === 'TimeoutError')
-          resolve() // nothing came for half a minute: the client takes that for lost
+          resolve() // nothing arrived for half a minute: the client counts the watch as lost
         else reject(Object.assign(new Error(`Cannot watch nodes: ${error.message}`, { cause: error }), { code: statusOf(error) }))
       }
       const abort = () => done()
@@ -112,15 +111,15 @@ export class Kube implements NodeApi {
   }
 
   /**
-   * Sets conditions of a node's status. `present` is their status by type: only with that may
-   * lastTransitionTime change.
+   * Sets conditions of a node's status. `present` has their present status by type:
+   * lastTransitionTime may change only with the status.
    */
   async setConditions(node: string, conditions: Condition[], present: Record<string, string> = {}): Promise<void> {
     const now = new Date().toISOString()
     const timed = conditions.map(condition => ({
       ...condition,
       lastHeartbeatTime: now,
-      // The patch keeps what it does not name.
+      // A patch leaves alone what it does not name.
       ...(present[condition.type] === condition.status ? {} : { lastTransitionTime: now }),
     }))
     const body = { status: { conditions: timed } }
@@ -133,7 +132,7 @@ export class Kube implements NodeApi {
     const now = new Date()
     const body = {
       metadata: { name: `${node}.${now.getTime().toString(16)}${Math.floor(Math.random() * 65536).toString(16)}`, namespace: 'default' },
-      // as the kubelet names a node in its events
+      // the kubelet names a node so in its events
       involvedObject: { kind: 'Node', name: node, uid: node },
       type,
       reason,
@@ -156,7 +155,7 @@ export class Kube implements NodeApi {
   }
 }
 
-/** The client waits for ever by itself. */
+/** The client itself has no timeout. */
 async function within<T>(request: Promise<T>, doing: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<never>((_, reject) => {
@@ -172,7 +171,7 @@ async function within<T>(request: Promise<T>, doing: string): Promise<T> {
   }
 }
 
-/** The HTTP status, or the `code` of a Status: the client's errors have either. */
+/** The HTTP status, or the `code` of a Status: the client's errors have one of them. */
 function statusOf(error: unknown): number | undefined {
   const { code, statusCode } = error as { code?: unknown; statusCode?: number }
   return typeof code === 'number' ? code : statusCode

@@ -1,27 +1,25 @@
 /**
- * The loop of tunlinkd: runs each part when it is due. A part that waits for somebody does not keep
- * the others waiting.
+ * The loop of tunlinkd: runs each part when it is due. A part that waits does not delay the others.
  */
 import type { Part } from './parts/part.ts'
 
 /**
- * A part that has run for so long is stuck: whatever it waits for has a shorter deadline of its
- * own.
+ * A part that has run for longer is stuck: everything that parts wait for has a shorter timeout.
  */
 const STUCK_MS = 60_000
-/** The loop comes round at least so often, which is how it is seen to live. */
+/** The loop turns at least this often: so its liveness can be seen. */
 const MOST_REST_MS = 1_000
 
 export interface LoopEvents {
   failed(part: string, error: unknown): void
-  /** The part has run through; `again` says that it had failed before. */
+  /** The part has succeeded; `again` is true when it had failed before. */
   passed(part: string, again: boolean): void
 }
 
 export class Loop {
   readonly #parts: Part[]
   readonly #events: LoopEvents
-  /** When each part is due next; not in it: at once. All times are those of `now`, in ms. */
+  /** When each part is due next, in ms of `now`; a part that is missing here is due at once. */
   readonly #dueMs = new Map<string, number>()
   readonly #runningSinceMs = new Map<string, number>()
   readonly #failing = new Set<string>()
@@ -54,7 +52,7 @@ export class Loop {
     this.#endRest()
   }
 
-  /** Starts every part that is due and does not run, in the order of the list. */
+  /** Starts every part that is due and not running, in the order of the list. */
   round(nowMs: number): void {
     this.#roundMs = nowMs
     for (const part of this.#parts) {
@@ -64,19 +62,19 @@ export class Loop {
     }
   }
 
-  /** These parts run at once; one that runs already runs again behind that. */
+  /** Makes these parts due now; one that is running runs again afterwards. */
   wake(...names: string[]): void {
     for (const name of names) this.#dueMs.delete(name)
     this.#endRest()
   }
 
-  /** Milliseconds until a part is due that does not run. */
+  /** Milliseconds until the next part that is not running is due. */
   restMs(nowMs: number): number {
     const due = this.#parts.filter(({ name }) => !this.#runningSinceMs.has(name)).map(({ name }) => this.#dueMs.get(name) ?? 0)
     return Math.max(0, Math.min(...due) - nowMs)
   }
 
-  /** What is stuck: a part, or the loop itself; undefined when nothing is. */
+  /** The name of what is stuck: a part, or the loop itself; undefined when nothing is. */
   stuck(nowMs: number): string | undefined {
     if (nowMs - this.#roundMs > STUCK_MS) return 'the loop'
     return [...this.#runningSinceMs].find(([, sinceMs]) => nowMs - sinceMs > STUCK_MS)?.[0]

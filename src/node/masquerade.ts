@@ -1,5 +1,6 @@
 /**
- * Which networks pods meet with their own address, and the nftables table that translates the rest.
+ * The networks in which pods keep their own address, and the nftables table that translates packets
+ * to all others.
  */
 import { hostCidr } from '../address.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
@@ -11,9 +12,9 @@ import type { Backend } from './routes.ts'
 const NEVER = ['224.0.0.0/4', '169.254.0.0/16', 'ff00::/8', 'fe80::/10']
 
 /**
- * The pods of all nodes; with host-gw the nodes too, which have a way back to the pod. With vxlan a
- * node's answer to a pod would leave by another device than the question came by, and the network
- * in between knows no pods: nodes see the pod's node instead.
+ * The pods of all nodes; with host-gw the nodes, too, which have a route back to the pod. With
+ * vxlan a node's answer would leave by another device than the question arrived by, and the network
+ * in between does not know the pods' addresses: so nodes see the address of the pod's node.
  */
 export function inside(nodes: NodeInfo[], backend: Backend): string[] {
   const pods = nodes.flatMap(node => node.podCIDRs)
@@ -22,13 +23,13 @@ export function inside(nodes: NodeInfo[], backend: Backend): string[] {
 }
 
 /**
- * The table as last set, so that it is written when something changed or somebody flushed it, and
- * not else.
+ * The table as last set: it is written again only when something changed, or when somebody flushed
+ * it.
  */
 export class Masquerade {
   #set = ''
 
-  /** True when the kernel was told something. */
+  /** True when the table had to be written. */
   apply(netfilter: NetlinkSocket, own: NodeInfo, insideCIDRs: string[], on: boolean): boolean {
     if (!on) return deleteClusterTable(netfilter)
     const wanted = JSON.stringify([own.podCIDRs, insideCIDRs])

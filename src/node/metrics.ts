@@ -10,7 +10,7 @@ type Labels = Record<string, string | number>
 export interface Sample {
   labels?: Labels
   value: number
-  /** Behind the name: _bucket, _sum, _count. */
+  /** After the name: _bucket, _sum, _count. */
   suffix?: string
 }
 
@@ -86,7 +86,7 @@ export function verbMetrics(verbs: Verbs): string {
 }
 
 /**
- * How many addresses of each family are in use. `leased` are the names in the network's lease
+ * The number of used addresses of each family. `leased` are the names in the network's lease
  * directory.
  */
 export function poolUse(podCIDRs: string[], leased: string[]): { family: string; used: number; free: number }[] {
@@ -118,7 +118,7 @@ export interface MetricsInput {
   agentStarts: number
   apiErrors: number
   routes: { wanted: number; installed: number }
-  /** How many of what. */
+  /** A gauge of counts by family and state. */
   collected: object
 }
 

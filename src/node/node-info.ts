@@ -1,4 +1,4 @@
-/** What tunlinkd wants to know of a Kubernetes Node. */
+/** The parts of a Kubernetes Node that tunlinkd uses. */
 import { canonicalCidr, type Family, familyOf, formatAddress, parseAddress } from '../address.ts'
 
 /** Conditions of a Node that tunlinkd sets. */
@@ -14,14 +14,14 @@ export interface NodeInfo {
   conditions?: Record<string, string>
 }
 
-/** As much of a v1 Node as is read here: what the API, or what is in between, answered as JSON. */
+/** The fields of a v1 Node that are read here, as the API, or a proxy before it, answered them. */
 export interface V1NodeLike {
   metadata?: { name?: string; resourceVersion?: string }
   spec?: { podCIDR?: string; podCIDRs?: string[] }
   status?: { addresses?: { type: string; address: string }[]; conditions?: { type: string; status: string }[] }
 }
 
-/** What is not of its type is as good as absent; so are addresses and networks that are none. */
+/** A field of another type counts as absent; so do invalid addresses and networks. */
 export function nodeInfo(node: V1NodeLike): NodeInfo {
   const [metadata, spec, status] = (['metadata', 'spec', 'status'] as const).map(key => objectOf(objectOf(node)[key]))
   const podCIDRs = spec!.podCIDRs ?? [spec!.podCIDR]

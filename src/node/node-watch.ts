@@ -1,6 +1,6 @@
 /**
- * Follows the Nodes of the API: lists them once, then watches from there, with one list more where
- * the API has forgotten that place.
+ * Follows the Nodes of the API: lists them once, and watches from there. Lists again when the API
+ * no longer has the events since then.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Backoff } from './backoff.ts'
@@ -8,13 +8,13 @@ import { describe, log } from './log.ts'
 import { type NodeInfo, nodeInfo, type V1NodeLike } from './node-info.ts'
 import type { Nodes } from './nodes.ts'
 
-/** The API has forgotten what came after a resourceVersion, or a page of a list. */
+/** HTTP 410: the API no longer has the events after a resourceVersion, or the rest of a list. */
 const GONE = 410
-/** A watch that lasted for so long was no failure. */
+/** A watch that lasted longer than this did not fail. */
 const LASTING_MS = 5_000
 /**
- * Watches that fail one after another before everything is listed again: an API restored from a
- * backup knows other versions.
+ * So many watches in a row may fail before everything is listed again: an API that was restored
+ * from a backup has other versions.
  */
 const MOST_FAILED = 3
 
@@ -27,8 +27,8 @@ export interface NodePage {
 
 /** `type` is ADDED, MODIFIED, DELETED, BOOKMARK, or ERROR with a Status as the object. */
 /**
- * A NodeList's JSON. Throws an Error for what is none: a proxy's answer taken for an empty list
- * would take every route off the node.
+ * Reads a NodeList's JSON. Throws an Error for anything else: a proxy's error page taken for an
+ * empty list would remove every route from the node.
  */
 export function parseNodePage(text: string): NodePage {
   const { items, metadata } = JSON.parse(text) ?? {}
@@ -46,7 +46,10 @@ export interface NodeWatchEvent {
   object: V1NodeLike & { code?: number; message?: string }
 }
 
-/** What is asked of the API: see kube.ts. Errors have `code` where the API gave an HTTP status. */
+/**
+ * The requests to the API: see kube.ts. Errors have `code` when the API answered with an HTTP
+ * status.
+ */
 export interface NodeApi {
   server: string
   listNodes(next?: string): Promise<NodePage>
@@ -56,7 +59,7 @@ export interface NodeApi {
 
 export interface Following {
   backoff: Backoff
-  /** Something that tunlinkd acts on is new. */
+  /** Something that tunlinkd acts on has changed. */
   changed(): void
   /** A request has failed. */
   failed(): void
@@ -64,8 +67,8 @@ export interface Following {
 }
 
 /**
- * Keeps `nodes` up until `signal` aborts. While the API is away they stay as they are, and it is
- * asked again, later each time.
+ * Keeps `nodes` up to date until `signal` aborts. While the API is away they stay as they are, and
+ * requests are repeated after growing delays.
  */
 export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed, failed, signal }: Following): Promise<void> {
   let version: string | undefined
@@ -111,7 +114,7 @@ export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed
   }
 }
 
-/** Page by page, so that the Nodes of a large cluster are never in memory at once. */
+/** Page by page: the Nodes of a large cluster are never in memory all at once. */
 async function listAll(api: NodeApi): Promise<{ nodes: ReturnType<typeof nodeInfo>[]; resourceVersion: string }> {
   const nodes: ReturnType<typeof nodeInfo>[] = []
   let next: string | undefined
@@ -129,5 +132,5 @@ function apply(nodes: Nodes, { type, object }: NodeWatchEvent): boolean {
   return type === 'DELETED' ? nodes.delete(node.name) : nodes.set(node)
 }
 
-/** False for what cannot be a Node of the API. */
+/** False for an object that cannot be a Node of the API. */
 const isNamed = ({ name }: NodeInfo): boolean => name !== ''

@@ -1,16 +1,15 @@
 /**
- * The cluster's Nodes, as far as tunlinkd acts on them. Kept up by single events: a heartbeat costs
- * one comparison.
+ * The cluster's Nodes, with the fields that tunlinkd acts on. Updated by single events: a heartbeat
+ * costs one comparison.
  */
 import type { NodeInfo } from './node-info.ts'
 
 export class Nodes {
   #byName = new Map<string, NodeInfo>()
-  /** The API has told all of them once. */
+  /** True when the API has listed all of them once. */
   known = false
   /**
-   * Counts the changes of names, pod CIDRs and InternalIPs: what routes and masquerade are made
-   * from.
+   * Counts changes of names, pod CIDRs and InternalIPs, of which routes and masquerading are made.
    */
   version = 0
 
@@ -22,7 +21,7 @@ export class Nodes {
     return [...this.#byName.values()]
   }
 
-  /** True when it says something new that tunlinkd acts on. */
+  /** True when something that tunlinkd acts on has changed. */
   set(node: NodeInfo): boolean {
     const before = this.#byName.get(node.name)
     const isMoved = before === undefined || networkOf(before) !== networkOf(node)
@@ -32,14 +31,14 @@ export class Nodes {
     return isNew
   }
 
-  /** True when it was there. */
+  /** True when the Node was known. */
   delete(name: string): boolean {
     const was = this.#byName.delete(name)
     if (was) this.version++
     return was
   }
 
-  /** All of them at once; true when something has changed. */
+  /** Replaces all Nodes at once; true when something has changed. */
   replace(nodes: NodeInfo[]): boolean {
     const names = new Set(nodes.map(({ name }) => name))
     const gone = [...this.#byName.keys()].filter(name => !names.has(name)).map(name => this.delete(name))

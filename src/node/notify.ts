@@ -1,6 +1,6 @@
 /**
- * What an operator must know: logged, and told to the API as an Event of this node; each once until
- * it changes or an hour has gone by.
+ * Warnings for the operator: logged, and sent to the API as an Event of this node. Each is sent
+ * once until it changes, or an hour has passed.
  */
 import type { Kube, NodeEvent } from './kube.ts'
 import { describe, log } from './log.ts'
@@ -25,13 +25,13 @@ export class Notifier {
     this.#kube?.event(this.#node, { type, reason, message }).catch(error => log.warn('event not sent', { reason, error: describe(error) }))
   }
 
-  /** Warns while there is a `message`; none: the trouble is over. */
+  /** Warns while there is a `message`; undefined: the trouble is over. */
   warnWhile(reason: string, message: string | undefined): void {
     if (message === undefined) this.forget(reason)
     else this.tell('Warning', reason, message)
   }
 
-  /** The trouble named `reason` is over: it is told again when it comes back. */
+  /** The trouble `reason` is over: it will be reported again when it comes back. */
   forget(reason: string): void {
     this.#told.delete(reason)
   }

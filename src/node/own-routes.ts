@@ -12,12 +12,12 @@ import * as route from '../linux/node-route.ts'
 export const RTPROT_TUNLINK = 77
 
 /**
- * ip route add ... proto 77. Throws NetlinkError EEXIST when there is a route to the same
- * destination, of whatever protocol.
+ * Equivalent to: ip route add ... proto 77. Throws NetlinkError EEXIST when a route to the same
+ * destination exists, of whatever protocol.
  */
 export const nodeRouteAdd = (netlink: NetlinkSocket, wanted: route.NodeRoute) => route.nodeRouteAdd(netlink, wanted, RTPROT_TUNLINK)
 
-/** ip route delete ... proto 77: one that is not there is no error. */
+/** Equivalent to: ip route delete ... proto 77. A missing route is not an error. */
 export const nodeRouteDelete = (netlink: NetlinkSocket, present: route.NodeRoute) => route.nodeRouteDelete(netlink, present, RTPROT_TUNLINK)
 
 /** The payloads of the routes: the same bytes are the same routes. */
@@ -27,5 +27,5 @@ export const nodeRouteDump = (netlink: NetlinkSocket) => route.nodeRouteDump(net
 export const decodeOwnRoutes = (dump: Buffer[]): route.NodeRoute[] =>
   dump.map(payload => route.decodeNodeRoute(payload, RTPROT_TUNLINK)).filter(found => found !== undefined)
 
-/** ip route show table main proto 77, of both families. */
+/** Equivalent to: ip route show table main proto 77, of both families. */
 export const nodeRouteList = (netlink: NetlinkSocket) => decodeOwnRoutes(nodeRouteDump(netlink))

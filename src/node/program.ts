@@ -1,6 +1,6 @@
 /**
- * Puts the wanted routes, neighbours and forwarding entries into the kernel: what differs and no
- * more, and nothing that is not ours.
+ * Writes the wanted routes, neighbours and forwarding entries into the kernel: only differences,
+ * and only entries of ours.
  */
 import { addressPart, bits, familyOf } from '../address.ts'
 import { addressAddition, addressList } from '../linux/address-messages.ts'
@@ -34,9 +34,9 @@ export interface Programmed {
 }
 
 /**
- * MTU in bytes that the pods' packets to other nodes may have: that of the device with the
- * InternalIP. Where that is on `lo`, as with routers that announce it, or nowhere, the least of the
- * devices that the default routes leave by; 1500 when there is none.
+ * The MTU in bytes of the pods' packets to other nodes: that of the device with the InternalIP.
+ * When that address is on `lo` (routers announce it), or nowhere, the least MTU of the default
+ * routes' devices; 1500 when there is none.
  */
 export function podMtu(netlink: NetlinkSocket, own: NodeInfo, backend: Backend): number {
   const address = own.internalIPs[0]
@@ -48,22 +48,22 @@ export function podMtu(netlink: NetlinkSocket, own: NodeInfo, backend: Backend):
 
 /** The index of `lo` in every network namespace: see loopback_net_init() in the kernel. */
 const LOOPBACK_INDEX = 1
-/** After so long every next hop is looked up again. */
+/** After this time every next hop is looked up again. */
 const LOOK_AGAIN_MS = 60_000
 
 /**
- * The routes of one node. What should be is worked out when Nodes have changed, when the kernel
- * lacks something, and once a minute. What is, is asked each time, and looked at only where the
- * answer is another one. So a cluster at rest costs one dump of our routes.
+ * The routes of one node. The wanted state is computed when Nodes have changed, when the kernel
+ * lacks something, and once a minute. The kernel's state is read each time, and compared only when
+ * the answer differs from the last one. So an idle cluster costs one dump of our routes.
  */
 export class Network {
   readonly #hops = new Map<string, ReturnType<typeof nextHop>>()
   #lookedMs = 0
   #wanted: { key: string; routes: Wanted } | undefined
-  /** What the kernel had when all was as wanted. */
+  /** The kernel's state when everything was as wanted. */
   #settled: { key: string; dump: Buffer[]; programmed: Programmed } | undefined
 
-  /** Throws what the kernel refused of the VXLAN device; a refused route is told in `refused`. */
+  /** Throws the kernel's error about the VXLAN device; a refused route is reported in `refused`. */
   program(netlink: NetlinkSocket, nodes: Nodes, own: NodeInfo, options: NetworkOptions): Programmed {
     if (options.backend !== 'vxlan') removeVxlan(netlink)
     if (options.backend === 'none') return { wanted: 0, installed: 0, refused: [], changed: removeRoutes(netlink) }
@@ -85,10 +85,7 @@ export class Network {
     return programmed
   }
 
-  /**
-   * True when what has been looked up of the kernel may be wrong by now: something that is missing
-   * went for a reason.
-   */
+  /** True when earlier lookups may be wrong by now: something is missing that was there. */
   #isDoubtful(present: NodeRoute[]): boolean {
     const { routes, refused } = this.#wanted?.routes ?? { routes: [], refused: [] }
     return refused.length > 0 || difference(routes, present, routeKey).add.length > 0
@@ -105,21 +102,21 @@ export class Network {
 
 const isSame = (one: Buffer[], other: Buffer[]) => one.length === other.length && one.every((bytes, index) => bytes.equals(other[index]!))
 
-/** Removes every route of our protocol; how many there were. */
+/** Removes every route of our protocol; returns how many there were. */
 export function removeRoutes(netlink: NetlinkSocket): number {
   const routes = nodeRouteList(netlink)
   for (const route of routes) nodeRouteDelete(netlink, route)
   return routes.length
 }
 
-/** True when there was one. */
+/** True when the device existed. */
 export function removeVxlan(netlink: NetlinkSocket): boolean {
   const present = vxlanGet(netlink, VXLAN_DEVICE)
   if (present !== undefined) linkDelete(netlink, present.index)
   return present !== undefined
 }
 
-/** The device as it should be, made anew when it differs: its index. */
+/** The index of the device, which is made anew when it differs. */
 function ensureVxlan(netlink: NetlinkSocket, own: NodeInfo, options: NetworkOptions): number {
   const local = own.internalIPs[0]
   if (local === undefined) throw new Error(`Cannot make ${VXLAN_DEVICE}: node ${own.name} has no InternalIP`)
@@ -146,7 +143,7 @@ function ensureVxlan(netlink: NetlinkSocket, own: NodeInfo, options: NetworkOpti
   return present.index
 }
 
-/** A kernel without IPv6 refuses, and has no such addresses. */
+/** A kernel without IPv6 refuses this, and has no such addresses. */
 function withoutLinkLocal(netlink: NetlinkSocket, index: number): void {
   try {
     netlink.requestBatch([linkChange(index, { addrGenMode: 1 })])
@@ -156,8 +153,8 @@ function withoutLinkLocal(netlink: NetlinkSocket, index: number): void {
 }
 
 /**
- * The base address of each pod CIDR: what this node sends from to the pods of others, so that their
- * answers come back by VXLAN too.
+ * The base address of each pod CIDR is on the device: the node sends to other nodes' pods from it,
+ * so that their answers come back by VXLAN, too.
  */
 function ensureAddresses(netlink: NetlinkSocket, index: number, own: NodeInfo): void {
   const present = addressList(netlink, index).map(({ local }) => local)

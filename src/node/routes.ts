@@ -1,7 +1,7 @@
 /**
- * Which routes, neighbours and forwarding entries this node should have for the pods of the others:
- * pure functions, so that every case is a test without a kernel. program.ts puts the difference
- * into the kernel.
+ * The routes, neighbours and forwarding entries that this node should have for the pods of other
+ * nodes: pure functions, testable without a kernel. program.ts writes the differences into the
+ * kernel.
  */
 
 import { addressPart, type Family, familyOf, parseAddress } from '../address.ts'
@@ -14,11 +14,11 @@ export type Backend = 'host-gw' | 'vxlan' | 'none'
 
 export interface Wanted {
   routes: NodeRoute[]
-  /** Next hops on the VXLAN device. */
+  /** Next hops on the VXLAN device, with their MACs. */
   neighbours: Neighbour[]
-  /** Where the VXLAN device sends a frame for a MAC. */
+  /** The underlay address to which the VXLAN device sends frames for a MAC. */
   fdb: Neighbour[]
-  /** Nodes whose pods cannot be reached, and why, in an operator's words. */
+  /** Nodes whose pods cannot be reached, and why, in words for an operator. */
   refused: { node: string; reason: string }[]
 }
 
@@ -51,8 +51,8 @@ export function wantedByHostGw(nodes: NodeInfo[], own: NodeInfo, nextHop: NextHo
 }
 
 /**
- * vxlan: the pods of each node via its VTEP, which neighbour and forwarding entries make known, so
- * that nothing is ever flooded.
+ * vxlan: the pods of each node via its VTEP. Neighbours and forwarding entries are set for it, so
+ * nothing is ever flooded.
  */
 export function wantedByVxlan(nodes: NodeInfo[], own: NodeInfo, index: number): Wanted {
   const wanted: Wanted = { routes: ownRoutes(own), neighbours: [], fdb: [], refused: [] }
@@ -74,14 +74,14 @@ export function wantedByVxlan(nodes: NodeInfo[], own: NodeInfo, index: number): 
 }
 
 /**
- * What no pod of this node has is nowhere: without these routes it would follow the default route,
- * and come back by a router's.
+ * Addresses that no pod of this node has are unreachable: without these routes such packets would
+ * follow the default route, and a router might send them back.
  */
 const ownRoutes = (own: NodeInfo): NodeRoute[] => own.podCIDRs.map(dst => ({ dst }))
 
 /**
- * Calls `route` for each pod CIDR of each other node, in the order of their names; keeps the
- * reasons it gives.
+ * Calls `route` for each pod CIDR of each other node, in the order of their names; collects the
+ * reasons that it returns.
  */
 function forEachCidr(
   nodes: NodeInfo[],
@@ -101,7 +101,7 @@ function forEachCidr(
   }
 }
 
-/** What of `present` is not wanted, and what of `wanted` is not present. */
+/** The members of `present` that are not wanted, and those of `wanted` that are missing. */
 export function difference<T extends object>(wanted: T[], present: T[], key: (item: T) => string): { remove: T[]; add: T[] } {
   const wantedKeys = new Set(wanted.map(key))
   const presentKeys = new Set(present.map(key))

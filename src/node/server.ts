@@ -5,7 +5,7 @@ import { describe, log } from './log.ts'
 /** Resolves with status and text. */
 export type Page = () => Promise<{ status: number; body: string }> | { status: number; body: string }
 
-/** Serves `pages` by path at HOST:PORT. Rejects when the address is wrong or taken. */
+/** Serves `pages` by path at HOST:PORT. Rejects when the address is wrong or in use. */
 export function serve(address: string, pages: Record<string, Page>): Promise<Server> {
   const { host, port } = parseBindAddress(address)
   const server = createServer((request, response) => {
@@ -31,8 +31,8 @@ export function serve(address: string, pages: Record<string, Page>): Promise<Ser
 }
 
 /**
- * An empty host is every address; an IPv6 one may come without brackets. Throws an Error when there
- * is no port.
+ * An empty host means every address; an IPv6 host may lack brackets. Throws an Error when there is
+ * no port.
  */
 export function parseBindAddress(address: string): { host?: string; port: number } {
   const [, host, port] = /^(.*):(\d{1,5})$/.exec(address) ?? []
@@ -41,7 +41,7 @@ export function parseBindAddress(address: string): { host?: string; port: number
   return bare === '' ? { port: Number(port) } : { host: bare, port: Number(port) }
 }
 
-/** As Kubernetes' own components answer: a line per check, 503 when one fails. */
+/** The form of Kubernetes' own components: a line for each check, 503 when one fails. */
 export function checklist(checks: Record<string, string | true>): { status: number; body: string } {
   const lines = Object.entries(checks).map(([name, result]) => (result === true ? `[+]${name} ok` : `[-]${name} failed: ${result}`))
   const failed = Object.values(checks).some(result => result !== true)

@@ -1,5 +1,5 @@
 /**
- * What the parts of tunlinkd know in common. Behind the blank line each field is written by the
+ * The state that the parts of tunlinkd share. Each field below the blank line is written by the
  * part that is named beside it.
  */
 import type { NetlinkSocket } from '../linux/netlink.ts'
@@ -14,22 +14,22 @@ import type { Programmed } from './program.ts'
 
 export interface State {
   readonly options: Options
-  /** Stays until tunlinkd is restarted, whatever the configuration says meanwhile. */
+  /** Fixed until tunlinkd is restarted, whatever the configuration says meanwhile. */
   readonly dataDir: string
   readonly kube: Kube
   readonly notifier: Notifier
   readonly route: NetlinkSocket
   readonly netfilter: NetlinkSocket
-  /** Written by what the API says. */
+  /** Written when the API reports a change. */
   readonly nodes: Nodes
-  /** This node; undefined while the API has not told of it. */
+  /** This node; undefined until the API has reported it. */
   readonly own: NodeInfo | undefined
-  /** Lets parts run at once. */
+  /** Runs parts at once. */
   wake(...parts: string[]): void
 
-  /** config: the last good one; undefined until there was one. */
+  /** config: the last good configuration; undefined until there was one. */
   config?: NodeConfig
-  /** executable: path of the installed plugin; undefined until it is there. */
+  /** executable: path of the installed plugin; undefined until it is installed. */
   executable?: string
   /** agent */
   agentReady: boolean

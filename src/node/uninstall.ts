@@ -1,6 +1,6 @@
 /**
- * `tunlinkd uninstall`: the conflist first, so that no pod comes any more, then everything else
- * that is ours and no pod still uses.
+ * `tunlinkd uninstall`: first the conflist, so that no new pods come, then everything of ours that
+ * no pod uses.
  */
 import { closeSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -30,8 +30,8 @@ import { removeRoutes, removeVxlan } from './program.ts'
 const LOCK_SECONDS = 60
 
 /**
- * How many links are still in use and were left. Throws when a tunlinkd runs: it would heal what is
- * removed.
+ * Returns how many links are in use and were left. Throws when a tunlinkd runs: it would restore
+ * what is removed.
  */
 export async function uninstall(options: Options): Promise<number> {
   const conflistPath = join(options.cniConfDir, CONFLIST)
@@ -62,7 +62,7 @@ async function takeLock(dataDir: string): Promise<number> {
   return lock
 }
 
-/** Those whose namespace has gone; the number of the others. */
+/** Removes links whose namespace is gone; returns the number of the others. */
 async function removeLinks(dataDir: string): Promise<number> {
   const netlink = new NetlinkSocket()
   try {
@@ -73,7 +73,7 @@ async function removeLinks(dataDir: string): Promise<number> {
   return recordList(dataDir).plans.length
 }
 
-/** By the agent, which may hold a device of the link; in this process where none answers. */
+/** Asks the agent, which may hold a device of the link; without one, this process does it. */
 async function removeLink(dataDir: string, attachment: Attachment): Promise<void> {
   try {
     await ask(dataDir, { op: 'del', attachment, lease: true, started: Date.now() })
@@ -86,7 +86,7 @@ async function removeLink(dataDir: string, attachment: Attachment): Promise<void
 
 const NO_AGENT: Pick<Keeper, 'letGo' | 'deleteLink'> = { letGo: async () => {}, deleteLink: deleteAndWait }
 
-/** How many routes there were. */
+/** Returns how many routes there were. */
 function removeNetwork(links: number): number {
   const netlink = new NetlinkSocket()
   const netfilter = new NetlinkSocket(NETLINK_NETFILTER)
@@ -104,8 +104,8 @@ function removeNetwork(links: number): number {
 }
 
 /**
- * What is in the directory, and the directory where it is no mount point (of a container whose root
- * is read-only, perhaps).
+ * Removes the directory's contents, and the directory unless it is a mount point (of a container,
+ * whose root may be read-only).
  */
 function removeState(dataDir: string): void {
   for (const name of readdirSync(dataDir)) rmSync(join(dataDir, name), { recursive: true, force: true })

@@ -3,8 +3,8 @@ import type { Caller } from '../agent/protocol.ts'
 import type { Environment } from '../cni/environment.ts'
 
 /**
- * Opens the pod's namespace, for the agent to find; undefined when it cannot be opened. Does not
- * wait for one who writes where the path is a FIFO.
+ * Opens the pod's namespace, so that the agent finds it through this process; undefined when it
+ * cannot be opened. A FIFO at the path does not block.
  */
 export function callerOf({ netns }: Environment): Caller | undefined {
   if (netns === '') return undefined

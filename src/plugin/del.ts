@@ -1,6 +1,6 @@
 /**
- * DEL, and GC's removals: the link by the agent where one answers, as it need not wait for the
- * kernel; then the lease, then the record.
+ * DEL, and GC's removals. The agent removes the link where one answers, as it need not wait for the
+ * kernel; then the lease goes, then the record.
  */
 import { askIfAny } from '../agent/reach.ts'
 import type { Environment } from '../cni/environment.ts'
@@ -12,7 +12,7 @@ import { attachmentOf, type Context } from '../verbs/context.ts'
 import { ipamOf } from '../verbs/ipam.ts'
 import { callerOf } from './caller.ts'
 
-/** Nothing that must be loaded for a link is loaded here: most DELs are the agent's. */
+/** Loads nothing that only links need: most DELs are done by the agent. */
 export async function del(environment: Environment, stdin: string): Promise<void> {
   const context = { environment, conf: parseNetConf(stdin, environment), stdin, started: performance.timeOrigin }
   verifyOwner(context.conf.dataDir, context.conf.name)

@@ -1,4 +1,4 @@
-/** The verbs in the plugin's own process. */
+/** Runs the verbs in the plugin's own process. */
 import type { Environment } from '../cni/environment.ts'
 import { parseNetConf } from '../cni/netconf.ts'
 import { verifyOwner } from '../link/data-dir.ts'
@@ -12,11 +12,11 @@ import { delAttachment } from './del.ts'
 import { LoneKeeper, reviveAgent, takeUp } from './lone-keeper.ts'
 import { warn } from './main.ts'
 
-/** Runs one verb; what to print, undefined for nothing. Throws CniError. */
+/** Runs one verb. Returns the text to print, undefined for nothing. Throws CniError. */
 export async function runHere(environment: Environment, stdin: string): Promise<unknown> {
   const context: Context = { environment, conf: parseNetConf(stdin, environment), stdin, started: performance.timeOrigin }
   for (const warning of context.conf.warnings) warn(warning)
-  // STATUS says it its own way
+  // STATUS reports it in its own words
   if (environment.command !== 'STATUS') verifyOwner(context.conf.dataDir, context.conf.name)
   switch (environment.command) {
     case 'ADD':
@@ -25,10 +25,10 @@ export async function runHere(environment: Environment, stdin: string): Promise<
       try {
         return await checkVerb(context)
       } finally {
-        await reviveAgent(context.conf) // afterwards: an agent repairs what CHECK is to find
+        await reviveAgent(context.conf) // afterwards: an agent would repair what CHECK is to find
       }
     case 'GC':
-      // What a caller has in CNI_NETNS is the namespace of none of them.
+      // For GC: CNI_NETNS is none of the links' namespaces.
       await gc(context, attachment => delAttachment({ ...context, environment: { ...environment, netns: '' } }, attachment))
       return reviveAgent(context.conf)
     case 'STATUS': {
@@ -39,7 +39,7 @@ export async function runHere(environment: Environment, stdin: string): Promise<
 }
 
 /**
- * The link carries packets when this returns; an agent that holds its TUN open may come a moment
+ * The link carries packets when this returns. An agent that holds its TUN open may start a moment
  * later.
  */
 async function addHere(context: Context): Promise<string> {

@@ -1,4 +1,4 @@
-/** What a plugin process does for links where no agent answers, and how it starts one. */
+/** What a plugin process does for links where no agent answers; it also starts one. */
 import { closeSync } from 'node:fs'
 import { agentHangs, ask, noAgent } from '../agent/client.ts'
 import { logPath } from '../agent/protocol.ts'
@@ -12,7 +12,7 @@ import { recordList } from '../link/record.ts'
 import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
 
 const START_MS = 10_000
-/** An agent that comes later takes the link up by its record. */
+/** An agent that starts later takes the link up by its record. */
 const TAKE_UP_MS = 3_000
 const LOOK_AGAIN_MS = 10
 
@@ -26,8 +26,8 @@ export class LoneKeeper implements Keeper {
   }
 
   /**
-   * Devices persist without their descriptors, and a kernel wire needs nobody. A thread wire needs
-   * an agent that takes it up.
+   * Devices persist without their descriptors, and a kernel wire needs no process. A thread wire
+   * needs an agent.
    */
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
     for (const fd of Object.values(ends)) closeSync(fd)
@@ -44,7 +44,7 @@ export class LoneKeeper implements Keeper {
     await untilAnswered(dataDir, () => ask(dataDir, { op: 'open', attachment: { network, containerID, ifname } }))
   }
 
-  /** Nothing is held by a process that is about to end. */
+  /** A process that is about to end holds nothing. */
   async letGo(): Promise<void> {}
 
   deleteLink(link: DoomedLink): Promise<void> {
@@ -53,9 +53,9 @@ export class LoneKeeper implements Keeper {
 }
 
 /**
- * Has an agent take up a link that this process made, so that the pod finds its TUN running. One is
- * started where none answers. A link with a kernel wire carries packets without it, so its absence
- * fails nothing.
+ * Lets an agent take up a link that this process made, so that the pod's TUN is RUNNING. Starts one
+ * where none answers. A link with a kernel wire carries packets without an agent, so its absence is
+ * not an error.
  */
 export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): Promise<void> {
   const open = () => ask(dataDir, { op: 'open', attachment })
@@ -71,7 +71,7 @@ export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): 
 
 /**
  * Starts an agent where none answers and links need one: thread wires, to carry packets; kernel
- * wires, to show that they are up. With `wait`, throws when it does not serve in time, or hangs.
+ * wires, to show a carrier. With `wait`, throws when the agent does not serve in time, or hangs.
  */
 export async function reviveAgent({ dataDir, agent }: Conf, wait?: 'wait'): Promise<void> {
   if (!agent.spawn || !recordList(dataDir).plans.some(plan => plan.host !== undefined)) return
@@ -79,7 +79,7 @@ export async function reviveAgent({ dataDir, agent }: Conf, wait?: 'wait'): Prom
     await ask(dataDir, { op: 'status' })
   } catch (error) {
     if (wait && agentHangs(error)) throw error
-    if (!noAgent(error)) return // it hangs, or is too old: who needs it deals with that
+    if (!noAgent(error)) return // it hangs, or is too old: the next verb that needs it replaces it
     await startAgent(dataDir, agent.idleSeconds)
     if (wait) await untilAnswered(dataDir, () => ask(dataDir, { op: 'status' }))
   }

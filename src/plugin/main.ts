@@ -1,7 +1,7 @@
 /**
- * The plugin: environment and standard input in, CNI JSON and exit status out. ADD is done by the
- * agent where one answers: it is warm, so this process loads next to nothing. Everything else, and
- * ADD where no agent answers, is in here.ts.
+ * The plugin: environment and standard input in, CNI JSON and exit status out. The agent does an
+ * ADD where one answers: it is running already, so this process loads next to nothing. Everything
+ * else, and an ADD without an agent, is in here.ts.
  */
 import { readFileSync } from 'node:fs'
 import { askIfAny } from '../agent/reach.ts'
@@ -29,7 +29,7 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     return print(await runHere(environment, stdin))
   } catch (error) {
     const { cniVersion } = peek(stdin)
-    // What cannot be read says nothing of this node.
+    // Input that cannot be read says nothing about this node.
     const isOfNode = env.CNI_COMMAND === 'STATUS' && stdin !== ''
     const told = isOfNode ? statusError(error) : kernelError(error)
     print(toErrorJson(told, typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0'))
@@ -38,8 +38,8 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
 }
 
 /**
- * ADD by the agent, or here. A result that cannot be printed is a failure like any other: the link
- * goes.
+ * ADD, by the agent or in this process. When the result cannot be printed, the link is removed as
+ * after any other failure.
  */
 async function add(environment: Environment, stdin: string): Promise<number> {
   const isIpam = isForAnother(stdin)
@@ -55,15 +55,15 @@ async function add(environment: Environment, stdin: string): Promise<number> {
 }
 
 /**
- * The agent's result; undefined when this ADD is to be done here. What is wrong with the
- * configuration is for whoever does it to say.
+ * The agent's result; undefined when this process must do the ADD. The configuration is validated
+ * by whoever does it.
  */
 async function addByAgent(environment: Environment, stdin: string): Promise<string | undefined> {
   const { ipam, name, dataDir = DEFAULT_DATA_DIR } = peek(stdin)
   const isForAgent = !isForAnother(stdin) && (ipam?.type === undefined || ipam.type === TUNLINK) && typeof dataDir === 'string'
   const caller = isForAgent ? callerOf(environment) : undefined
   if (caller === undefined) return undefined
-  // else somebody else's agent might answer
+  // otherwise another user's agent might answer
   verifyOwner(dataDir as string, typeof name === 'string' && !name.includes('/') ? name : undefined)
   const answer = await askIfAny(dataDir as string, { op: 'add', environment, stdin, caller, started: performance.timeOrigin })
   for (const warning of answer?.warnings ?? []) warn(warning)
@@ -79,10 +79,10 @@ function isForAnother(stdin: string): boolean {
 /** On standard error, which runtimes log. */
 export const warn = (warning: string): void => void process.stderr.write(`tunlink: ${warning}\n`)
 
-/** What a configuration calls this plugin, and its built-in IPAM. */
+/** The type by which a configuration names this plugin, and its built-in IPAM. */
 const TUNLINK = 'tunlink'
 
-/** Standard input whole. Throws CniError 5. */
+/** All of standard input. Throws CniError 5. */
 function readStdin(): string {
   try {
     return readFileSync(0, 'utf8')
@@ -96,7 +96,7 @@ function print(output: unknown): number {
   return 0
 }
 
-/** A look at a configuration that nobody has validated yet; empty where it is none. */
+/** Parses a configuration without validating it; an empty object when that fails. */
 function peek(stdin: string): {
   name?: unknown
   cniVersion?: unknown

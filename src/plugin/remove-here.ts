@@ -5,8 +5,8 @@ import { removeLink } from '../verbs/link.ts'
 import { LoneKeeper } from './lone-keeper.ts'
 
 /**
- * Takes the link out of the kernel in this process, which loads what that needs. `netns` is the
- * path that the runtime gave, or empty: the record may be broken and say none.
+ * Removes the link from the kernel in this process, and loads the modules for that. `netns` is the
+ * path that the runtime gave, or empty: the record may be broken and have none.
  */
 export async function removeHere(conf: NetConf, attachment: Attachment, netns: string): Promise<void> {
   const opened = netns === '' ? undefined : openIfThere(netns)
@@ -17,9 +17,7 @@ export async function removeHere(conf: NetConf, attachment: Attachment, netns: s
   }
 }
 
-/**
- * undefined where the namespace is gone, or never was one: the record says what is to be done then.
- */
+/** undefined where the namespace is gone, or never existed: the record says what to do then. */
 function openIfThere(path: string): Netns | undefined {
   try {
     return new Netns(path)

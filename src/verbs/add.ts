@@ -1,7 +1,7 @@
 /**
- * ADD: clear what a dead run has left, lease, plan, record, apply. One function, run by the agent
- * where one answers and in the plugin's process where none does, with one undo: the link, then the
- * lease, and the record only when both are gone.
+ * ADD: clear what a killed run has left, lease, plan, record, apply. The agent runs this function
+ * where one answers, else the plugin's process. There is one undo: the link, then the lease, and
+ * the record only when both are gone.
  */
 import { podNameOf } from '../cni/args.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -21,13 +21,13 @@ import { attachmentOf, type Context } from './context.ts'
 import { ipamOf, type Lease } from './ipam.ts'
 import { removeAttachment, removeLink } from './link.ts'
 
-/** MTU of a TUN whose far end is not the node: that of Ethernet. */
+/** Bytes: the MTU of Ethernet, for a TUN whose far end is not the node. */
 const ATTACH_MTU = 1500
 
 /**
- * Resolves with the result's JSON. `netns` is the pod's namespace, which the caller closes;
- * `isCallerGone` says that nobody waits for the result any more: the runtime gave up, will send a
- * DEL or has done so, and must not find a link after that.
+ * Resolves with the result's JSON. `netns` is the pod's namespace, which the caller closes.
+ * `isCallerGone` is true when the runtime has given up: it will send a DEL, or has sent it, and no
+ * link may exist after that.
  */
 export async function add(context: Context, keeper: Keeper, netns: Netns, isCallerGone = () => false): Promise<string> {
   const { dataDir } = context.conf
@@ -51,10 +51,10 @@ export async function add(context: Context, keeper: Keeper, netns: Netns, isCall
 }
 
 /**
- * Removes what is left of a call that did not end well, so that it is no error for ever: a link
- * whose namespace is gone (a DEL was lost), a broken record (a power cut), a lease or a device
- * without a record (a killed process), a link that an agent began for this very ADD before it was
- * killed. Nobody else works on this attachment: a runtime makes one call at a time.
+ * Removes what a call that did not end well has left, which would otherwise fail every later ADD: a
+ * link whose namespace is gone (its DEL was lost), a broken record (a power cut), a lease or device
+ * without a record (a killed process), a link that an agent began for this same ADD before it was
+ * killed. No other process works on this attachment: a runtime makes one call at a time.
  */
 async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
   const { dataDir } = context.conf

@@ -1,6 +1,6 @@
 /**
- * CHECK: the link, what it stands on, its addresses and routes, the lease, and for a thread wire
- * the agent.
+ * CHECK: the link and everything it depends on, its addresses and routes, the lease, and for a
+ * thread wire the agent.
  */
 import { ask, noAgent } from '../agent/client.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -34,7 +34,10 @@ export async function checkVerb(context: Context): Promise<void> {
   if (faults.length > 0) throw new CniError(CODE.internal, `CHECK failed: ${faults[0]}`, faults.slice(1).join('; ') || undefined)
 }
 
-/** Why a thread wire carries nothing: `link` is the name of the node’s end. None when it does. */
+/**
+ * Why a thread wire carries no packets: `link` is the name of the node’s end. undefined when it
+ * carries them.
+ */
 export async function threadFaults(dataDir: string, link: string): Promise<string[]> {
   try {
     const { links } = await ask(dataDir, { op: 'list' })

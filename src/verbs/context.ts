@@ -1,4 +1,4 @@
-/** What every verb is given, and the steps that several of them share. */
+/** The arguments of every verb, and steps that several verbs share. */
 import type { Environment } from '../cni/environment.ts'
 import type { NetConf } from '../cni/netconf.ts'
 import type { Attachment } from '../link/plan.ts'
@@ -6,14 +6,14 @@ import type { Attachment } from '../link/plan.ts'
 export interface Context {
   environment: Environment
   conf: NetConf
-  /** The configuration as it came, for delegates. */
+  /** The configuration's text, for delegates. */
   stdin: string
   /** When the plugin's process began, in ms since the epoch. */
   started: number
 }
 
 /**
- * The link this call is about: `ifName` of the configuration names an extra interface in a chain.
+ * The link of this call: `ifName` of the configuration names an extra interface in a chain.
  */
 export function attachmentOf({ environment, conf }: Pick<Context, 'environment' | 'conf'>): Attachment {
   const { containerID, ifname: cniIfname } = environment

@@ -1,6 +1,6 @@
 /**
- * GC: removes every link and lease of the network that is not among the valid attachments; goes on
- * after an error and reports all.
+ * GC: removes every link and lease of the network that is not among the valid attachments. Goes on
+ * after an error, and reports all.
  */
 import { CniError, CODE } from '../cni/error.ts'
 import type { NetConf } from '../cni/netconf.ts'
@@ -11,7 +11,7 @@ import { recordCollect, recordList, recordSetAside, refuseUnreadable } from '../
 import type { Context } from './context.ts'
 import { ipamOf } from './ipam.ts'
 
-/** `removeAll` takes an attachment out, with its lease of the built-in IPAM and its record. */
+/** `removeAll` removes an attachment: its link, its lease of the built-in IPAM, and its record. */
 export async function gc(context: Context, removeAll: (attachment: Attachment) => Promise<void>): Promise<void> {
   const { conf } = context
   if (conf.validAttachments === undefined)

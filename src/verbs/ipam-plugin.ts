@@ -1,7 +1,4 @@
-/**
- * The IPAM plugin: what a configuration of another plugin gets that names this one under
- * `ipam.type`.
- */
+/** The verbs for a configuration of another plugin that names this one under `ipam.type`. */
 import { ipamDataDirOf } from '../cni/data-dir.ts'
 import type { Environment } from '../cni/environment.ts'
 import { CniError, CODE } from '../cni/error.ts'
@@ -10,7 +7,7 @@ import { printResult } from '../cni/result.ts'
 import { type IpamInput, ipamAdd, ipamCheck, ipamDel, ipamGc, ipamStatus } from '../ipam/plugin.ts'
 import { verifyOwner } from '../link/data-dir.ts'
 
-/** What to print, undefined for nothing. */
+/** Returns the text to print, undefined for nothing. */
 export function runIpam(environment: Environment, stdin: string): string | undefined {
   const conf = parseIpamConf(stdin, environment)
   for (const warning of conf.warnings) process.stderr.write(`tunlink: ${warning}\n`)

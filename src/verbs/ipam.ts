@@ -1,6 +1,6 @@
 /**
- * The three kinds of IPAM that a configuration may ask for, as one: the built-in one, another
- * plugin, or none but the addresses requested.
+ * One interface for the three kinds of IPAM that a configuration may ask for: the built-in one,
+ * another plugin, or none but the requested addresses.
  */
 import { hostCidr } from '../address.ts'
 import { delegate, parseLease } from '../cni/delegate.ts'
@@ -15,23 +15,23 @@ export type Lease = Leased & { dns?: Result['dns'] }
 
 export interface Ipam {
   /**
-   * Runs another program, which wants this one's environment: so it is the plugin's process that
-   * runs it, never the agent.
+   * Another IPAM plugin needs this process's environment: so the plugin's process runs it, never
+   * the agent.
    */
   isDelegated: boolean
   /** Throws CniError; then nothing is leased. */
   acquire(): Lease
-  /** Gives back whatever the attachment has; nothing there is no error. */
+  /** Releases the attachment's addresses. An attachment without addresses is not an error. */
   release(): void
   /** Throws CniError when one of the link's `addresses` is not leased to the attachment. */
   check(addresses: string[]): void
-  /** Releases what is not of `valid`. */
+  /** Releases the leases of attachments that are not in `valid`. */
   collect(valid: { containerID: string; ifname: string }[]): void
   /** Throws CniError when an ADD would fail. */
   status(): void
 }
 
-/** The IPAM of `attachment`: that of the call, unless GC asks about another. */
+/** The IPAM of `attachment`: of the call's own, unless GC asks about another. */
 export function ipamOf(context: Context, attachment = attachmentOf(context)): Ipam {
   const { ipam } = context.conf
   if (ipam === undefined) return requestedAddresses(context, attachment)
@@ -89,7 +89,7 @@ function delegated({ conf, stdin, environment }: Context, type: string): Ipam {
         const { ips, routes, dns } = parseLease(type, stdout, conf.cniVersion)
         return { ips, routes, dns }
       } catch (error) {
-        run('DEL') // it has leased something, though nobody can read what
+        run('DEL') // it has leased something, though its answer cannot be read
         throw error
       }
     },
@@ -114,7 +114,7 @@ function requestedAddresses(context: Context, attachment: Attachment): Ipam {
       }
       return { ips: requestedIPs.map(ip => ({ address: ip.includes('/') ? ip : hostCidr(ip) })), routes: [] }
     },
-    // a configuration may have had the built-in one before
+    // an earlier configuration may have used the built-in one
     release: () => release(dataDir, name, attachment),
     check: nothing,
     collect: nothing,

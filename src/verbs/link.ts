@@ -1,6 +1,6 @@
 /**
- * The way out of every link: taken by DEL and GC, by the undo of an ADD, and by an ADD that finds
- * what a dead one has left.
+ * Removes links: for DEL and GC, for the undo of an ADD, and for an ADD that finds what a killed
+ * one has left.
  */
 import { leaseOf } from '../ipam/lease.ts'
 import type { Keeper } from '../link/keeper.ts'
@@ -10,10 +10,10 @@ import { type Remains, remove } from '../link/remove.ts'
 import type { Netns } from '../linux/netns.ts'
 
 /**
- * Takes the link out of the kernel, by its record or, where that is missing or broken, by the names
- * that follow from the attachment. Throws CniError 11 when the record cannot be read and `netns` is
- * not given. The record stays: it goes when the addresses are given back too.
- * `netns` is the pod's namespace where it is known.
+ * Removes the link from the kernel, by its record or, when that is missing or broken, by the names
+ * derived from the attachment. Throws CniError 11 when the record cannot be read and `netns` is not
+ * given. The record stays until the addresses are released, too. `netns` is the pod's namespace,
+ * when it is known.
  */
 export async function removeLink(
   attachment: Attachment,
@@ -25,7 +25,7 @@ export async function removeLink(
   await remove(remainsOf(attachment, dataDir, netns), dataDir, link => keeper.deleteLink(link), netns)
 }
 
-/** Without the record the pod's end is found only where its namespace is known. */
+/** Without the record the pod's end is found only when its namespace is known. */
 function remainsOf(attachment: Attachment, dataDir: string, netns: Netns | undefined): Remains {
   const record = recordRead(dataDir, attachment)
   if (netns === undefined) refuseUnreadable(record)
@@ -34,7 +34,7 @@ function remainsOf(attachment: Attachment, dataDir: string, netns: Netns | undef
 }
 
 /**
- * All that is left of an attachment: the link, then its addresses, so that no address is leased
+ * Removes all of an attachment: first the link, then its addresses, so that no address is leased
  * again while the link lives, then the record.
  */
 export async function removeAttachment(

@@ -3,7 +3,7 @@ import { CniError, CODE } from '../cni/error.ts'
 import { Netns, ownNetnsId, sameNetns } from '../linux/netns.ts'
 
 /**
- * Opens the pod's namespace by `path`, by which it is `netns` to the caller. Throws CniError 8
+ * Opens the pod's namespace by `path`, whose name for the caller is `netns`. Throws CniError 8
  * unless it is a network namespace other than this process's own: a link made in the node's
  * namespace would take the node off its network.
  */

@@ -1,6 +1,6 @@
 /**
- * STATUS: fails with code 50 when an ADD would fail now, and with 51 when pods that are there have
- * lost their network too.
+ * STATUS: fails with code 50 when an ADD would fail now, and with 51 when existing pods have lost
+ * their network, too.
  */
 import { closeSync, constants, fsyncSync, lstatSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
 import { agentHangs, agentIsForeign, ask, noAgent } from '../agent/client.ts'
@@ -30,7 +30,7 @@ export async function status(context: Context, notStarted?: Error): Promise<void
   attempt(`ipam "${conf.ipam?.type}"`, () => ipamOf(context).status())
 }
 
-/** Says what failed. */
+/** Throws an error that says what failed. */
 function attempt(what: string, body: () => void): void {
   try {
     body()
@@ -43,7 +43,10 @@ function refuseIf(what: string, refusal: string | undefined): void {
   if (refusal !== undefined) throw unavailable(`${what}: ${refusal}`)
 }
 
-/** What STATUS asks, one by one: each throws what is wrong. For `tunlink doctor`. */
+/**
+ * The questions of STATUS, one by one: each throws when its answer is bad. `tunlink doctor` asks
+ * them, too.
+ */
 export const QUESTIONS = {
   tun: () => verifyTun(),
   dataDir: (dataDir: string) => verifyDataDir(dataDir),
@@ -60,15 +63,15 @@ function verifyTun(): void {
   closeSync(openSync('/dev/net/tun', constants.O_RDWR))
 }
 
-/** As an ADD does: a full or read-only file system is found by writing. */
+/** Writes, as an ADD does: only so is a full or read-only file system noticed. */
 function verifyDataDir(dataDir: string, network?: string): void {
   openDataDir(dataDir, network)
   const file = `${dataDir}/.status-${process.pid}`
-  rmSync(file, { force: true }) // of a process of this number that was killed
+  rmSync(file, { force: true }) // left by a killed process with this number
   try {
     const fd = openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600)
     try {
-      writeSync(fd, Buffer.alloc(4096, 1)) // a record takes less
+      writeSync(fd, Buffer.alloc(4096, 1)) // a record is smaller
       fsyncSync(fd)
     } finally {
       closeSync(fd)
@@ -90,14 +93,14 @@ function verifyNode(conf: NetConf): void {
   refuseIf('a link cannot be set up', sysctlRefusal(familiesOf(conf)))
 }
 
-/** Those of the built-in IPAM's ranges; IPv4 where another plugin or the runtime decides. */
+/** The families of the built-in IPAM's ranges; IPv4 when another plugin or the runtime decides. */
 function familiesOf({ ipam }: NetConf): { ipv4: boolean; ipv6: boolean } {
   if (ipam?.type !== BUILT_IN_IPAM) return { ipv4: true, ipv6: false }
   const families = parseIpam(ipam).sets.map(set => set[0]!.family)
   return { ipv4: families.includes(4), ipv6: families.includes(6) }
 }
 
-/** Thread wires on record that nobody serves: their pods have no network. */
+/** Thread wires on record that no agent serves: their pods have no network. */
 async function verifyAgent({ dataDir, farEnd, wire, agent }: NetConf, notStarted?: Error): Promise<void> {
   const threads = recordList(dataDir).plans.filter(plan => plan.wire === 'thread').length
   const needsAgent = farEnd === 'host' && (wire === 'thread' || kernelRefusal() !== undefined)

@@ -1,6 +1,6 @@
 /**
- * Which wire a link gets. What can be had is found by trying, once; a refusal is looked at again
- * after a while, as it may have been a shortage.
+ * Which wire a link gets. Whether a wire is possible is found by trying, once; a refusal is looked
+ * at again after a while, as it may have been a shortage.
  */
 import { closeSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
@@ -11,7 +11,7 @@ import type { Wire } from './wire.ts'
 
 const AGAIN_MS = 60_000
 
-/** `find` with a memory: it is asked once, and again after a while where it gave a refusal. */
+/** `find` with a memory: it is called once, and again after a while when it returned a refusal. */
 export function remembered(find: () => string | undefined): () => string | undefined {
   let tried: { refusal: string | undefined; atMs: number } | undefined
   return () => {
@@ -21,10 +21,10 @@ export function remembered(find: () => string | undefined): () => string | undef
   }
 }
 
-/** Why there can be no kernel wire here; undefined when there can. */
+/** Why the kernel wire is not possible here; undefined when it is. */
 export const kernelRefusal = remembered(kernelWireRefusal)
 
-/** Why datagrams are not passed whole before they are segmented; undefined when they are. */
+/** Why datagrams cannot pass before they are segmented; undefined when they can. */
 export const usoRefusal = remembered(() => {
   try {
     return inNewNetns(hasUso) ? undefined : 'TUNSETOFFLOAD: EINVAL: this kernel lacks TUN_F_USO4 and TUN_F_USO6 (Linux 6.2)'
@@ -36,7 +36,7 @@ export const usoRefusal = remembered(() => {
 function hasUso(): boolean {
   const fd = createTun({ name: 'probe-tun', vnetHdr: true })
   try {
-    setPersist(fd, true) // or to close it would wait for its deletion
+    setPersist(fd, true) // otherwise closing it would wait for its deletion
     return setOffloads(fd).uso
   } finally {
     closeSync(fd)
@@ -51,8 +51,8 @@ function hasUso(): boolean {
 const KERNEL_WIRE_MAX_MTU = 16_000
 
 /**
- * What a link of this MTU (bytes) gets. Throws CniError 50 when `wanted` is `kernel` and cannot be
- * had.
+ * The wire of a link with this MTU (bytes). Throws CniError 50 when `wanted` is `kernel` and that
+ * is not possible.
  */
 export function chooseWire(wanted: Wire | 'auto', mtu: number): Wire {
   if (wanted === 'thread') return 'thread'
@@ -63,7 +63,7 @@ export function chooseWire(wanted: Wire | 'auto', mtu: number): Wire {
   throw new CniError(CODE.pluginNotAvailable, 'the kernel wire cannot be had here', `${refusal}; "wire": "auto" would use a thread instead`)
 }
 
-/** Why no TUN device can be made in another network namespace; undefined when one can. */
+/** Why no TUN device can be made in another network namespace; undefined when one can be made. */
 export function tunRefusal(): string | undefined {
   try {
     inNewNetns(() => closeSync(createTun({ name: 'probe-tun', vnetHdr: false })))

@@ -33,15 +33,15 @@ export interface PodIndexes {
 }
 
 /**
- * Where the devices of a pod's links get their indexes: far above what the kernel gives by itself,
- * and the same in every pod.
+ * The indexes of the devices in pods: far above those that the kernel chooses, and the same in
+ * every pod.
  */
 const FIRST_INDEX = 7400
 const LINKS_WITH_KNOWN_INDEXES = 8
 
 /**
- * The first pair of indexes that is free in the calling thread's network namespace; undefined when
- * that pod has very many links.
+ * The first free pair of indexes in the calling thread's network namespace; undefined in a pod with
+ * very many links.
  */
 export function freeIndexes(): PodIndexes | undefined {
   for (let link = 0; link < LINKS_WITH_KNOWN_INDEXES; link++) {
@@ -57,7 +57,9 @@ interface Programs {
   in: number
 }
 
-/** Programs by indexes, loaded once in this process; as many as there are known indexes. */
+/**
+ * Loaded programs of this process by their indexes; as many as there are known pairs of indexes.
+ */
 const loaded = new Map<string, Programs>()
 
 function programsFor(indexes: PodIndexes): Programs & Disposable {
@@ -84,9 +86,9 @@ function close(programs: Programs): void {
 }
 
 /**
- * Makes the veth pair, down and without addresses, from the pod's side (the kernel gives only this
- * one the index that was asked for): `pod` is a socket of the pod's namespace, `node` the node's,
- * `ifname` the name of both ends. `vethIndex` is absent where the kernel is to choose.
+ * Makes the veth pair, down and without addresses. It is made from the pod's side, as the kernel
+ * gives only this end the requested index: `pod` is a socket of the pod's namespace, `node` of the
+ * node's, `ifname` the name of both ends. `vethIndex` is absent when the kernel is to choose.
  */
 export function addPair(pod: NetlinkSocket, node: Netns, ifname: string, mtu: number, vethIndex: number | undefined): void {
   pod.requestBatch([vethAddition({ name: ifname, mac: POD_MAC, index: vethIndex }, { name: ifname, mac: NODE_MAC }, node.fd, mtu)])
@@ -99,7 +101,7 @@ export function addPair(pod: NetlinkSocket, node: Netns, ifname: string, mtu: nu
 export function joinPod(pod: NetlinkSocket, indexes: PodIndexes, hasIPv6: boolean, before: Request[]): void {
   using programs = programsFor(indexes)
   pod.requestBatch([
-    // What comes in is held until the TUN is ready for it.
+    // Incoming packets wait until the TUN is ready for them.
     ...before,
     clsactAddition(indexes.tun),
     filterAddition(indexes.tun, EGRESS, OUT, programs.out),
@@ -137,7 +139,7 @@ export function vethFaults(link: Link, mac: Buffer, mtu: number, which: string):
   return faults
 }
 
-/** True when this device is one that addPair() made: what tells it before it has an alias. */
+/** True when addPair() made this device: recognised by its MAC, before it has an alias. */
 export const isNodeEnd = (link: Link): boolean => link.kind === 'veth' && link.mac === NODE_MAC.toString('hex').replace(/..(?=.)/g, '$&:')
 
 function hookFaults(netlink: NetlinkSocket, { index, name }: Link, hook: Hook, tag: string, program: string): string[] {
@@ -151,9 +153,9 @@ function hookFaults(netlink: NetlinkSocket, { index, name }: Link, hook: Hook, t
 }
 
 /**
- * Why there can be no kernel wire here, in the kernel's words; undefined when there can. Everything
- * that a link needs is made, in a network namespace that nobody else ever sees: no BPF, no clsact,
- * no veth, or no permission for one of them.
+ * Why the kernel wire is not possible here, in the kernel's words; undefined when it is. Makes
+ * everything that a link needs, in a network namespace of its own: the kernel may lack BPF, clsact
+ * or veth, or refuse permission.
  */
 export function kernelWireRefusal(): string | undefined {
   try {
@@ -163,7 +165,7 @@ export function kernelWireRefusal(): string | undefined {
       const indexes = freeIndexes()!
       const fd = createTun({ name: 'probe-tun', vnetHdr: true, index: indexes.tun })
       try {
-        setPersist(fd, true) // or to close it would wait for its deletion
+        setPersist(fd, true) // otherwise closing it would wait for its deletion
         const [end, peer] = [
           { name: 'probe-0', mac: POD_MAC, index: indexes.veth },
           { name: 'probe-1', mac: NODE_MAC },

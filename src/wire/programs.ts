@@ -1,26 +1,18 @@
 /**
- * The two programs of a kernel wire. They are for a tc hook with direct action: what they return is
- * what becomes of the packet.
- *
- *   out   on what leaves the pod's TUN: puts an Ethernet header in front, and the packet onto the
- *         pod's veth end
- *   in    on what comes out of the pod's veth end: lets the TUN receive it; the kernel takes the
- *         Ethernet header off
- *
- * Device indexes are constants of a program. As the devices have the same indexes in nearly every
- * pod, one loaded pair serves them all.
+ * Device indexes are constants in a program. The devices have the same indexes in nearly every pod,
+ * so one loaded pair serves them all.
  */
 import * as bpf from '../linux/bpf.ts'
 
 /**
- * Locally administered, the same for all links: a pair has two ends, and nobody else hears them.
+ * Locally administered, the same for all links: a pair has two ends, and no other device sees them.
  */
 export const NODE_MAC = Buffer.from([0x02, 0x74, 0x6c, 0, 0, 1])
 export const POD_MAC = Buffer.from([0x02, 0x74, 0x6c, 0, 0, 2])
 
 const ETH_HLEN = 14
 const TC_ACT_SHOT = 2
-/** Where on the stack, from its end, the header is put together. */
+/** Offset on the stack, from its end, where the header is assembled. */
 const HEADER = -16
 const [R0, R1, R2, R3, R4, R5, SKB, PROTOCOL, STACK] = [0, 1, 2, 3, 4, 5, 6, 7, 10]
 
@@ -53,8 +45,8 @@ export function outProgram(vethIndex: number): bpf.Instruction[] {
   return [
     bpf.movReg(SKB, R1),
     bpf.load32(PROTOCOL, SKB, bpf.SKB_PROTOCOL),
-    // bpf_skb_change_head(skb, ETH_HLEN, 0): made for going from layer 3 to layer 2, it leaves
-    // packets that are still to be segmented whole
+    // bpf_skb_change_head(skb, ETH_HLEN, 0): made for redirects from layer 3 to layer 2; it leaves
+    // GSO packets whole
     bpf.movImm(R2, ETH_HLEN),
     bpf.movImm(R3, 0),
     bpf.call(bpf.BPF_FUNC_skb_change_head),
@@ -68,6 +60,6 @@ export function outProgram(vethIndex: number): bpf.Instruction[] {
 /** `tunIndex` is that of the pod's TUN. */
 export const inProgram = (tunIndex: number): bpf.Instruction[] => redirect(tunIndex, bpf.BPF_F_INGRESS)
 
-/** Names of program and filter: what `bpftool prog` and `tc filter show` print. */
+/** Names of program and filter, as `bpftool prog` and `tc filter show` print them. */
 export const OUT = 'tunlink_out'
 export const IN = 'tunlink_in'

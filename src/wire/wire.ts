@@ -6,7 +6,7 @@
  */
 export type Wire = 'kernel' | 'thread'
 
-/** How a wire does it: the thread wire knows two ways. */
+/** How packets are carried: a thread wire has two ways. */
 export type WireKind = 'kernel' | 'io_uring' | 'epoll'
 
 /** One direction of a link. */

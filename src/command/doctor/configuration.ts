@@ -1,4 +1,4 @@
-/** Checks of what a runtime reads and runs: configurations, their order, executables. */
+/** Checks of the files that a runtime reads and runs: configurations, their order, executables. */
 import { execFileSync } from 'node:child_process'
 import { accessSync, constants, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -19,7 +19,7 @@ function conflist({ files, confDir }: World): Finding[] {
   ]
 }
 
-/** A file that nobody can read may be the one that the runtime takes. */
+/** A file that cannot be read may still be the one that the runtime takes. */
 const aboutFile = (file: ConfigurationFile, text: string): Finding =>
   hasTunlink(file) || file.types.length === 0 ? fault(text, 'correct the file') : warning(text, 'correct the file')
 

@@ -1,4 +1,4 @@
-/** The files of a runtime's configuration directory, and what of them is about tunlink. */
+/** The files of a runtime's configuration directory, and the configurations of tunlink in them. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { configurationNames } from '../../cni/conf-dir.ts'
@@ -11,7 +11,7 @@ export interface ConfigurationFile {
   name: string
   /** Types of the plugins, in the order of the chain; empty where the file cannot be read. */
   types: string[]
-  /** Of IPAM plugins that the chain names. */
+  /** Types of the IPAM plugins that the chain names. */
   ipamTypes: string[]
   /** Versions of CNI that the chain may be called with. */
   versions: string[]
@@ -24,7 +24,7 @@ export const hasTunlink = ({ types }: ConfigurationFile): boolean => types.inclu
 
 const TUNLINK = 'tunlink'
 
-/** In the order in which a runtime reads them. Throws what readdir(3) says. */
+/** In the order in which a runtime reads them. Throws the error of readdir(3). */
 export const readConfigurations = (directory: string): ConfigurationFile[] =>
   configurationNames(directory).map(name => {
     const nothing = { name, types: [], ipamTypes: [], versions: [], networks: [] }
@@ -47,7 +47,7 @@ interface RawList extends RawPlugin {
   plugins?: RawPlugin[]
 }
 
-/** A list, or the older form of one plugin alone. */
+/** A conflist, or the older form with one plugin alone. */
 function parse(list: RawList): Omit<ConfigurationFile, 'name'> {
   const plugins = list.plugins ?? [list]
   const found: Omit<ConfigurationFile, 'name'> = {
@@ -82,7 +82,7 @@ const ENVIRONMENT: Environment = {
   netnsOverride: false,
 }
 
-/** The plugin's own judgement. Throws CniError. */
+/** What the plugin itself says of a configuration. Throws CniError. */
 function asIfAdded(plugin: object): NetConf {
   const conf = parseNetConf(JSON.stringify(plugin), ENVIRONMENT)
   if (conf.ipam?.type === BUILT_IN_IPAM) parseIpam(conf.ipam)

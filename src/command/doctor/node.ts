@@ -11,7 +11,7 @@ import { QUESTIONS } from '../../verbs/status.ts'
 import { kernelRefusal, tunRefusal } from '../../wire/choose.ts'
 import { type Check, type Finding, fault, type World, warning } from './world.ts'
 
-/** The oldest that the tests run under. */
+/** The oldest kernel under which the tests run. */
 const OLDEST_KERNEL = [5, 10]
 
 const FORWARDING: [family: 4 | 6, ...key: string[]][] = [
@@ -36,7 +36,7 @@ function kernel(): Finding[] {
     : []
 }
 
-/** A link needs one of the two; only "wire": "kernel" insists. */
+/** A link needs one of the two wires; only with "wire": "kernel" must it be the kernel wire. */
 function wires({ networks }: World): Finding[] {
   const tun = tunRefusal()
   if (tun !== undefined) return [fault(`no TUN device can be made: ${tun}`, 'run as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN')]
@@ -53,7 +53,9 @@ function nft({ networks }: World): Finding[] {
   return refusal === undefined ? [] : [fault(refusal, 'modprobe nf_tables nft_fib_inet nft_masq; or build the kernel with them')]
 }
 
-/** With links forwarding must be on; before the first, ADD must be able to turn it on. */
+/**
+ * When links exist, forwarding must be on; before the first link, ADD must be able to turn it on.
+ */
 function forwarding({ linkFaults, networks }: World): Finding[] {
   const found = [...linkFaults].filter(([text]) => isForwarding(text))
   const off = found.map(([text]) =>
@@ -89,7 +91,9 @@ function sourceChecks({ linkFaults }: World): Finding[] {
     })
 }
 
-/** Chains of others that drop what is forwarded. What iptables-legacy has set is not seen. */
+/**
+ * Chains of other software that drop forwarded packets. Rules of iptables-legacy cannot be seen.
+ */
 function firewall(): Finding[] {
   try {
     using netfilter = new NetlinkSocket(NETLINK_NETFILTER)

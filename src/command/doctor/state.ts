@@ -1,4 +1,4 @@
-/** Checks of what tunlink keeps: its directory, records, links, leases, the agent. */
+/** Checks of tunlink's own state: directory, records, links, leases, agent. */
 import { existsSync } from 'node:fs'
 import { parseAddress, toNumber } from '../../address.ts'
 import { ask, noAgent } from '../../agent/client.ts'
@@ -15,7 +15,7 @@ import { podOf } from '../links.ts'
 import { isForwarding, isSourceCheck } from './node.ts'
 import { type Check, type Finding, fault, networksWithLeases, type World, warning } from './world.ts'
 
-/** Looked at only where it is: doctor makes nothing that stays. */
+/** Checked only where the directory exists: doctor leaves nothing behind. */
 const directory = ({ dataDirs }: World): Finding[] =>
   dataDirs
     .filter(dataDir => existsSync(dataDir))
@@ -31,7 +31,7 @@ const directory = ({ dataDirs }: World): Finding[] =>
 const records = ({ broken }: World): Finding[] =>
   broken.map(({ file, reason }) => fault(`the record ${file} cannot be used: ${reason}`, 'end the pod: DEL and GC remove link and record'))
 
-/** What CHECK finds that no other check tells. */
+/** Faults that CHECK finds and no other check reports. */
 function links(world: World): Finding[] {
   const gone = world.links.filter(({ plan }) => isGone(plan))
   const leftovers = gone.map(({ plan }) =>
@@ -60,7 +60,9 @@ function isGone({ netns, netnsId }: LinkPlan): boolean {
   }
 }
 
-/** An ADD takes an address before it writes the record: a younger lease is not stray yet. */
+/**
+ * An ADD takes an address before it writes the record: a lease younger than this is not stray yet.
+ */
 const STRAY_MS = 30_000
 
 function leases({ dataDirs, links, networks }: World): Finding[] {
@@ -76,7 +78,7 @@ function leases({ dataDirs, links, networks }: World): Finding[] {
 const keyOf = (dataDir: string, network: string, { containerID, ifname }: { containerID: string; ifname: string }) =>
   `${dataDir} ${network} ${containerID} ${ifname}`
 
-/** Another plugin's leases have no record of ours. */
+/** Leases of other plugins' networks have no record of ours. */
 const isOurs = (network: string, networks: NetConf[]) => networks.some(({ name, ipam }) => name === network && ipam?.type === BUILT_IN_IPAM)
 
 function strayFault(dataDir: string, network: string, { file, owner, addresses, writtenMs }: LeaseOnDisk, known: Set<string>): Finding[] {
@@ -87,7 +89,7 @@ function strayFault(dataDir: string, network: string, { file, owner, addresses, 
   return [warning(text, `the runtime’s GC gives it back; by hand: CNI DEL of that container`)]
 }
 
-/** Sets of the pool that have nothing left, or little. */
+/** Sets of the pool with no or few addresses left. */
 function fullPools({ name, dataDir, ipam }: NetConf): Finding[] {
   if (ipam?.type !== BUILT_IN_IPAM) return []
   const pool = parseIpam(ipam)

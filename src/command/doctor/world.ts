@@ -1,4 +1,4 @@
-/** What the checks of `tunlink doctor` look at, read once. */
+/** The state that the checks of `tunlink doctor` look at, read once. */
 import { existsSync, readdirSync } from 'node:fs'
 import { DEFAULT_DATA_DIR } from '../../cni/data-dir.ts'
 import type { NetConf } from '../../cni/netconf.ts'
@@ -8,25 +8,25 @@ import { linkFaults } from '../faults.ts'
 import { progress } from '../output.ts'
 import { type ConfigurationFile, readConfigurations } from './configurations.ts'
 
-/** `fault`: pods have no network, or will have none; `warning`: it could be better. */
+/** `fault`: pods have no network, or will have none; `warning`: it works, but could be better. */
 export interface Finding {
   level: 'fault' | 'warning'
   text: string
-  /** What to do about it. */
+  /** How to mend it. */
   mend: string
 }
 
 export const fault = (text: string, mend: string): Finding => ({ level: 'fault', text, mend })
 export const warning = (text: string, mend: string): Finding => ({ level: 'warning', text, mend })
 
-/** One subject; no finding is a clean bill. */
+/** The check of one subject; an empty list means that all is well. */
 export interface Check {
   name: string
   run(world: World): Finding[] | Promise<Finding[]>
 }
 
 export interface Places {
-  /** Absent: those that the configurations name. */
+  /** Default: the directories that the configurations name. */
   dataDir: string | undefined
   confDir: string
   binDir: string
@@ -39,7 +39,7 @@ export interface World extends Places {
   dataDirs: string[]
   links: { plan: LinkPlan; dataDir: string }[]
   broken: BrokenRecord[]
-  /** What CHECK finds, and the links where it does. */
+  /** The faults that CHECK finds, each with its links. */
   linkFaults: Map<string, LinkPlan[]>
 }
 

@@ -1,7 +1,7 @@
 /**
- * Sees to it that an agent serves: started where none answers, renewed where its executable has
- * been replaced, ended where it hangs. Packets do not need it where the kernel carries them: it may
- * end with tunlinkd's container, and the plugin starts one too.
+ * Keeps an agent running: starts one where none answers, renews one whose executable was replaced,
+ * ends one that hangs. Packets of kernel wires do not need it: it may end with tunlinkd's
+ * container, and the plugin starts one, too.
  */
 import { spawn } from 'node:child_process'
 import { ask } from '../../agent/client.ts'
@@ -13,9 +13,11 @@ import { describe, log } from '../log.ts'
 import type { State } from '../state.ts'
 import type { Part } from './part.ts'
 
-/** How often an agent that serves is asked: each question wakes it. */
+/** How often a running agent is asked: each question wakes it. */
 const ASK_MS = 5_000
-/** Unanswered questions, each for as long as ask() waits, after which it is taken to hang. */
+/**
+ * After this many unanswered questions, each with the timeout of ask(), the agent counts as hung.
+ */
 const MOST_UNANSWERED = 2
 const FIRST_START_MS = 200
 const MOST_START_MS = 10_000
@@ -81,8 +83,9 @@ export function agentPart(state: State): Part {
 }
 
 /**
- * An agent from the installed executable, so that it sees when that is replaced. In a session of
- * its own: it outlives tunlinkd where no container ends with it. Its log goes where ours goes.
+ * Starts an agent from the installed executable, so that it notices when that is replaced. It has a
+ * session of its own, and outlives tunlinkd unless a container ends with it. Its log goes where
+ * tunlinkd's log goes.
  */
 function spawnAgent(executable: string, dataDir: string) {
   return spawn(executable, ['agent', '--data-dir', dataDir, '--idle-exit', '0'], {

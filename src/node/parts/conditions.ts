@@ -1,4 +1,4 @@
-/** What the API is told of this node. */
+/** Sets this node's conditions in the API. */
 import { nodeConditions } from '../conditions.ts'
 import { describe, log } from '../log.ts'
 import type { State } from '../state.ts'
@@ -20,7 +20,7 @@ export function conditionsPart(state: State): Part {
         await kube.setConditions(own.name, conditions, own.conditions)
         sent = wanted
       } catch (error) {
-        // pods have their network without
+        // pods have their network without them
         log.warn('conditions not set', { error: describe(error) })
       }
     },

@@ -1,5 +1,5 @@
 /**
- * The ConfigMap's file: taken up when its text changes; a bad one is told, and the last good one
+ * Reads the ConfigMap's file when its text changes. A bad one is reported, and the last good one
  * stays.
  */
 import { type NodeConfig, parseConfig } from '../config.ts'

@@ -1,4 +1,6 @@
-/** The conflist, last of all: a runtime takes it for the word that pods may come. */
+/**
+ * Writes the conflist, after all other parts: a runtime takes it as the sign that pods may come.
+ */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { configurationsBefore } from '../../cni/conf-dir.ts'
@@ -13,8 +15,8 @@ import type { State } from '../state.ts'
 import type { Part } from './part.ts'
 
 /**
- * How often plugins and devices are looked at; what is configured, the Node and the file itself are
- * each second.
+ * How often plugins and devices are looked at; configuration, Node and the file itself are looked
+ * at each second.
  */
 const LOOK_MS = 5_000
 
@@ -23,7 +25,7 @@ export function conflistPart(state: State): Part {
   const { backend, cniBinDir, cniConfDir, nodeName } = options
   const path = join(cniConfDir, CONFLIST)
   const plugins = new ChainedPlugins(cniBinDir)
-  /** What the conflist was last made from, and the file that it is in. */
+  /** The inputs of the last conflist, and the file that was written. */
   let last: { config: NodeConfig; own: NodeInfo; file: string | undefined; atMs: number } | undefined
 
   const isAsMade = (config: NodeConfig, own: NodeInfo) =>
@@ -33,11 +35,11 @@ export function conflistPart(state: State): Part {
     last.file !== undefined &&
     signature(path) === last.file
 
-  /** This node with pod CIDRs; undefined, and told, where there are none. */
+  /** This node with its pod CIDRs; undefined, with a warning, when it has none. */
   function ownWithPodCIDRs(): NodeInfo | undefined {
     const { own } = state
     if (own === undefined) {
-      // from before a restart without the API: pods may still come
+      // written before a restart without the API: pods may still come
       state.conflistInstalled = existsSync(path)
       if (state.nodes.known) notifier.tell('Warning', 'NodeMissing', `the Kubernetes API has no Node "${nodeName}"`)
       return undefined

@@ -1,4 +1,4 @@
-/** The plugin in the runtime's directory. */
+/** Keeps the plugin in the runtime's directory. */
 import { join } from 'node:path'
 import { installExecutable, signature } from '../install.ts'
 import { log } from '../log.ts'

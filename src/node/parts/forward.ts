@@ -1,6 +1,6 @@
 /**
- * A firewall that drops what is forwarded leaves pods without a network: it is told, and opened
- * where the operator asks for it.
+ * A firewall that drops forwarded packets leaves pods without a network: it is reported, and opened
+ * when the operator asks for that.
  */
 import { chainName, cidrsOf, droppingChains, isOpen, openChain } from '../../link/forward-policy.ts'
 import { log } from '../log.ts'

@@ -1,4 +1,4 @@
-/** What DELs that never came have left. */
+/** Removes what is left of pods whose DEL never came. */
 import { ask } from '../../agent/client.ts'
 import { collectGarbage, StrayDevices } from '../garbage.ts'
 import { describe, log } from '../log.ts'
@@ -20,7 +20,7 @@ export function garbagePart(state: State): Part {
         if (found.links + found.devices + found.leases > 0) log.info('garbage collected', { ...found })
         for (const key of ['links', 'devices', 'leases'] as const) collected[key] += found[key]
       } catch (error) {
-        // harms nobody until the next time
+        // harmless until the next run
         log.warn('garbage not collected', { error: describe(error) })
       }
     },

@@ -1,4 +1,4 @@
-/** The nftables table that masquerades what leaves the cluster. */
+/** Keeps the nftables table that masquerades packets that leave the cluster. */
 import { log } from '../log.ts'
 import { inside, Masquerade } from '../masquerade.ts'
 import type { State } from '../state.ts'

@@ -1,4 +1,4 @@
-/** Tells when pods are refused because the pod CIDRs have no address left. */
+/** Warns when pods are refused because the pod CIDRs have no free address. */
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { ask } from '../../agent/client.ts'
@@ -42,7 +42,8 @@ export function poolPart(state: State): Part {
 }
 
 /**
- * How many ADDs the agent has seen fail for want of an address; undefined when it does not answer.
+ * How many ADDs have failed for want of an address, by the agent's count; undefined when it does
+ * not answer.
  */
 async function refusedADDs(dataDir: string): Promise<number | undefined> {
   try {

@@ -1,4 +1,4 @@
-/** Routes to the pods of other nodes. */
+/** Keeps the routes to the pods of other nodes. */
 import { refusals } from '../conditions.ts'
 import { log } from '../log.ts'
 import { Network } from '../program.ts'

@@ -1,7 +1,7 @@
 /**
- * The wire by epoll, read and write: where io_uring is forbidden or too old. One packet, two system
- * calls. At most BUDGET packets are taken from one descriptor in a turn, so that a busy link does
- * not starve the others.
+ * The thread wire by epoll, read and write: where io_uring is forbidden or too old. Each packet
+ * takes two system calls. At most BUDGET packets are taken from one descriptor in a turn, so that a
+ * busy link does not starve the others.
  */
 import { closeSync } from 'node:fs'
 import { addressOf, epollCreate, epollCtl, errno, func } from '../../linux/libc.ts'
@@ -36,7 +36,7 @@ export interface EpollOptions {
 }
 
 export class EpollWires {
-  /** Passed so far, of all wires. */
+  /** Packets passed so far, of all wires. */
   packets = 0
   readonly #options: EpollOptions
   readonly #epoll = epollCreate(EPOLL_CLOEXEC)
@@ -64,7 +64,7 @@ export class EpollWires {
     this.#options.onParted(wire)
   }
 
-  /** One turn: waits for packets if `least` is 1, passes them. True when there were any. */
+  /** One turn: waits for packets if `least` is 1, and passes them. True when there were any. */
   turn(least: number): boolean {
     const ready = epollWait(this.#epoll, this.#eventsAddress, MAX_EVENTS, least === 0 ? 0 : -1)
     if (ready < 0 && errno() !== EINTR) throw new Error(`epoll_wait failed with errno ${errno()}`)
@@ -115,7 +115,7 @@ export class EpollWires {
     try {
       epollCtl(this.#epoll, EPOLL_CTL_DEL, this.#fds[direction]!, epollEvent(direction))
     } catch {
-      // It was let go of already: its device is gone.
+      // It was removed already: its device is gone.
     }
   }
 }

@@ -1,15 +1,15 @@
 /**
- * When a wire's thread that has failed is started again. What makes it fail may be a shortage that
- * passes (memory, threads, files) or a fault that stays: then starting it all the time would only
- * cost CPU, and io_uring may be what it cannot have.
+ * When a thread that has failed is started again. The cause may be a shortage that passes (memory,
+ * threads, files), or a lasting fault: then restarting it all the time would only cost CPU. The
+ * cause may also be io_uring.
  */
 import type { Mode } from './table.ts'
 
 const FIRST_MS = 50
 const LAST_MS = 10_000
-/** A thread that has run for so long was well: its next failure counts as the first. */
+/** A thread that ran longer than this was well: its next failure counts as the first. */
 const WELL_MS = 10_000
-/** Failures in a row after which a thread does without io_uring. */
+/** After this many failures in a row a thread does without io_uring. */
 export const FAILURES_OF_IO_URING = 5
 
 /** Counts the failures of one thread. */
@@ -17,8 +17,8 @@ export class Restarts {
   #failures = 0
 
   /**
-   * What to do about a thread in this mode that has failed after `ranMs`: how long to wait, and the
-   * mode to start it in.
+   * What to do about a thread in this mode that failed after `ranMs`: how long to wait, and in
+   * which mode to start it again.
    */
   failed(mode: Mode, ranMs: number): { afterMs: number; mode: Mode } {
     this.#failures = ranMs >= WELL_MS ? 1 : this.#failures + 1

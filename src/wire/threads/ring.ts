@@ -1,6 +1,6 @@
 /**
- * The ring of a wire's thread, and whether one can be had here: what is tried is what is used, with
- * the same flags and sizes.
+ * The io_uring of a thread, and whether it is possible here: the trial uses the same flags and
+ * sizes.
  */
 import { closeSync } from 'node:fs'
 import { IORING_OP_READ_MULTISHOT, IOSQE_BUFFER_SELECT, IOSQE_FIXED_FILE, IoUring, SQE_FD, SQE_OFF } from '../../linux/io-uring.ts'
@@ -10,17 +10,17 @@ import { BUFFERS, RING_BYTES, setBuffer } from './uring.ts'
 
 const SUBMISSIONS = 1024
 const COMPLETIONS = 4096
-const EVENT_BYTES = 8 // what an eventfd gives to a read
+const EVENT_BYTES = 8 // bytes that reading an eventfd returns
 
-/** Wires of one thread where nothing limits them. */
+/** Wires of one thread when nothing limits them. */
 const MAX_WIRES = 4096
 
 /** Fixed files that a thread registers for `wires` wires: one for each end, and the eventfd. */
 const filesFor = (wires: number) => 2 * wires + 1
 
 /**
- * Wires that one thread can have in a process that may open `openFiles` files: the kernel lets
- * nobody register more fixed files than that (io_sqe_files_register). At least 1.
+ * Wires of one thread in a process that may open `openFiles` files: the kernel lets no process
+ * register more fixed files than that (io_sqe_files_register). At least 1.
  */
 export const wiresPerThread = (openFiles: number): number => Math.max(1, Math.min(MAX_WIRES, Math.floor((openFiles - 1) / 2)))
 
@@ -41,8 +41,8 @@ export function openRing(wires: number, wakeFd: number): IoUring {
 }
 
 /**
- * Why no thread of `wires` wires can use io_uring: forbidden, too old, or short of something;
- * undefined when one can.
+ * Why no thread of `wires` wires can use io_uring (it is forbidden, too old, or short of
+ * something); undefined when one can.
  */
 export function ioUringRefusal(wires: number): string | undefined {
   const event = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)
@@ -58,7 +58,7 @@ export function ioUringRefusal(wires: number): string | undefined {
 }
 
 /**
- * Reads `file`, which is readable, by a multishot read into a buffer ring; why that does not work.
+ * Reads the readable `file` by a multishot read into a buffer ring; returns why that does not work.
  */
 function readOnce(ring: IoUring, file: number): string | undefined {
   const memory = mmap(0, RING_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -82,6 +82,6 @@ function readOnce(ring: IoUring, file: number): string | undefined {
     keepAlive(buffer)
     return result === EVENT_BYTES ? undefined : `a multishot read of an eventfd gave ${result} instead of ${EVENT_BYTES}`
   } finally {
-    munmap(memory, RING_BYTES) // the kernel has its own hold on it until the ring is closed
+    munmap(memory, RING_BYTES) // the kernel keeps its own reference until the ring is closed
   }
 }

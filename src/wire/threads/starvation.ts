@@ -14,21 +14,21 @@
 import { RunDelay, setRealtime, type Waiting } from '../../linux/scheduler.ts'
 
 const WINDOW_MS = 20
-/** Less waiting in a window than this is never starvation. */
+/** Less waiting than this in a window is never starvation. */
 const LEAST_DELAY_MS = 1.5
 const LONG_WAIT_MS = 0.4
-/** Packets found after each wait: fewer, and somebody waits for each of them. */
+/** Packets found after each wait: with fewer, somebody waits for each packet. */
 const FEW_PACKETS = 1.5
 /**
- * Windows under SCHED_RR before another look, twice as many after each that shows no change: there
- * it never waits, so it cannot tell.
+ * Windows under SCHED_RR before the thread tries without it, twice as many after each try that
+ * shows no change: under SCHED_RR it never waits, so it cannot tell.
  */
 const LEAST_PROBATION = 50
 const MOST_PROBATION = 400
 
 /**
- * Decides, from the clock (ms), what the kernel says of the thread's waiting, and the packets it
- * has passed, whether to be real-time.
+ * Decides whether to be real-time, from the clock (ms), the kernel's account of the thread's
+ * waiting, and the packets passed.
  */
 export class StarvationPolicy {
   #started = 0
@@ -37,13 +37,13 @@ export class StarvationPolicy {
   #probation = LEAST_PROBATION
   #windowsLeft = 0
 
-  /** True when a window is over: then decide() is to be called. */
+  /** True when a window is over: then decide() must be called. */
   isDue(now: number): boolean {
     return now - this.#started >= WINDOW_MS
   }
 
   /**
-   * `packets` are all since the thread began. At first two windows in a row decide: one alone may
+   * `packets` are all since the thread started. At first two windows in a row decide: one alone may
    * be chance.
    */
   decide(now: number, waiting: Waiting, packets: number): boolean {
@@ -71,7 +71,7 @@ export class Starvation implements Disposable {
   readonly #delay = new RunDelay()
   #allowed = true
 
-  /** To be called once a turn: `now` in ms, `packets` passed so far. */
+  /** Must be called once a turn: `now` in ms, `packets` passed so far. */
   check(now: number, packets: number): void {
     if (!this.#allowed || !this.#policy.isDue(now)) return
     const wanted = this.#policy.decide(now, this.#delay.read(), packets)

@@ -1,8 +1,8 @@
 /**
- * What the main thread and a wire's thread share: a table of wires. The main thread writes what is
- * wanted and wakes the thread by its eventfd (a message would not be seen: the thread sits in a
- * system call); the thread does it, says so by a message, and counts. A thread that replaces a dead
- * one finds in here all that it needs.
+ * The table of wires that the main thread shares with a wire's thread. The main thread writes what
+ * is wanted, and wakes the thread by its eventfd (the thread sits in a system call, and would not
+ * see a message). The thread carries it out, answers by a message, and counts. A thread that
+ * replaces a dead one finds here everything that it needs.
  */
 
 /** The first argument of a wire's thread. */
@@ -33,9 +33,11 @@ export const DROPS = 2
 
 /** Words of `control`. */
 export const STOP = 0
-/** Set by the main thread: give back the memory of wires at rest. */
+/** Set by the main thread: give back the memory of idle wires. */
 export const TRIM = 1
-/** The ring of the thread, so that it can be closed when the thread has died; -1 for none. */
+/**
+ * Descriptor of the thread's ring, so that it can be closed when the thread has died; -1 for none.
+ */
 export const RING_FD = 2
 /** 1 while the thread runs under SCHED_RR. */
 export const REALTIME = 3
@@ -44,9 +46,11 @@ export type Mode = 'io_uring' | 'epoll'
 
 export interface Shared {
   mode: Mode
-  /** Wires that the thread has room for. */
+  /** Room for so many wires. */
   room: number
-  /** Microseconds that the thread looks for more packets after the last one before it sleeps. */
+  /**
+   * Microseconds: after its last packet the thread looks for more for this long before it sleeps.
+   */
   spin: number
   wakeFd: number
   control: Int32Array
@@ -57,7 +61,7 @@ export interface Shared {
 }
 
 /**
- * What a wire's thread says to the main thread: the wire is as of `generation`; a device of the
+ * Messages of a wire's thread to the main thread: the wire is as of `generation`; a device of the
  * wire is gone.
  */
 export type Report = { wire: number; generation: number } | { wire: number; gone: true }

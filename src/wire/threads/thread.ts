@@ -1,6 +1,6 @@
 /**
- * One thread of wires, as the main thread has it. One that fails is replaced by another that finds
- * everything in the table they share.
+ * One thread of wires, seen from the main thread. When it fails, another one replaces it, and finds
+ * everything in the table that they share.
  */
 import { closeSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
@@ -20,11 +20,11 @@ export interface ThreadOptions {
   room: number
 }
 
-/** A thread that has failed is started again within less, unless it cannot be had. */
+/** A thread that has failed is started again within less than this, unless none can be had. */
 const STUCK_MS = 1_000
 
 export class WireThread {
-  /** Wires joined. */
+  /** Number of joined wires. */
   load = 0
   readonly #entry: string | URL
   readonly #onGone: (slot: number) => void
@@ -37,12 +37,12 @@ export class WireThread {
   /** Undefined while it waits to be started again. */
   #worker: Worker | undefined
   #restart: NodeJS.Timeout | undefined
-  /** When the last one that ran has ended; undefined while one runs. */
+  /** When the last thread ended; undefined while one runs. */
   #downSinceMs: number | undefined
 
   /**
    * `onGone`: a device of this wire is gone. `onWithoutIoUring`: the thread goes on by epoll, as
-   * io_uring has failed it.
+   * io_uring has failed.
    */
   constructor({ entry, ...options }: ThreadOptions, onGone: (slot: number) => void, onWithoutIoUring: (reason: string) => void) {
     this.#entry = entry
@@ -57,7 +57,10 @@ export class WireThread {
     return this.#worker !== undefined
   }
 
-  /** True when no thread has run for a second: its wires carry nothing, and it is tried further. */
+  /**
+   * True when no thread has run for a second: its wires carry nothing, and starting one is tried
+   * again and again.
+   */
   get isStuck(): boolean {
     return this.#downSinceMs !== undefined && Date.now() - this.#downSinceMs > STUCK_MS
   }
@@ -67,7 +70,8 @@ export class WireThread {
   }
 
   /**
-   * The slot that the wire got. Throws RangeError when `load` wires are all that there is room for.
+   * Returns the wire's slot. Throws RangeError when there is no room for more than the present
+   * `load` wires.
    */
   join(podFd: number, hostFd: number): number {
     const slot = this.#free.pop()
@@ -79,12 +83,13 @@ export class WireThread {
     counters.fill(0, slot * 2 * table.COUNTER_FIELDS, (slot + 1) * 2 * table.COUNTER_FIELDS)
     Atomics.add(wanted, at + table.GENERATION, 1)
     this.load++
-    // after the answer to the ADD: packets wait in the devices, the runtime waits for the process
+    // after the answer to the ADD: packets can wait in the devices, but the runtime waits for the
+    // process
     setImmediate(() => this.#wake())
     return slot
   }
 
-  /** Resolves when no thread has a hold on either descriptor. */
+  /** Resolves when no thread uses either descriptor any more. */
   part(slot: number): Promise<void> {
     const parted = new Promise<void>(resolve => this.#parted.set(slot, resolve))
     Atomics.add(this.#shared.wanted, slot * table.WANTED_WORDS + table.GENERATION, 1)
@@ -94,7 +99,7 @@ export class WireThread {
   }
 
   /**
-   * Of packets read from this end; bytes are with the virtio_net_hdr of each; drops are those that
+   * Packets read from this end; bytes include the virtio_net_hdr of each; drops are packets that
    * the other end refused.
    */
   counters(slot: number, end: number): Counters {
@@ -103,7 +108,7 @@ export class WireThread {
     return { packets: counters[at + table.PACKETS]!, bytes: counters[at + table.BYTES]!, drops: counters[at + table.DROPS]! }
   }
 
-  /** Wakes the thread only if packets have passed since the last time, and none does now. */
+  /** Wakes the thread only if packets have passed since the last time, and none passes now. */
   trim(): void {
     const { counters, control } = this.#shared
     const packets = counters.reduce((sum, value, index) => (index % table.COUNTER_FIELDS === table.PACKETS ? sum + value : sum), 0)
@@ -132,7 +137,7 @@ export class WireThread {
       const worker = new Worker(this.#entry, {
         argv: [table.WIRE_THREAD],
         workerData: this.#shared,
-        // Node would warn of descriptors that the thread has from system calls
+        // otherwise Node would warn about descriptors that the thread has opened by system calls
         trackUnmanagedFds: false,
       })
       worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
@@ -145,13 +150,13 @@ export class WireThread {
       worker.on('exit', () => this.#ended(reason, startedMs))
       this.#worker = worker
     } catch (error) {
-      // no thread can be had: kernel.threads-max, or pids.max of the cgroup
+      // no thread can be started: kernel.threads-max, or pids.max of the cgroup
       this.#ended((error as Error).message, startedMs)
     }
   }
 
   /**
-   * The thread is no more: what it had a hold on is free, and another one is started after a while.
+   * The thread has ended: it uses no descriptor any more, and another one is started after a while.
    */
   #ended(reason: string, startedMs: number): void {
     this.#worker = undefined
@@ -171,8 +176,8 @@ export class WireThread {
   }
 
   /**
-   * A thread that replaces another one tells of every wire that there ever was: only one that
-   * somebody waits for is news.
+   * A replacement reports every wire that there ever was: only those that somebody waits for
+   * matter.
    */
   #settled({ wire, generation }: { wire: number; generation: number }): void {
     const isLast = generation === this.#shared.wanted[wire * table.WANTED_WORDS + table.GENERATION]
@@ -188,7 +193,7 @@ export class WireThread {
     parted()
   }
 
-  /** What a thread leaves that died: a ring that holds on to every device. */
+  /** Closes what a dead thread has left: a ring that holds every device open. */
   #closeRing(): void {
     const fd = Atomics.exchange(this.#shared.control, table.RING_FD, -1)
     if (fd >= 0) closeSync(fd)

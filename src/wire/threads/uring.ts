@@ -29,8 +29,7 @@ import * as uring from '../../linux/io-uring.ts'
 import { BYTES, COUNTER_FIELDS, DROPS, PACKETS } from './table.ts'
 
 /**
- * Packets in flight per direction: a power of two. Fewer cost packets per second, more delay other
- * links.
+ * Packets in flight per direction: a power of two. Fewer cost throughput, more delay other links.
  */
 export const BUFFERS = 16
 const BUFFER_BYTES = 65536 + 256 // the largest GSO packet and its virtio_net_hdr
@@ -46,7 +45,7 @@ const ENOBUFS = 105
 const EAGAIN = 11
 const EINTR = 4
 
-/** What a completion is about: the low bits of user_data; the rest is the direction. */
+/** The kind of a completion: the low bits of user_data; the rest is the direction. */
 const READ = 0
 const WRITE = 1
 const CANCEL = 2
@@ -54,7 +53,7 @@ const WAKE = 3
 const KIND_BITS = 2
 const KIND_MASK = 3
 
-/** What this needs of an IoUring, so that its logic can run against a simulated one. */
+/** The parts of IoUring that are used here, so that the logic can run against a simulated one. */
 export type Ring = Pick<
   IoUring,
   'sqes' | 'next' | 'submit' | 'reap' | 'setFile' | 'registerBuffers' | 'unregisterBuffers' | typeof Symbol.dispose
@@ -70,9 +69,9 @@ export interface UringOptions {
   memory(wire: number): { address: number; rings: Int32Array }
   /** Called once when a device of the wire is gone. */
   onGone(wire: number): void
-  /** The wire is out of the kernel's hands: its descriptors may be closed. */
+  /** The kernel no longer uses the wire: its descriptors may be closed. */
   onParted(wire: number): void
-  /** Somebody wrote to the eventfd. */
+  /** The eventfd was written to. */
   onWake(): void
 }
 
@@ -87,20 +86,20 @@ interface Direction {
 }
 
 export class UringWires {
-  /** Passed so far, of all wires. */
+  /** Packets passed so far, of all wires. */
   packets = 0
   readonly #options: UringOptions
   readonly #ring: Ring
   readonly #directions: (Direction | undefined)[] = []
   readonly #parting = new Set<number>()
   /**
-   * What was queued, in order: the direction of a write, -1 of anything else. A ring buffer, as
-   * long as the submission queue.
+   * The queued requests, in order: the direction of a write, -1 for anything else. A ring buffer,
+   * as long as the submission queue.
    */
   readonly #queue: Int32Array
   #queueHead = 0
   #queued = 0
-  /** user_data of the requests that are to be queued as soon as there is room. */
+  /** user_data of the requests that wait for room in the queue. */
   readonly #toQueue: number[] = [WAKE]
   readonly #wakeFile: number
   readonly #wakeBuffer: number
@@ -134,16 +133,16 @@ export class UringWires {
     this.#toQueue.push((2 * wire) << KIND_BITS, (2 * wire + 1) << KIND_BITS)
   }
 
-  /** Lets go of a wire; onParted() says when. */
+  /** Starts to remove a wire; onParted() reports the end. */
   part(wire: number): void {
     this.#parting.add(wire)
     for (const direction of [2 * wire, 2 * wire + 1]) this.#toQueue.push((direction << KIND_BITS) | CANCEL)
   }
 
   /**
-   * One turn: submits what is queued, waits for `least` completions, gives buffers back, queues a
-   * write for each packet. True when there were packets, in which case some of them are queued
-   * still.
+   * One turn: submits the queued requests, waits for `least` completions, gives buffers back,
+   * queues a write for each packet. True when there were packets, in which case some of them are
+   * still queued.
    */
   turn(least: number): boolean {
     this.#queueWaiting()
@@ -250,7 +249,7 @@ export class UringWires {
     sqes[at + uring.SQE_USER_DATA] = (direction << KIND_BITS) | CANCEL
   }
 
-  /** Where in `sqes` the next request goes. The caller has seen that there is room. */
+  /** The next request's place in `sqes`. The caller has checked that there is room. */
   #next(direction: number): number {
     this.#queue[(this.#queueHead + this.#queued++) & (this.#queue.length - 1)] = direction
     return this.#ring.next()

@@ -1,6 +1,6 @@
 /**
- * The wires of this process: pairs of TUN descriptors joined by threads. See uring.ts for what a
- * thread does with them.
+ * The thread wires of this process: pairs of TUN descriptors that threads join. uring.ts says what
+ * a thread does with them.
  */
 import { closeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -18,15 +18,15 @@ export interface WiresOptions {
    * WIRE_THREAD.
    */
   entry: string | URL
-  /** A device of this wire is gone; the wire is still to be removed. */
+  /** A device of this wire is gone; the wire must still be removed. */
   onGone(id: string): void
   /** Default: io_uring where it can be used. */
   mode?: table.Mode | undefined
   /** Microseconds to look for more packets before a thread sleeps; default 0. */
   spin?: number
   /**
-   * Default: one less than there are CPUs, at least one, at most MAX_THREADS. There are more only
-   * where these have no room left.
+   * Default: one less than there are CPUs, at least one, at most MAX_THREADS. More are started only
+   * when these have no room left.
    */
   threads?: number
   /**
@@ -48,11 +48,11 @@ interface RunningWire extends WireEnds {
 
 export class Wires {
   /**
-   * How wires do it; those of a thread that io_uring has failed do it by epoll from then on, and so
-   * does every new one.
+   * How wires are carried. A thread that io_uring has failed uses epoll from then on, and so does
+   * every new one.
    */
   mode: table.Mode
-  /** Why it is not io_uring. */
+  /** Why io_uring is not used. */
   refusal: string | undefined
   readonly #options: WiresOptions
   readonly #wires = new Map<string, RunningWire>()
@@ -68,20 +68,22 @@ export class Wires {
     this.#maxThreads = options.threads ?? Math.min(Math.max(availableParallelism() - 1, 1), MAX_THREADS)
   }
 
-  /** Threads running; those under SCHED_RR, which they are while the machine is starved of CPU. */
+  /**
+   * Threads that run, and those under SCHED_RR, which is set while the machine is starved of CPU.
+   */
   get threads(): { running: number; realtime: number } {
     const running = this.#threads.filter(({ isRunning }) => isRunning)
     return { running: running.length, realtime: running.filter(({ realtime }) => realtime).length }
   }
 
-  /** Joins two non-blocking TUN descriptors, which belong to this object from now on. */
+  /** Joins two non-blocking TUN descriptors, which this object owns from now on. */
   add(id: string, { podFd, hostFd }: WireEnds): void {
     const thread = this.#leastLoaded()
     this.#wires.set(id, { podFd, hostFd, thread, slot: thread.join(podFd, hostFd) })
   }
 
   /**
-   * Lets go of the wire; its descriptors are the caller's again. Undefined when there is no such
+   * Removes the wire, and returns its descriptors to the caller. Undefined when there is no such
    * wire.
    */
   async release(id: string): Promise<WireEnds | undefined> {
@@ -92,7 +94,7 @@ export class Wires {
     return { podFd: wire.podFd, hostFd: wire.hostFd }
   }
 
-  /** Lets go of the wire and closes its descriptors. */
+  /** Removes the wire and closes its descriptors. */
   async remove(id: string): Promise<void> {
     const ends = await this.release(id)
     if (ends === undefined) return
@@ -106,12 +108,12 @@ export class Wires {
     return wire && { podToHost: wire.thread.counters(wire.slot, table.POD), hostToPod: wire.thread.counters(wire.slot, table.HOST) }
   }
 
-  /** False when the wire is not here, or its thread cannot be had: see WireThread.isStuck. */
+  /** False when the wire is not here, or its thread cannot be started: see WireThread.isStuck. */
   serves(id: string): boolean {
     return this.#wires.get(id)?.thread.isStuck === false
   }
 
-  /** Gives memory of wires that carry nothing back to the kernel. */
+  /** Gives the memory of idle wires back to the kernel. */
   trim(): void {
     for (const thread of this.#threads) thread.trim()
   }
@@ -126,7 +128,10 @@ export class Wires {
     this.#wires.clear()
   }
 
-  /** A thread with room. One more than the CPUs ask for is better than a pod without a network. */
+  /**
+   * A thread with room. One thread more than the CPUs ask for is better than a pod without a
+   * network.
+   */
   #leastLoaded(): WireThread {
     const [least] = this.#threads.filter(({ load }) => load < this.#room).sort((one, other) => one.load - other.load)
     if (least !== undefined && (least.load === 0 || this.#threads.length >= this.#maxThreads)) return least

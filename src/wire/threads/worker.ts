@@ -1,4 +1,4 @@
-/** A thread of wires: does what the shared table asks for, and between that passes packets. */
+/** The thread itself: does what the shared table asks for, and passes packets in between. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { addressOf, madvise, mmap, view } from '../../linux/libc.ts'
 import { MADV_DONTNEED, MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../linux/uapi.ts'
@@ -17,7 +17,7 @@ class WireWorker {
   readonly #shared: table.Shared
   readonly #wires: UringWires | EpollWires
   /**
-   * Generation of each wire as the kernel has it; a wire that is being parted keeps its old one.
+   * Generation of each wire as the kernel has it; a wire that is being removed keeps its old one.
    */
   readonly #done: Int32Array
   readonly #parting = new Set<number>()
@@ -45,8 +45,8 @@ class WireWorker {
         control[table.REALTIME] = starvation.realtime ? 1 : 0
       }
     } finally {
-      // However it ends: a thread that fails again and again must not leave descriptors, and nobody
-      // may close one twice.
+      // Runs in any case: a thread that fails again and again must not leak descriptors, and none
+      // may be closed twice.
       control[table.RING_FD] = -1
       this.#wires[Symbol.dispose]()
     }
@@ -73,7 +73,7 @@ class WireWorker {
     parentPort!.postMessage(report)
   }
 
-  /** Makes what is what is wanted. */
+  /** Makes the wires what the table wants. */
   #reconcile(): void {
     const { room, wanted } = this.#shared
     for (let wire = 0; wire < room; wire++) {
@@ -100,7 +100,8 @@ class WireWorker {
   }
 
   /**
-   * Memory is kept for the next wire of the same number, and for the thread that replaces this one.
+   * The memory is kept for the next wire of the same number, and for a thread that replaces this
+   * one.
    */
   #memory(wire: number): { address: number; rings: Int32Array } {
     const { memory } = this.#shared
@@ -112,8 +113,8 @@ class WireWorker {
   }
 
   /**
-   * Nothing is queued, so no buffer holds a packet: their pages go back to the kernel and come
-   * again, zeroed, with the next packet.
+   * Nothing is queued, so no buffer holds a packet: their pages are given back to the kernel, and
+   * come again, zeroed, with the next packet.
    */
   #trim(): void {
     const { control, memory } = this.#shared
