@@ -83,7 +83,7 @@ test('sbr, tuning and portmap chain behind ours', () => {
   }
 })
 
-test('TU12: a pod in a user namespace', async () => {
+test('a pod in a user namespace', async () => {
   const lab = new Lab()
   const pod = spawn('unshare', ['--user', '--map-root-user', '--net', 'sleep', '60'], { stdio: 'ignore' })
   try {
@@ -101,7 +101,7 @@ test('TU12: a pod in a user namespace', async () => {
   }
 })
 
-test('TU6: CHECK sees that the owner has cleared the device’s persistence; DEL succeeds after it is gone', () => {
+test('CHECK sees that the owner has cleared the device’s persistence; DEL succeeds after it is gone', () => {
   const lab = new Lab()
   try {
     const pod = lab.netns()
@@ -121,7 +121,7 @@ test('TU6: CHECK sees that the owner has cleared the device’s persistence; DEL
   }
 })
 
-test('S20: standard input that cannot be read is code 5', () => {
+test('standard input that cannot be read is code 5', () => {
   const lab = new Lab()
   try {
     const env = { PATH: process.env.PATH, CNI_COMMAND: 'STATUS' }
@@ -134,7 +134,7 @@ test('S20: standard input that cannot be read is code 5', () => {
   }
 })
 
-test('S25: CNI_NETNS_OVERRIDE allows the plugin’s own namespace', () => {
+test('CNI_NETNS_OVERRIDE allows the plugin’s own namespace', () => {
   const lab = new Lab()
   try {
     const conf = { farEnd: 'attach', owner: 1 }
