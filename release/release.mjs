@@ -1,8 +1,8 @@
 // npm run release: what a release consists of, in dist/release: for each architecture an archive
 // tunlink-VERSION-linux-ARCH.tar.gz with executables, image, manifests, documents, licences, SBOM
 // and checksums; the library's package; SHA256SUMS of these. The same sources give the same bytes
-// on a machine with the same C libraries, Node and npm: no time, no owner, no umask in them. No
-// root is needed.
+// with the same C libraries and npm (Node is the lock file's): no time, no owner, no umask in them.
+// No root is needed.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'

@@ -42,7 +42,9 @@ test('an ordinary user makes the same bytes from a clean copy, with another umas
   const user = isRoot
     ? ['--reuid', String(NOBODY), '--regid', String(NOBODY), '--clear-groups', '--bounding-set=-all', '--no-new-privs']
     : []
-  const env = { PATH: process.env.PATH, HOME: copy, TZ: 'Asia/Tokyo', npm_config_update_notifier: 'false' }
+  // the last two: where this machine's npm registry is, and whose certificates it trusts
+  const { PATH, npm_config_registry, NODE_EXTRA_CA_CERTS } = process.env
+  const env = { PATH, HOME: copy, TZ: 'Asia/Tokyo', npm_config_update_notifier: 'false', npm_config_registry, NODE_EXTRA_CA_CERTS }
   const script = 'umask 077; npm ci --no-audit --no-fund --loglevel error && npm run --silent release'
   execFileSync('setpriv', [...user, 'sh', '-c', script], { cwd: copy, env, stdio: ['ignore', 'ignore', 'inherit'] })
   assert.is(readFileSync(join(released(copy), 'SHA256SUMS'), 'utf8'), readFileSync(join(released(root), 'SHA256SUMS'), 'utf8'))
