@@ -1,4 +1,4 @@
-# docker buildx build --platform linux/amd64,linux/arm64 --tag localhost/tunlink:0.1.0 . The same
+# docker buildx build --platform linux/amd64,linux/arm64 --tag localhost/tunlink:VERSION . The same
 # files as `npm run image` makes an archive of: two programs, one runtime, and the libraries they
 # load. No shell.
 ARG NODE_VERSION=24
@@ -6,7 +6,7 @@ FROM node:${NODE_VERSION}-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
-COPY build.mjs image.mjs LICENSE ./
+COPY build.mjs image.mjs target.mjs tsconfig.json LICENSE ./
 COPY licences licences
 COPY cmd cmd
 COPY src src

@@ -1,26 +1,17 @@
 // Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from
 // one esbuild bundle, and dist/tunlinkd.cjs from another: Node 22 runs it, and so does dist/tunlink
 // with BUN_BE_BUN=1, so that the image holds one runtime. `node build.mjs library` makes
-// dist/library instead: what `npm pack ./dist/library` packs. TUNLINK_DIST is another directory
-// than dist, TUNLINK_VERSION another version than that of package.json: for a test of upgrades.
+// dist/library instead: what `npm pack ./dist/library` packs. For which machine: see target.mjs.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { build } from 'esbuild'
 import { thirdPartyLicences } from './licences/third-party.mjs'
+import { addon, builder, bunPackage, bunTarget, dist, isForeign, packages, root, version } from './target.mjs'
 
-const root = dirname(fileURLToPath(import.meta.url))
-const require = createRequire(import.meta.url)
-const arch = process.env.TUNLINK_ARCH ?? process.arch
-const bunPackage = { x64: '@oven/bun-linux-x64-baseline', arm64: '@oven/bun-linux-aarch64' }[arch]
-const { TUNLINK_VERSION: version = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version } = process.env
-const addon = join(dirname(require.resolve(`@koromix/koffi-linux-${arch}/package.json`)), `linux_${arch}`, 'koffi.node')
-const dist = resolve(root, process.env.TUNLINK_DIST ?? 'dist')
-const bunDirectory = dirname(require.resolve(`${bunPackage}/package.json`))
-// another one, with changed parts: see licences/bun.md
-const bun = process.env.TUNLINK_BUN ?? join(bunDirectory, 'bin', 'bun')
+const { TUNLINK_BUN } = process.env // another runtime, with changed parts: see licences/bun.md
+const runtime = TUNLINK_BUN ?? join(packages, bunPackage, 'bin/bun')
+const bun = isForeign ? builder : runtime
 
 mkdirSync(dist, { recursive: true })
 if (process.argv[2] === 'library') {
@@ -29,10 +20,11 @@ if (process.argv[2] === 'library') {
 }
 // Made anew, as a running executable cannot be written to; the image beside them stays.
 for (const name of ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs']) rmSync(join(dist, name), { force: true })
-if (process.env.TUNLINK_BUN === undefined) chmodSync(bun, 0o755)
+if (bun !== TUNLINK_BUN) chmodSync(bun, 0o755)
 const inputs = [...(await bundle('tunlink', 'node20', 'meta.json')), ...(await bundle('tunlinkd', 'node22', 'meta-tunlinkd.json'))]
-const bunVersion = JSON.parse(readFileSync(join(bunDirectory, 'package.json'), 'utf8')).version
+const bunVersion = JSON.parse(readFileSync(join(packages, bunPackage, 'package.json'), 'utf8')).version
 writeFileSync(join(dist, 'THIRD-PARTY-LICENCES.txt'), thirdPartyLicences(inputs, bunVersion))
+const FOR_ANOTHER = isForeign ? [`--target=${bunTarget}`, `--compile-executable-path=${runtime}`] : []
 // The executable does the same in every directory, and BUN_OPTIONS ends at the "--" before it could
 // say anything: docs/environment.md has what is left.
 const CLOSED = ['dotenv', 'bunfig', 'tsconfig', 'package-json'].map(file => `--no-compile-autoload-${file}`)
@@ -44,6 +36,7 @@ execFileSync(
     '--minify',
     '--bytecode',
     ...CLOSED,
+    ...FOR_ANOTHER,
     '--compile-exec-argv=--',
     join(dist, 'tunlink.cjs'),
     '--outfile',

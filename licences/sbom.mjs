@@ -4,15 +4,10 @@
 // give the same bytes: no time, no random number.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { bunPackage, dist, root } from '../target.mjs'
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const dist = join(root, 'dist')
-const arch = process.env.TUNLINK_ARCH ?? process.arch
-const RUNTIME = { x64: '@oven/bun-linux-x64-baseline', arm64: '@oven/bun-linux-aarch64' }[arch]
-
-const bundled = new Set([RUNTIME, 'koffi', ...['meta.json', 'meta-tunlinkd.json'].flatMap(packagesOf)])
+const bundled = new Set([bunPackage, 'koffi', ...['meta.json', 'meta-tunlinkd.json'].flatMap(packagesOf)])
 const all = JSON.parse(
   execFileSync('npm', ['sbom', '--sbom-format=cyclonedx', '--sbom-type=application', '--package-lock-only', '--omit=dev'], {
     cwd: root,

@@ -33,15 +33,18 @@ export function bundledPackages(inputs) {
 }
 
 /**
- * Puts the licences of `libraries` (paths on this machine) into the image at `directory`, as Debian
- * keeps them: /usr/share/doc/PACKAGE/copyright, and the common texts that those refer to. On a
- * machine without dpkg it throws: build the Dockerfile there.
+ * Puts the licences of `libraries` (paths below `sysroot`) into the image at `directory`, as Debian
+ * keeps them: /usr/share/doc/PACKAGE/copyright, and the common texts that those refer to. Of
+ * another sysroot than "/" all packages are taken: it holds no others. On a machine without dpkg it
+ * throws: build the Dockerfile there.
  */
-export function copySystemLicences(libraries, directory) {
-  for (const owner of new Set(libraries.map(ownerOf))) {
+export function copySystemLicences(libraries, sysroot, directory) {
+  const owners = sysroot === '/' ? libraries.map(ownerOf) : readdirSync(join(sysroot, 'usr/share/doc'))
+  for (const owner of new Set(owners)) {
     const copyright = `/usr/share/doc/${owner}/copyright`
-    copyInto(directory, copyright)
-    for (const [common] of readFileSync(copyright, 'utf8').matchAll(/\/usr\/share\/common-licenses\/[A-Za-z]+(-[\d.]*\d)?/g))
+    copyInto(directory, copyright, sysroot)
+    const text = readFileSync(join(sysroot, copyright), 'utf8')
+    for (const [common] of text.matchAll(/\/usr\/share\/common-licenses\/[A-Za-z]+(-[\d.]*\d)?/g))
       if (existsSync(common)) copyInto(directory, common)
   }
 }
@@ -59,9 +62,9 @@ function ownerOf(library) {
   throw new Error(`The licence of ${library} is not found: no Debian package has it; build the Dockerfile instead`)
 }
 
-function copyInto(directory, path) {
+function copyInto(directory, path, sysroot = '/') {
   mkdirSync(join(directory, dirname(path)), { recursive: true })
-  copyFileSync(path, join(directory, path))
+  copyFileSync(join(sysroot, path), join(directory, path))
 }
 
 const section = (title, text) => `${'='.repeat(78)}\n${title}\n${'='.repeat(78)}\n\n${text.trim()}\n`

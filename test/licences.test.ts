@@ -53,9 +53,10 @@ test('the image has our licence, those of packages, and those of the libraries i
     rmSync(directory, { recursive: true })
   }
 })
-test('what the Dockerfile builds from has all that image.mjs reads', () => {
+test('what the Dockerfile builds from has all that build.mjs and image.mjs read', () => {
   const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap(([, paths]) => paths!.split(' '))
-  for (const path of ['build.mjs', 'image.mjs', 'licences', 'LICENSE', 'cmd', 'src', '.npmrc']) assert.ok(copied.includes(path), path)
+  for (const path of ['build.mjs', 'image.mjs', 'target.mjs', 'tsconfig.json', 'licences', 'LICENSE', 'cmd', 'src', '.npmrc'])
+    assert.ok(copied.includes(path), path)
 })
 test('npm runs no install script: nothing needs one', () => {
   assert.match(read('.npmrc'), /^ignore-scripts=true$/m)

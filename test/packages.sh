@@ -39,3 +39,22 @@ source_lists() {
   done
   find "$1/sources" -empty -type f -delete
 }
+
+# unpack_packages ARCHITECTURE DIRECTORY PACKAGE...: unpacks packages of the machine's release, for
+# an architecture as Debian names it, and all that they depend on. Nothing is installed, and no root
+# is needed.
+unpack_packages() {
+  local architecture=$1 directory=$2 work=$2/apt options file
+  shift 2
+  mkdir -p "$directory"
+  source_lists "$work"
+  sed -i 's/^Types: deb-src/Types: deb/; s/^deb-src /deb /' "$work"/sources/*
+  : >"$work/status" # nothing counts as installed, so that everything needed is downloaded
+  options=(-q -y -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$work/sources" -o "Dir::State::Lists=$work/lists"
+    -o "Dir::State::Status=$work/status" -o "Dir::Cache=$work" -o APT::Sandbox::User= -o Debug::NoLocking=1
+    -o "APT::Architecture=$architecture" -o "APT::Architectures=$architecture" -o Acquire::Retries=3)
+  apt-get "${options[@]}" update
+  apt-get "${options[@]}" --no-install-recommends --download-only install "$@"
+  for file in "$work"/archives/*.deb; do dpkg -x "$file" "$directory"; done
+  rm -rf "$work"
+}

@@ -58,7 +58,10 @@ export const mebibytes = (count: number): number => many(count) << 20
 export const pings = (from: string, to: string) =>
   spawnSync('ip', ['netns', 'exec', from, 'ping', '-c', '1', '-W', isSlow ? '10' : '2', to]).status === 0
 
-/** One node and its pods, each a namespace, and a state directory, all gone after close(). */
+/**
+ * One node and its pods, each a namespace, and a state directory: all gone at the end of a block
+ * with `using lab = new Lab()`.
+ */
 export class Lab {
   readonly dataDir = mkdtempSync(join(tmpdir(), 'tunlink-test-'))
   readonly node: string
@@ -180,6 +183,11 @@ export class Lab {
     return undefined
   }
 
+  [Symbol.dispose](): void {
+    this.close()
+  }
+
+  /** For a lab that outlives the block that it is made in. */
   close(): void {
     const agent = this.agentPid()
     if (agent !== undefined) process.kill(agent, 'SIGKILL')

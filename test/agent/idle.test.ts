@@ -33,7 +33,7 @@ function sleptMeanwhile(before: Map<string, number>, after: Map<string, number>)
 
 for (const [name, executable] of EXECUTABLES) {
   test(`${name}: with links at rest it wakes at most ${MOST} times a second`, async () => {
-    const lab = new Lab(executable)
+    using lab = new Lab(executable)
     const pod = lab.netns()
     // The agent sees no namespaces come and go: others on this machine make them, too. It finds the
     // pod by its process.
@@ -56,30 +56,25 @@ for (const [name, executable] of EXECUTABLES) {
     } finally {
       agent.kill('SIGKILL')
       sleeper.kill('SIGKILL')
-      lab.close()
     }
   })
 
   test(`${name}: a namespace that vanishes is let go of at once, and with the last link the agent ends`, async () => {
-    const lab = new Lab(executable)
-    try {
-      const [one, two] = [lab.netns(), lab.netns()]
-      lab.must('ADD', one)
-      lab.must('ADD', two)
-      const pid = holder(lab)!
-      execFileSync('ip', ['netns', 'del', one])
-      let links = 2
-      for (let looks = 0; looks < 60 && links === 2; looks++) {
-        await sleep(50)
-        links = (await status(lab)).held
-      }
-      assert.is(links, 1, 'seen within three seconds: the sweep by time comes after two minutes')
-      lab.must('DEL', one)
-      lab.must('DEL', two)
-      await eventually('the agent ends', () => !alive(pid))
-    } finally {
-      lab.close()
+    using lab = new Lab(executable)
+    const [one, two] = [lab.netns(), lab.netns()]
+    lab.must('ADD', one)
+    lab.must('ADD', two)
+    const pid = holder(lab)!
+    execFileSync('ip', ['netns', 'del', one])
+    let links = 2
+    for (let looks = 0; looks < 60 && links === 2; looks++) {
+      await sleep(50)
+      links = (await status(lab)).held
     }
+    assert.is(links, 1, 'seen within three seconds: the sweep by time comes after two minutes')
+    lab.must('DEL', one)
+    lab.must('DEL', two)
+    await eventually('the agent ends', () => !alive(pid))
   })
 }
 

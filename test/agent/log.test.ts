@@ -32,73 +32,61 @@ async function provoke(path: string, times: number): Promise<void> {
 
 for (const [name, executable] of EXECUTABLES) {
   test(`${name}: a full disk under log, lock and socket ends nothing`, async () => {
-    const lab = new Lab(executable)
+    using lab = new Lab(executable)
+    const dataDir = join(lab.dataDir, 'full')
+    mkdirSync(dataDir)
+    const command = `mount -t tmpfs -o size=64k,mode=700 none ${dataDir} && exec ${executable} agent --data-dir ${dataDir} >>${dataDir}/agent.log 2>&1`
+    const child = spawn('ip', ['netns', 'exec', lab.node, 'unshare', '-m', 'sh', '-c', command], { stdio: 'ignore', env })
     try {
-      const dataDir = join(lab.dataDir, 'full')
-      mkdirSync(dataDir)
-      const command = `mount -t tmpfs -o size=64k,mode=700 none ${dataDir} && exec ${executable} agent --data-dir ${dataDir} >>${dataDir}/agent.log 2>&1`
-      const child = spawn('ip', ['netns', 'exec', lab.node, 'unshare', '-m', 'sh', '-c', command], { stdio: 'ignore', env })
-      try {
-        const seen = `/proc/${child.pid}/root${dataDir}`
-        const answers = () => ask(seen, { op: 'status' }, 5_000).then(({ pid }) => pid)
-        await eventually('it serves', () => statSync(socketPath(seen), { throwIfNoEntry: false }) !== undefined)
-        assert.is(await answers(), child.pid)
-        const filler = openSync(join(seen, 'filler'), 'w')
-        assert.throws(() => {
-          for (;;) writeSync(filler, Buffer.alloc(512))
-        }, /ENOSPC/)
-        closeSync(filler)
-        const before = statSync(logPath(seen)).size
-        await provoke(socketPath(seen), 100)
-        assert.is(statSync(logPath(seen)).size - before < 4096, true, 'no more than fits in the page was written')
-        assert.is(await answers(), child.pid)
-        process.kill(child.pid!, 'SIGHUP') // a renewal writes as well
-        await new Promise(done => setTimeout(done, 1_000))
-        assert.is(await answers(), child.pid)
-      } finally {
-        child.kill('SIGKILL')
-      }
+      const seen = `/proc/${child.pid}/root${dataDir}`
+      const answers = () => ask(seen, { op: 'status' }, 5_000).then(({ pid }) => pid)
+      await eventually('it serves', () => statSync(socketPath(seen), { throwIfNoEntry: false }) !== undefined)
+      assert.is(await answers(), child.pid)
+      const filler = openSync(join(seen, 'filler'), 'w')
+      assert.throws(() => {
+        for (;;) writeSync(filler, Buffer.alloc(512))
+      }, /ENOSPC/)
+      closeSync(filler)
+      const before = statSync(logPath(seen)).size
+      await provoke(socketPath(seen), 100)
+      assert.is(statSync(logPath(seen)).size - before < 4096, true, 'no more than fits in the page was written')
+      assert.is(await answers(), child.pid)
+      process.kill(child.pid!, 'SIGHUP') // a renewal writes as well
+      await new Promise(done => setTimeout(done, 1_000))
+      assert.is(await answers(), child.pid)
     } finally {
-      lab.close()
+      child.kill('SIGKILL')
     }
   })
 
   test(`${name}: whoever read its log may go`, async () => {
-    const lab = new Lab(executable)
-    try {
-      const child = spawn('ip', ['netns', 'exec', lab.node, executable, 'agent', '--data-dir', lab.dataDir], {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        env,
-      })
-      await new Promise(done => child.stdout.once('data', done))
-      child.stdout.destroy()
-      child.stderr.destroy()
-      await provoke(socketPath(lab.dataDir), 10)
-      assert.is((await status(lab)).pid, child.pid)
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab(executable)
+    const child = spawn('ip', ['netns', 'exec', lab.node, executable, 'agent', '--data-dir', lab.dataDir], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env,
+    })
+    await new Promise(done => child.stdout.once('data', done))
+    child.stdout.destroy()
+    child.stderr.destroy()
+    await provoke(socketPath(lab.dataDir), 10)
+    assert.is((await status(lab)).pid, child.pid)
   })
 
   test(`${name}: its log is cut to the last quarter of a MiB, at a line`, async () => {
-    const lab = new Lab(executable)
-    try {
-      const line = `${JSON.stringify({ message: 'x'.repeat(100) })}\n`
-      writeFileSync(logPath(lab.dataDir), line.repeat(Math.ceil(MAX_BYTES / line.length) + 1))
-      const command: [string, ...string[]] = name === 'tunlink' ? [executable] : [process.execPath, executable]
-      await startByPlugin(lab.dataDir, 60, { command })
-      await eventually('it serves', () => statSync(socketPath(lab.dataDir), { throwIfNoEntry: false }) !== undefined)
-      const { pid } = await status(lab)
-      const text = readFileSync(logPath(lab.dataDir), 'utf8')
-      assert.ok(text.length < MAX_BYTES / 3 && text.length > MAX_BYTES / 5, `${text.length} bytes`)
-      const lines = text.trimEnd().split('\n')
-      assert.is(`${lines[0]}\n`, line)
-      assert.is(JSON.parse(lines.at(-1)!).message, 'agent serves')
-      process.kill(pid, 'SIGTERM')
-      await eventually('it ends', () => !alive(pid))
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab(executable)
+    const line = `${JSON.stringify({ message: 'x'.repeat(100) })}\n`
+    writeFileSync(logPath(lab.dataDir), line.repeat(Math.ceil(MAX_BYTES / line.length) + 1))
+    const command: [string, ...string[]] = name === 'tunlink' ? [executable] : [process.execPath, executable]
+    await startByPlugin(lab.dataDir, 60, { command })
+    await eventually('it serves', () => statSync(socketPath(lab.dataDir), { throwIfNoEntry: false }) !== undefined)
+    const { pid } = await status(lab)
+    const text = readFileSync(logPath(lab.dataDir), 'utf8')
+    assert.ok(text.length < MAX_BYTES / 3 && text.length > MAX_BYTES / 5, `${text.length} bytes`)
+    const lines = text.trimEnd().split('\n')
+    assert.is(`${lines[0]}\n`, line)
+    assert.is(JSON.parse(lines.at(-1)!).message, 'agent serves')
+    process.kill(pid, 'SIGTERM')
+    await eventually('it ends', () => !alive(pid))
   })
 }
 

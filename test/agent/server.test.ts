@@ -144,39 +144,35 @@ test('the socket is for root alone, and its path is not cut', () => {
 
 for (const [name, executable] of EXECUTABLES) {
   test(`${name}: garbage, too much, too many and too old are answered in words or dropped, and the agent goes on`, async () => {
-    const lab = new Lab(executable)
-    try {
-      const pid = await startAgent(lab, '--idle-exit', '60')
-      const path = socketPath(lab.dataDir)
-      const one = new Client(path)
-      const errors = async (line: string) => {
-        const before = one.lines.length
-        one.socket.write(`${line}\n`)
-        const answer = JSON.parse((await one.answers(before + 1))[before]!)
-        assert.equal([answer.protocol, answer.ok], [2, false], line)
-        return `${answer.error.code} ${answer.error.msg}`
-      }
-      assert.match(await errors('garbage'), /^6 the request is not JSON: "garbage"/)
-      for (const line of ['', '\0\xff', '{"op":', '[[[[']) assert.match(await errors(line), /^6 /)
-      for (const line of ['null', '7', '[]', '"status"', '{}', '{"op":"status"}', '{"protocol":1,"op":"status"}'])
-        assert.match(await errors(line), /^11 the request is of another version/)
-      for (const op of ['"no such"', 'null', '{}', '"__proto__"']) assert.match(await errors(`{"protocol":2,"op":${op}}`), /does not know/)
-      for (const request of ['{"protocol":2,"op":"apply"}', '{"protocol":2,"op":"remove"}']) await errors(request)
-
-      const endless = new Client(path)
-      for (let sent = 0; sent < MAX_LINE + 1_000; sent += 50_000) endless.socket.write('x'.repeat(50_000))
-      assert.match((await endless.answers(1))[0]!, /longer than 1048576 bytes/)
-      await eventually('and it is dropped', () => endless.closed)
-
-      const many = Array.from({ length: 1_000 }, () => new Client(path))
-      await eventually('those beyond the bound are dropped', () => many.filter(({ closed }) => closed).length >= 400, 20)
-      assert.is((await status(lab)).pid, pid)
-      for (const { socket } of many) socket.destroy()
-      one.socket.destroy()
-      assert.is((await status(lab)).pid, pid)
-    } finally {
-      lab.close()
+    using lab = new Lab(executable)
+    const pid = await startAgent(lab, '--idle-exit', '60')
+    const path = socketPath(lab.dataDir)
+    const one = new Client(path)
+    const errors = async (line: string) => {
+      const before = one.lines.length
+      one.socket.write(`${line}\n`)
+      const answer = JSON.parse((await one.answers(before + 1))[before]!)
+      assert.equal([answer.protocol, answer.ok], [2, false], line)
+      return `${answer.error.code} ${answer.error.msg}`
     }
+    assert.match(await errors('garbage'), /^6 the request is not JSON: "garbage"/)
+    for (const line of ['', '\0\xff', '{"op":', '[[[[']) assert.match(await errors(line), /^6 /)
+    for (const line of ['null', '7', '[]', '"status"', '{}', '{"op":"status"}', '{"protocol":1,"op":"status"}'])
+      assert.match(await errors(line), /^11 the request is of another version/)
+    for (const op of ['"no such"', 'null', '{}', '"__proto__"']) assert.match(await errors(`{"protocol":2,"op":${op}}`), /does not know/)
+    for (const request of ['{"protocol":2,"op":"apply"}', '{"protocol":2,"op":"remove"}']) await errors(request)
+
+    const endless = new Client(path)
+    for (let sent = 0; sent < MAX_LINE + 1_000; sent += 50_000) endless.socket.write('x'.repeat(50_000))
+    assert.match((await endless.answers(1))[0]!, /longer than 1048576 bytes/)
+    await eventually('and it is dropped', () => endless.closed)
+
+    const many = Array.from({ length: 1_000 }, () => new Client(path))
+    await eventually('those beyond the bound are dropped', () => many.filter(({ closed }) => closed).length >= 400, 20)
+    assert.is((await status(lab)).pid, pid)
+    for (const { socket } of many) socket.destroy()
+    one.socket.destroy()
+    assert.is((await status(lab)).pid, pid)
   })
 }
 

@@ -13,12 +13,8 @@ const test = suite('stale')
 
 const testWithLab = (name: string, body: (lab: Lab) => Promise<void>) =>
   test(name, async () => {
-    const lab = new Lab()
-    try {
-      await body(lab)
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab()
+    await body(lab)
   })
 
 function delWithoutAgent(lab: Lab, pod: string, conf: object): void {

@@ -21,12 +21,8 @@ const test = suite('takeover')
 /** A test with a lab of its own. */
 const testWithLab = (name: string, body: (lab: Lab) => Promise<void>, executable?: string) =>
   test(name, async () => {
-    const lab = new Lab(executable)
-    try {
-      await body(lab)
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab(executable)
+    await body(lab)
   })
 
 for (const [name, executable] of EXECUTABLES) {

@@ -12,7 +12,7 @@ export const MANIFEST = resolve(root, 'manifests/tunlink.yaml')
 const UNINSTALL = resolve(root, 'manifests/uninstall.yaml')
 export const OVERLAYS = resolve(root, 'manifests/overlays')
 const IMAGE = resolve(root, 'dist/tunlink-image.tar')
-const NEXT_VERSION = '0.1.0-next'
+const NEXT_VERSION = `${JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8')).version}-next`
 /** Everything of ours; with COMPONENT, tunlinkd alone. */
 export const SELECTOR = 'app.kubernetes.io/name=tunlink'
 const COMPONENT = `${SELECTOR},app.kubernetes.io/component=node`

@@ -12,6 +12,9 @@ const test = suite('contract')
 const versionsWith = (command: string) =>
   VERSIONS.filter(version => version >= (({ CHECK: '0.4.0', GC: '1.1.0', STATUS: '1.1.0' } as Record<string, string>)[command] ?? '0.1.0'))
 
+/** For names of tests: JSON leaves out what is undefined. */
+const inWords = (values: object) => JSON.stringify(values, (_, value) => value ?? 'unset')
+
 for (const [name, executable] of EXECUTABLES) {
   const lab = new Lab(executable)
   const pod = lab.netns()
@@ -25,17 +28,16 @@ for (const [name, executable] of EXECUTABLES) {
     untouched()
   }
 
-  const environments: [string, string, Record<string, string | undefined>, number, string | RegExp][] = [
-    ['S2', 'ADD', { CNI_CONTAINERID: 'some-%%container-id' }, 4, 'invalid characters in containerID'],
-    ['S3', 'ADD', { CNI_IFNAME: '1234567890123456' }, 4, 'interface name is too long'],
-    ['S4', 'ADD', { CNI_IFNAME: '.' }, 4, 'interface name is . or ..'],
-    ['S4', 'ADD', { CNI_IFNAME: '..' }, 4, 'interface name is . or ..'],
-    ['S5', 'ADD', { CNI_IFNAME: 'test/test' }, 4, 'interface name contains / or : or whitespace characters'],
-    ['S5', 'ADD', { CNI_IFNAME: 'test:test' }, 4, 'interface name contains / or : or whitespace characters'],
-    ['S5', 'ADD', { CNI_IFNAME: 'test test' }, 4, 'interface name contains / or : or whitespace characters'],
-    ['TU2', 'ADD', { CNI_IFNAME: 'tt%d' }, 4, /contains %/],
+  const environments: [string, Record<string, string | undefined>, number, string | RegExp][] = [
+    ['ADD', { CNI_CONTAINERID: 'some-%%container-id' }, 4, 'invalid characters in containerID'],
+    ['ADD', { CNI_IFNAME: '1234567890123456' }, 4, 'interface name is too long'],
+    ['ADD', { CNI_IFNAME: '.' }, 4, 'interface name is . or ..'],
+    ['ADD', { CNI_IFNAME: '..' }, 4, 'interface name is . or ..'],
+    ['ADD', { CNI_IFNAME: 'test/test' }, 4, 'interface name contains / or : or whitespace characters'],
+    ['ADD', { CNI_IFNAME: 'test:test' }, 4, 'interface name contains / or : or whitespace characters'],
+    ['ADD', { CNI_IFNAME: 'test test' }, 4, 'interface name contains / or : or whitespace characters'],
+    ['ADD', { CNI_IFNAME: 'tt%d' }, 4, /contains %/],
     [
-      'S7',
       'ADD',
       { CNI_NETNS: undefined, CNI_IFNAME: undefined, CNI_PATH: undefined },
       4,
@@ -44,8 +46,7 @@ for (const [name, executable] of EXECUTABLES) {
     ...['ADD', 'CHECK'].flatMap(verb =>
       ['CONTAINERID', 'NETNS', 'IFNAME', 'PATH'].map(
         key =>
-          ['S6', verb, { [`CNI_${key}`]: undefined }, 4, `required env variables [CNI_${key}] missing`] as [
-            string,
+          [verb, { [`CNI_${key}`]: undefined }, 4, `required env variables [CNI_${key}] missing`] as [
             string,
             Record<string, undefined>,
             number,
@@ -55,142 +56,125 @@ for (const [name, executable] of EXECUTABLES) {
     ),
     ...['CONTAINERID', 'IFNAME', 'PATH'].map(
       key =>
-        ['S8', 'DEL', { [`CNI_${key}`]: undefined }, 4, `required env variables [CNI_${key}] missing`] as [
-          string,
+        ['DEL', { [`CNI_${key}`]: undefined }, 4, `required env variables [CNI_${key}] missing`] as [
           string,
           Record<string, undefined>,
           number,
           string,
         ],
     ),
-    ['S9', 'GC', { CNI_PATH: undefined }, 4, 'required env variables [CNI_PATH] missing'],
-    ['S18', 'NOPE', {}, 4, 'unknown CNI_COMMAND: NOPE'],
-    ['P16', 'ADD', { CNI_NETNS: '/run/netns/absent' }, 8, /"\/run\/netns\/absent" cannot be opened/],
-    ['netns', 'ADD', { CNI_NETNS: '/etc/passwd' }, 8, /"\/etc\/passwd" is not a network namespace/],
-    ['S24', 'ADD', { CNI_NETNS: '/proc/self/ns/net' }, 8, "plugin's netns and netns from CNI_NETNS should not be the same"],
-    ['P17', 'ADD', { CNI_ARGS: 'FOO=BAR' }, 4, 'ARGS: unknown args ["FOO=BAR"]'],
-    ['P17', 'ADD', { CNI_ARGS: 'FOO' }, 4, 'ARGS: invalid pair "FOO"'],
-    ['MAC', 'ADD', { CNI_ARGS: 'MAC=02:00:00:00:00:01' }, 2, /CNI_ARGS MAC is "02:00:00:00:00:01"/],
-    ['IP', 'ADD', { CNI_ARGS: 'IP=10.66.0' }, 7, 'CNI_ARGS IP must be addresses, not "10.66.0"'],
+    ['GC', { CNI_PATH: undefined }, 4, 'required env variables [CNI_PATH] missing'],
+    ['NOPE', {}, 4, 'unknown CNI_COMMAND: NOPE'],
+    ['ADD', { CNI_NETNS: '/run/netns/absent' }, 8, /"\/run\/netns\/absent" cannot be opened/],
+    ['ADD', { CNI_NETNS: '/etc/passwd' }, 8, /"\/etc\/passwd" is not a network namespace/],
+    ['ADD', { CNI_NETNS: '/proc/self/ns/net' }, 8, "plugin's netns and netns from CNI_NETNS should not be the same"],
+    ['ADD', { CNI_ARGS: 'FOO=BAR' }, 4, 'ARGS: unknown args ["FOO=BAR"]'],
+    ['ADD', { CNI_ARGS: 'FOO' }, 4, 'ARGS: invalid pair "FOO"'],
+    ['ADD', { CNI_ARGS: 'MAC=02:00:00:00:00:01' }, 2, /CNI_ARGS MAC is "02:00:00:00:00:01"/],
+    ['ADD', { CNI_ARGS: 'IP=10.66.0' }, 7, 'CNI_ARGS IP must be addresses, not "10.66.0"'],
   ]
-  for (const [id, command, env, code, message] of environments) {
-    test(`${name} ${id}: ${command} with ${JSON.stringify(env)}`, () => {
+  for (const [command, env, code, message] of environments) {
+    test(`${name}: ${command} with ${inWords(env)}`, () => {
       for (const cniVersion of versionsWith(command)) refused(lab.cni(command, pod, { cniVersion }, env), code, message)
     })
   }
 
-  const configurations: [string, string, object, number, string | RegExp][] = [
-    ['S11', 'ADD', { cniVersion: '9.9.9' }, 1, 'incompatible CNI versions'],
-    ['S11', 'ADD', { cniVersion: '1.0' }, 1, 'incompatible CNI versions'],
-    ['S12', 'CHECK', { cniVersion: '0.3.1' }, 1, 'config version does not allow CHECK'],
-    ['S13', 'GC', { cniVersion: '1.0.0' }, 1, 'config version does not allow GC'],
-    ['S13', 'STATUS', { cniVersion: '1.0.0' }, 1, 'config version does not allow STATUS'],
-    ['S14', 'CHECK', { cniVersion: '1.9.0' }, 1, 'plugin version does not allow CHECK'],
-    ['S15', 'STATUS', { cniVersion: 'adsfsadf' }, 6, /adsfsadf/],
-    ['S16', 'ADD', { name: 'te%%st' }, 7, 'invalid characters found in network name'],
-    ['S23', 'ADD', { name: '' }, 7, 'missing network name'],
-    ['TU10', 'ADD', { mtu: 67 }, 7, '"mtu" must be an integer from 68 to 65535, not 67'],
-    ['TU10', 'ADD', { mtu: 65536 }, 7, '"mtu" must be an integer from 68 to 65535, not 65536'],
-    ['TU10', 'ADD', { mtu: '1500' }, 7, '"mtu" must be an integer from 68 to 65535, not "1500"'],
+  const configurations: [string, object, number, string | RegExp][] = [
+    ['ADD', { cniVersion: '9.9.9' }, 1, 'incompatible CNI versions'],
+    ['ADD', { cniVersion: '1.0' }, 1, 'incompatible CNI versions'],
+    ['CHECK', { cniVersion: '0.3.1' }, 1, 'config version does not allow CHECK'],
+    ['GC', { cniVersion: '1.0.0' }, 1, 'config version does not allow GC'],
+    ['STATUS', { cniVersion: '1.0.0' }, 1, 'config version does not allow STATUS'],
+    ['CHECK', { cniVersion: '1.9.0' }, 1, 'plugin version does not allow CHECK'],
+    ['STATUS', { cniVersion: 'adsfsadf' }, 6, /adsfsadf/],
+    ['ADD', { name: 'te%%st' }, 7, 'invalid characters found in network name'],
+    ['ADD', { name: '' }, 7, 'missing network name'],
+    ['ADD', { mtu: 67 }, 7, '"mtu" must be an integer from 68 to 65535, not 67'],
+    ['ADD', { mtu: 65536 }, 7, '"mtu" must be an integer from 68 to 65535, not 65536'],
+    ['ADD', { mtu: '1500' }, 7, '"mtu" must be an integer from 68 to 65535, not "1500"'],
+    ['ADD', { mtu: 1279, ipam: { type: 'tunlink', subnet: 'fd66::/64' } }, 7, '"mtu" must be at least 1280 with IPv6 addresses, not 1279'],
+    ['ADD', { runtimeConfig: { mac: '02:00:00:00:00:01' } }, 2, /runtimeConfig.mac is "02:00:00:00:00:01"/],
+    ['ADD', { bridge: 'br1' }, 2, /"bridge" is "br1"/],
+    ['ADD', { farEnd: 'attach' }, 7, /any user could attach/],
+    ['ADD', { farEnd: 'nowhere' }, 7, '"farEnd" must be "host" or "attach", not "nowhere"'],
+    ['ADD', { addressing: 'flat' }, 7, '"addressing" must be "peer" or "subnet", not "flat"'],
+    ['ADD', { owner: 1000 }, 7, /"owner" is 1000, but goes with "farEnd": "attach" only/],
+    ['ADD', { farEnd: 'attach', owner: -1 }, 7, /"owner" must be an integer/],
+    ['ADD', { ipMasq: 'yes' }, 7, '"ipMasq" must be true or false, not "yes"'],
+    ['ADD', { txQLen: 0 }, 7, /"txQLen" must be an integer from 1/],
+    ['ADD', { peer: '10.66.0.300' }, 7, /"peer" must be an address/],
+    ['ADD', { peer: ['10.1.1.1', '10.1.1.2'] }, 7, /"peer" must be a list with one address per family/],
+    ['ADD', { dataDir: 'relative' }, 7, /"dataDir" must be an absolute path/],
+    ['ADD', { agent: { spawn: 'no' } }, 7, '"agent.spawn" must be true or false, not "no"'],
+    ['ADD', { ipam: undefined }, 7, /no IP address: "ipam" is missing/],
+    ['ADD', { ipam: { type: 'absent' } }, 7, /failed to find plugin "absent" in path/],
+    ['ADD', { ipam: { subnet: '10.0.0.0/24' } }, 7, /"ipam.type" must be the name of a plugin, but is missing/],
+    ['ADD', { ipam: { type: 'tunlink' } }, 7, '"ipam" needs "subnet" or "ranges"'],
+    ['ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.1/24' } }, 7, /without host bits \(10.0.0.0\/24\), not "10.0.0.1\/24"/],
+    ['ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.0/33' } }, 7, /"ipam.subnet" must be a network/],
     [
-      'TU9',
-      'ADD',
-      { mtu: 1279, ipam: { type: 'tunlink', subnet: 'fd66::/64' } },
-      7,
-      '"mtu" must be at least 1280 with IPv6 addresses, not 1279',
-    ],
-    ['TU17', 'ADD', { runtimeConfig: { mac: '02:00:00:00:00:01' } }, 2, /runtimeConfig.mac is "02:00:00:00:00:01"/],
-    ['T3', 'ADD', { bridge: 'br1' }, 2, /"bridge" is "br1"/],
-    ['TU4', 'ADD', { farEnd: 'attach' }, 7, /any user could attach/],
-    ['key', 'ADD', { farEnd: 'nowhere' }, 7, '"farEnd" must be "host" or "attach", not "nowhere"'],
-    ['key', 'ADD', { addressing: 'flat' }, 7, '"addressing" must be "peer" or "subnet", not "flat"'],
-    ['key', 'ADD', { owner: 1000 }, 7, /"owner" is 1000, but goes with "farEnd": "attach" only/],
-    ['key', 'ADD', { farEnd: 'attach', owner: -1 }, 7, /"owner" must be an integer/],
-    ['key', 'ADD', { ipMasq: 'yes' }, 7, '"ipMasq" must be true or false, not "yes"'],
-    ['key', 'ADD', { txQLen: 0 }, 7, /"txQLen" must be an integer from 1/],
-    ['key', 'ADD', { peer: '10.66.0.300' }, 7, /"peer" must be an address/],
-    ['key', 'ADD', { peer: ['10.1.1.1', '10.1.1.2'] }, 7, /"peer" must be a list with one address per family/],
-    ['key', 'ADD', { dataDir: 'relative' }, 7, /"dataDir" must be an absolute path/],
-    ['key', 'ADD', { agent: { spawn: 'no' } }, 7, '"agent.spawn" must be true or false, not "no"'],
-    ['ipam', 'ADD', { ipam: undefined }, 7, /no IP address: "ipam" is missing/],
-    ['ipam', 'ADD', { ipam: { type: 'absent' } }, 7, /failed to find plugin "absent" in path/],
-    ['ipam', 'ADD', { ipam: { subnet: '10.0.0.0/24' } }, 7, /"ipam.type" must be the name of a plugin, but is missing/],
-    ['ipam', 'ADD', { ipam: { type: 'tunlink' } }, 7, '"ipam" needs "subnet" or "ranges"'],
-    ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.1/24' } }, 7, /without host bits \(10.0.0.0\/24\), not "10.0.0.1\/24"/],
-    ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.0/33' } }, 7, /"ipam.subnet" must be a network/],
-    [
-      'ipam',
       'ADD',
       { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', rangeStart: '10.0.1.1' } },
       7,
       /"ipam.rangeStart" must be an address in 10.0.0.0\/24/,
     ],
-    ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', gateway: 'fd00::1' } }, 7, /"ipam.gateway" must be an IPv4 address/],
+    ['ADD', { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', gateway: 'fd00::1' } }, 7, /"ipam.gateway" must be an IPv4 address/],
+    ['ADD', { ipam: { type: 'tunlink', ranges: [[{ subnet: '10.0.0.0/24' }, { subnet: 'fd00::/64' }]] } }, 7, /mixes IPv4 and IPv6/],
+    ['ADD', { ipam: { type: 'tunlink', ranges: [[{ subnet: '10.0.0.0/24' }], [{ subnet: '10.0.0.0/25' }]] } }, 7, /overlap/],
     [
-      'ipam',
-      'ADD',
-      { ipam: { type: 'tunlink', ranges: [[{ subnet: '10.0.0.0/24' }, { subnet: 'fd00::/64' }]] } },
-      7,
-      /mixes IPv4 and IPv6/,
-    ],
-    ['ipam', 'ADD', { ipam: { type: 'tunlink', ranges: [[{ subnet: '10.0.0.0/24' }], [{ subnet: '10.0.0.0/25' }]] } }, 7, /overlap/],
-    [
-      'ipam',
       'ADD',
       { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', exclude: ['x'] } },
       7,
       /"ipam.exclude" must be a list of addresses and networks, not "x"/,
     ],
     [
-      'ipam',
       'ADD',
       { ipam: { type: 'tunlink', subnet: '10.0.0.0/24', routes: [{ dst: 'everywhere' }] } },
       7,
       /"ipam.routes" must be routes with a network in "dst"/,
     ],
     [
-      'ipam',
       'ADD',
       { ipam: { type: 'tunlink', subnet: '10.66.0.0/24', routes: [{ dst: '::/0' }] } },
       7,
       /route "::\/0" has no IPv6 address to leave from/,
     ],
-    ['ipam', 'ADD', { runtimeConfig: { ips: ['192.0.2.1'] } }, 7, /requested address "192.0.2.1" is in none of the ranges/],
-    ['ipam', 'ADD', { ipam: { type: 'tunlink', subnet: '10.66.0.0/24', resolvConf: '/absent' } }, 7, /"ipam.resolvConf" is "\/absent"/],
-    ['ipam', 'ADD', { ipam: { type: 'tunlink', ranges: [[{ subnet: 'fd66::/128', gateway: 'fd66::' }]] } }, 7, /with an address to give/],
-    ['wire', 'ADD', { wire: 'veth' }, 7, '"wire" must be "auto" or "kernel" or "thread", not "veth"'],
-    ['dns', 'ADD', { dns: { nameservers: [5] } }, 7, '"dns.nameservers" must be a list of strings, not [5]'],
-    ['prevResult', 'ADD', { prevResult: { interfaces: 'x' } }, 6, '"prevResult.interfaces" must be a list of objects, not "x"'],
-    ['file', 'ADD', { dataDir: '/etc/passwd' }, 5, /ENOTDIR/],
-    ['file', 'ADD', { dataDir: '/proc/tunlink' }, 5, /ENOENT/],
-    ['GC', 'GC', {}, 7, /"cni.dev\/valid-attachments" is missing/],
-    ['CHECK', 'CHECK', {}, 7, /prevResult is missing/],
+    ['ADD', { runtimeConfig: { ips: ['192.0.2.1'] } }, 7, /requested address "192.0.2.1" is in none of the ranges/],
+    ['ADD', { ipam: { type: 'tunlink', subnet: '10.66.0.0/24', resolvConf: '/absent' } }, 7, /"ipam.resolvConf" is "\/absent"/],
+    ['ADD', { ipam: { type: 'tunlink', ranges: [[{ subnet: 'fd66::/128', gateway: 'fd66::' }]] } }, 7, /with an address to give/],
+    ['ADD', { wire: 'veth' }, 7, '"wire" must be "auto" or "kernel" or "thread", not "veth"'],
+    ['ADD', { dns: { nameservers: [5] } }, 7, '"dns.nameservers" must be a list of strings, not [5]'],
+    ['ADD', { prevResult: { interfaces: 'x' } }, 6, '"prevResult.interfaces" must be a list of objects, not "x"'],
+    ['ADD', { dataDir: '/etc/passwd' }, 5, /ENOTDIR/],
+    ['ADD', { dataDir: '/proc/tunlink' }, 5, /ENOENT/],
+    ['GC', {}, 7, /"cni.dev\/valid-attachments" is missing/],
+    ['CHECK', {}, 7, /prevResult is missing/],
   ]
-  for (const [id, command, conf, code, message] of configurations) {
-    test(`${name} ${id}: ${command} with ${JSON.stringify(conf)}`, () => {
+  for (const [command, conf, code, message] of configurations) {
+    test(`${name}: ${command} with ${inWords(conf)}`, () => {
       for (const cniVersion of versionsWith(command)) refused(lab.cni(command, pod, { cniVersion, ...conf }), code, message)
     })
   }
 
-  test(`${name} S11: names what the configuration has and what it supports`, () => {
+  test(`${name}: names what the configuration has and what it supports`, () => {
     assert.is(
       lab.cni('ADD', pod, { cniVersion: '9.9.9' }).json.details,
       `config is "9.9.9", plugin supports [${VERSIONS.map(version => `"${version}"`).join(' ')}]`,
     )
   })
 
-  test(`${name} S17: VERSION needs neither environment nor standard input`, () => {
+  test(`${name}: VERSION needs neither environment nor standard input`, () => {
     const { status, json } = lab.run({ CNI_COMMAND: 'VERSION' }, '{ garbage')
     assert.is(status, 0)
     assert.equal(json.supportedVersions, VERSIONS)
   })
 
-  test(`${name} L9: VERSION as libcni and podman call it`, () => {
+  test(`${name}: VERSION as libcni and podman call it`, () => {
     const dummy = { CNI_COMMAND: 'VERSION', CNI_NETNS: 'dummy', CNI_IFNAME: 'dummy', CNI_PATH: 'dummy', CNI_CONTAINERID: '' }
     assert.is(lab.run(dummy, '{"cniVersion":"1.1.0"}').status, 0)
   })
 
-  test(`${name} S19: without a command says what it is, on stderr`, () => {
+  test(`${name}: without a command says what it is, on stderr`, () => {
     for (const CNI_COMMAND of [undefined, '']) {
       const { status, stdout, stderr } = lab.run({ CNI_COMMAND }, '')
       assert.is(status, 0)
@@ -199,13 +183,13 @@ for (const [name, executable] of EXECUTABLES) {
     }
   })
 
-  test(`${name} S22: bad JSON is code 6`, () => {
+  test(`${name}: bad JSON is code 6`, () => {
     const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c', CNI_NETNS: `/run/netns/${pod}`, CNI_IFNAME: 'eth0', CNI_PATH: '/x' }
     refused(lab.run(env, '{'), 6, /^error unmarshall network config: /)
   })
 
   for (const cniVersion of VERSIONS) {
-    test(`${name} P3, T2: ADD, CHECK and DEL in ${cniVersion}`, () => {
+    test(`${name}: ADD, CHECK and DEL in ${cniVersion}`, () => {
       const conf = {
         cniVersion,
         mtu: 1400,
@@ -261,7 +245,7 @@ for (const [name, executable] of EXECUTABLES) {
   }
 
   for (const cniVersion of VERSIONS) {
-    test(`${name} T1, P11, P14: an attach link, twice, in ${cniVersion}`, () => {
+    test(`${name}: an attach link, twice, in ${cniVersion}`, () => {
       const conf = { cniVersion, farEnd: 'attach', owner: 5, group: 6 }
       const { json } = lab.must('ADD', pod, conf)
       if (cniVersion >= '0.3.0')
@@ -278,7 +262,7 @@ for (const [name, executable] of EXECUTABLES) {
     })
   }
 
-  test(`${name} TU4: allowAnyUser makes a device that anybody may attach to`, () => {
+  test(`${name}: allowAnyUser makes a device that anybody may attach to`, () => {
     lab.must('ADD', pod, { farEnd: 'attach', allowAnyUser: true })
     const { user, group } = ip(pod, '-d', 'link', 'show', 'dev', 'eth0')[0].linkinfo.info_data
     assert.equal([user, group], [undefined, undefined])
@@ -286,14 +270,14 @@ for (const [name, executable] of EXECUTABLES) {
     untouched()
   })
 
-  test(`${name} S10: no cniVersion is 0.1.0`, () => {
+  test(`${name}: no cniVersion is 0.1.0`, () => {
     const { json } = lab.must('ADD', pod, { cniVersion: undefined })
     assert.is(json.cniVersion, '0.1.0')
     assert.ok(json.ip4.ip.endsWith('/32'))
     lab.must('DEL', pod, { cniVersion: undefined })
   })
 
-  test(`${name} P14: a second ADD fails, and the first link stays whole`, () => {
+  test(`${name}: a second ADD fails, and the first link stays whole`, () => {
     const { json } = lab.must('ADD', pod)
     const again = lab.cni('ADD', pod)
     assert.is(again.json.code, 4)
@@ -303,7 +287,7 @@ for (const [name, executable] of EXECUTABLES) {
   })
 
   for (const cniVersion of VERSIONS) {
-    test(`${name} P15: in ${cniVersion}, ADD of another container on the same interface leaks nothing, and its DEL leaves the first alone`, () => {
+    test(`${name}: in ${cniVersion}, ADD of another container on the same interface leaks nothing, and its DEL leaves the first alone`, () => {
       lab.must('ADD', pod, { cniVersion })
       const other = lab.cni('ADD', pod, { cniVersion }, { CNI_CONTAINERID: 'other' })
       assert.is(other.json.code, 4, other.stdout)
@@ -313,7 +297,7 @@ for (const [name, executable] of EXECUTABLES) {
       untouched()
     })
 
-    test(`${name} P11, P12, P13: in ${cniVersion}, DEL of what is not there`, () => {
+    test(`${name}: in ${cniVersion}, DEL of what is not there`, () => {
       lab.must('DEL', pod, { cniVersion })
       for (const CNI_NETNS of [undefined, '', '/run/netns/absent', '/etc/passwd']) {
         lab.must('ADD', pod, { cniVersion })
@@ -325,7 +309,7 @@ for (const [name, executable] of EXECUTABLES) {
   }
 
   for (const cniVersion of VERSIONS) {
-    test(`${name} P5: in ${cniVersion}, dual-stack with routes of every length`, () => {
+    test(`${name}: in ${cniVersion}, dual-stack with routes of every length`, () => {
       const routes = ['0.0.0.0/0', '192.168.0.0/16', '1.2.3.4/32', '2001:db8::/66'].map(dst => ({ dst }))
       lab.must('ADD', pod, {
         cniVersion,
@@ -337,7 +321,7 @@ for (const [name, executable] of EXECUTABLES) {
       untouched()
     })
 
-    test(`${name} P6, P7, P8: in ${cniVersion}, dns is the IPAM's, or wholly the configuration's, even when empty`, () => {
+    test(`${name}: in ${cniVersion}, dns is the IPAM's, or wholly the configuration's, even when empty`, () => {
       const ipam = { type: 'tunlink', subnet: '10.66.0.0/24', dns: { nameservers: ['10.9.9.9'], search: ['ipam'] } }
       for (const dns of [
         undefined,
@@ -354,7 +338,7 @@ for (const [name, executable] of EXECUTABLES) {
     })
   }
 
-  test(`${name} L1, L6: requested addresses, by precedence`, () => {
+  test(`${name}: requested addresses, by precedence`, () => {
     const asks = { args: { cni: { ips: ['10.66.0.8'] } }, runtimeConfig: { ips: ['10.66.0.7/24'] } }
     assert.is(lab.must('ADD', pod, asks, { CNI_ARGS: 'IP=10.66.0.9' }).json.ips[0].address, '10.66.0.7/32')
     lab.must('DEL', pod)
@@ -388,7 +372,7 @@ for (const [name, executable] of EXECUTABLES) {
     untouched()
   })
 
-  test(`${name} L7: GC keeps the valid, removes the rest, takes null for an empty list`, () => {
+  test(`${name}: GC keeps the valid, removes the rest, takes null for an empty list`, () => {
     const second = lab.netns()
     lab.must('ADD', pod)
     lab.must('ADD', second)
@@ -404,7 +388,7 @@ for (const [name, executable] of EXECUTABLES) {
     untouched()
   })
 
-  test(`${name} P1: STATUS is fine, with an exhausted pool too; 50 when no agent may be spawned, when a delegate fails`, () => {
+  test(`${name}: STATUS is fine, with an exhausted pool too; 50 when no agent may be spawned, when a delegate fails`, () => {
     lab.must('STATUS', pod)
     const small = { ipam: { type: 'tunlink', subnet: '10.66.0.5/32' } }
     lab.must('ADD', pod, small)

@@ -36,29 +36,25 @@ const bandwidth = { ingressRate: RATE, ingressBurst: BURST, egressRate: RATE, eg
 
 for (const wire of ['kernel', 'thread'])
   test(`${wire} wire: both directions are within 10 % of the rate, and CHECK sees when one is not limited`, async () => {
-    const lab = new Lab()
-    try {
-      const pod = lab.netns()
-      const conf = { wire, runtimeConfig: { bandwidth } }
-      const { json: prevResult } = lab.must('ADD', pod, conf)
-      const address = prevResult.ips[0].address.split('/')[0]
-      for (const [from, to, target] of [
-        [pod, lab.node, '10.66.0.1'],
-        [lab.node, pod, address],
-      ]) {
-        const ratio = (await measure(from, to, target)) / RATE
-        assert.ok(ratio > 0.9 && ratio < 1.1, `${ratio.toFixed(2)} of the rate from ${from === pod ? 'the pod' : 'the node'}`)
-      }
-      lab.must('CHECK', pod, { ...conf, prevResult })
-      const [sender] = inside(pod, 'tc', 'qdisc', 'show').match(/(?<=tbf 1: dev )\S+/)!
-      inside(pod, 'tc', 'qdisc', 'del', 'dev', sender!, 'root')
-      const { msg, details = '' } = lab.cni('CHECK', pod, { ...conf, prevResult }).json
-      assert.match(msg + details, /the pod sends as fast as it can, not 5000000 bytes per second/)
-      lab.must('DEL', pod, conf)
-      assert.equal(lab.links(pod), [])
-    } finally {
-      lab.close()
+    using lab = new Lab()
+    const pod = lab.netns()
+    const conf = { wire, runtimeConfig: { bandwidth } }
+    const { json: prevResult } = lab.must('ADD', pod, conf)
+    const address = prevResult.ips[0].address.split('/')[0]
+    for (const [from, to, target] of [
+      [pod, lab.node, '10.66.0.1'],
+      [lab.node, pod, address],
+    ]) {
+      const ratio = (await measure(from, to, target)) / RATE
+      assert.ok(ratio > 0.9 && ratio < 1.1, `${ratio.toFixed(2)} of the rate from ${from === pod ? 'the pod' : 'the node'}`)
     }
+    lab.must('CHECK', pod, { ...conf, prevResult })
+    const [sender] = inside(pod, 'tc', 'qdisc', 'show').match(/(?<=tbf 1: dev )\S+/)!
+    inside(pod, 'tc', 'qdisc', 'del', 'dev', sender!, 'root')
+    const { msg, details = '' } = lab.cni('CHECK', pod, { ...conf, prevResult }).json
+    assert.match(msg + details, /the pod sends as fast as it can, not 5000000 bytes per second/)
+    lab.must('DEL', pod, conf)
+    assert.equal(lab.links(pod), [])
   })
 
 const annotations = { 'kubernetes.io/ingress-bandwidth': '40M', 'kubernetes.io/egress-bandwidth': '40M' }
@@ -67,34 +63,26 @@ for (const [source, conf] of Object.entries({
   'the annotations': { runtimeConfig: { 'io.kubernetes.cri.pod-annotations': annotations } },
 }))
   test(`rates of ${source} are set at both ends`, () => {
-    const lab = new Lab()
-    try {
-      const pod = lab.netns()
-      lab.must('ADD', pod, conf)
-      for (const netns of [pod, lab.node]) assert.match(inside(netns, 'tc', 'qdisc', 'show'), /tbf 1: dev tl\w+ root .*rate 40Mbit/)
-      lab.must('DEL', pod, conf)
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab()
+    const pod = lab.netns()
+    lab.must('ADD', pod, conf)
+    for (const netns of [pod, lab.node]) assert.match(inside(netns, 'tc', 'qdisc', 'show'), /tbf 1: dev tl\w+ root .*rate 40Mbit/)
+    lab.must('DEL', pod, conf)
   })
 
 test('"attach": what the pod sends is limited, and a limit to what it receives is refused in words', () => {
-  const lab = new Lab()
-  try {
-    const pod = lab.netns()
-    const conf = { farEnd: 'attach', owner: 1000, runtimeConfig: { bandwidth: { egressRate: RATE, egressBurst: BURST } } }
-    lab.must('ADD', pod, conf)
-    assert.match(
-      execFileSync('ip', ['netns', 'exec', pod, 'tc', 'qdisc', 'show', 'dev', 'eth0'], { encoding: 'utf8' }),
-      /tbf 1: root .*rate 40Mbit/,
-    )
-    lab.must('DEL', pod, conf)
-    const refused = lab.cni('ADD', pod, { ...conf, runtimeConfig: { bandwidth: { ingressRate: RATE, ingressBurst: BURST } } })
-    assert.is(refused.json.code, 7)
-    assert.match(refused.json.msg, /"ingressRate" is 40000000, but goes with "farEnd": "host" only/)
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  const pod = lab.netns()
+  const conf = { farEnd: 'attach', owner: 1000, runtimeConfig: { bandwidth: { egressRate: RATE, egressBurst: BURST } } }
+  lab.must('ADD', pod, conf)
+  assert.match(
+    execFileSync('ip', ['netns', 'exec', pod, 'tc', 'qdisc', 'show', 'dev', 'eth0'], { encoding: 'utf8' }),
+    /tbf 1: root .*rate 40Mbit/,
+  )
+  lab.must('DEL', pod, conf)
+  const refused = lab.cni('ADD', pod, { ...conf, runtimeConfig: { bandwidth: { ingressRate: RATE, ingressBurst: BURST } } })
+  assert.is(refused.json.code, 7)
+  assert.match(refused.json.msg, /"ingressRate" is 40000000, but goes with "farEnd": "host" only/)
 })
 
 test.run()

@@ -43,53 +43,45 @@ const FORGED: Packet[] = [
 
 for (const rpFilter of some(['0', '1', '2'], 1)) {
   test(`all.rp_filter ${rpFilter}: none of ${FORGED.length} forged sources passes, by either wire; a table that was flushed is restored first`, async () => {
-    const lab = new Lab()
-    try {
-      inside(lab.node, 'sysctl', '-qw', `net.ipv4.conf.all.rp_filter=${rpFilter}`, `net.ipv4.conf.default.rp_filter=${rpFilter}`)
-      inside(lab.node, 'ip', 'route', 'add', 'default', 'dev', 'lo')
-      for (const wire of ['kernel', 'thread']) {
-        const pod = lab.netns()
-        const { interfaces, ips } = lab.must('ADD', pod, { ...dual, wire }).json
-        const node = interfaces[0].name
-        const own = ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
-        inside(lab.node, 'sysctl', '-qw', `net.ipv4.conf.${node}.rp_filter=${rpFilter}`)
-        inside(lab.node, 'nft', 'flush', 'ruleset')
-        await eventually('the agent has restored the table', () => elements(lab, 'links')?.includes(node) === true)
-        watch(lab.node, node)
-        const right: Packet[] = [
-          [own[0], FAR[4]],
-          [own[1], FAR[6]],
-        ]
-        send(pod, [...FORGED, ...right])
-        const all = [...FORGED, ...right].map(text).sort()
-        await eventually('all have left the pod', () => seen(lab.node, 'came').length >= all.length)
-        assert.equal(seen(lab.node, 'came'), all, wire)
-        await eventually('the own sources pass', () => seen(lab.node, 'passed').length >= right.length)
-        assert.equal(seen(lab.node, 'passed'), right.map(text).sort(), wire)
-        lab.must('DEL', pod, { ...dual, wire })
-      }
-    } finally {
-      lab.close()
+    using lab = new Lab()
+    inside(lab.node, 'sysctl', '-qw', `net.ipv4.conf.all.rp_filter=${rpFilter}`, `net.ipv4.conf.default.rp_filter=${rpFilter}`)
+    inside(lab.node, 'ip', 'route', 'add', 'default', 'dev', 'lo')
+    for (const wire of ['kernel', 'thread']) {
+      const pod = lab.netns()
+      const { interfaces, ips } = lab.must('ADD', pod, { ...dual, wire }).json
+      const node = interfaces[0].name
+      const own = ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
+      inside(lab.node, 'sysctl', '-qw', `net.ipv4.conf.${node}.rp_filter=${rpFilter}`)
+      inside(lab.node, 'nft', 'flush', 'ruleset')
+      await eventually('the agent has restored the table', () => elements(lab, 'links')?.includes(node) === true)
+      watch(lab.node, node)
+      const right: Packet[] = [
+        [own[0], FAR[4]],
+        [own[1], FAR[6]],
+      ]
+      send(pod, [...FORGED, ...right])
+      const all = [...FORGED, ...right].map(text).sort()
+      await eventually('all have left the pod', () => seen(lab.node, 'came').length >= all.length)
+      assert.equal(seen(lab.node, 'came'), all, wire)
+      await eventually('the own sources pass', () => seen(lab.node, 'passed').length >= right.length)
+      assert.equal(seen(lab.node, 'passed'), right.map(text).sort(), wire)
+      lab.must('DEL', pod, { ...dual, wire })
     }
   })
 }
 
 for (const [name, executable] of EXECUTABLES) {
   test(`${name}: a flushed ruleset is restored by the agent for all links`, async () => {
-    const lab = new Lab(executable)
-    try {
-      const pods = [lab.netns(), lab.netns()]
-      for (const pod of pods) lab.must('ADD', pod, dual)
-      await eventually('the agent serves', () => lab.run({ CNI_COMMAND: undefined }, '').status === 0 && lab.agentPid() !== undefined)
-      await eventually('all is there', () => elements(lab, 'links')?.length === 2)
-      inside(lab.node, 'nft', 'flush', 'ruleset')
-      await eventually('the table is back', () => elements(lab, 'links')?.length === 2 && elements(lab, 'masq6')?.length === 2)
-      for (const pod of pods) lab.must('DEL', pod, dual)
-      assert.equal([elements(lab, 'links'), elements(lab, 'masq4'), elements(lab, 'masq6')], [[], [], []])
-      await eventually('the agent ends', () => lab.agentPid() === undefined)
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab(executable)
+    const pods = [lab.netns(), lab.netns()]
+    for (const pod of pods) lab.must('ADD', pod, dual)
+    await eventually('the agent serves', () => lab.run({ CNI_COMMAND: undefined }, '').status === 0 && lab.agentPid() !== undefined)
+    await eventually('all is there', () => elements(lab, 'links')?.length === 2)
+    inside(lab.node, 'nft', 'flush', 'ruleset')
+    await eventually('the table is back', () => elements(lab, 'links')?.length === 2 && elements(lab, 'masq6')?.length === 2)
+    for (const pod of pods) lab.must('DEL', pod, dual)
+    assert.equal([elements(lab, 'links'), elements(lab, 'masq4'), elements(lab, 'masq6')], [[], [], []])
+    await eventually('the agent ends', () => lab.agentPid() === undefined)
   })
 }
 
@@ -111,44 +103,36 @@ for (const [what, damage] of some(
   2,
 )) {
   test(`without an agent: a table ${what} is restored for all links by the next ADD, and by the next DEL`, () => {
-    const lab = new Lab()
-    try {
-      const [one, two, three] = [lab.netns(), lab.netns(), lab.netns()]
-      const { json } = lab.must('ADD', one, alone)
-      const broken = () => spawnSync('ip', ['netns', 'exec', lab.node, 'nft', '-f', '-'], { input: damage })
-      broken()
-      assert.is(lab.cni('CHECK', one, { ...alone, prevResult: json }).status, 1)
-      lab.must('ADD', two, alone)
-      lab.must('CHECK', one, { ...alone, prevResult: json })
-      assert.equal([elements(lab, 'links')!.length, elements(lab, 'masq4')!.length], [2, 2])
-      lab.must('ADD', three, alone)
-      broken()
-      lab.must('DEL', three, alone)
-      lab.must('CHECK', one, { ...alone, prevResult: json })
-      assert.equal([elements(lab, 'links')!.length, elements(lab, 'masq6')!.length], [2, 2])
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab()
+    const [one, two, three] = [lab.netns(), lab.netns(), lab.netns()]
+    const { json } = lab.must('ADD', one, alone)
+    const broken = () => spawnSync('ip', ['netns', 'exec', lab.node, 'nft', '-f', '-'], { input: damage })
+    broken()
+    assert.is(lab.cni('CHECK', one, { ...alone, prevResult: json }).status, 1)
+    lab.must('ADD', two, alone)
+    lab.must('CHECK', one, { ...alone, prevResult: json })
+    assert.equal([elements(lab, 'links')!.length, elements(lab, 'masq4')!.length], [2, 2])
+    lab.must('ADD', three, alone)
+    broken()
+    lab.must('DEL', three, alone)
+    lab.must('CHECK', one, { ...alone, prevResult: json })
+    assert.equal([elements(lab, 'links')!.length, elements(lab, 'masq6')!.length], [2, 2])
   })
 }
 
 test('an uplink whose name begins like our devices is masqueraded', () => {
-  const lab = new Lab()
-  try {
-    const [pod, outside] = [lab.netns(), lab.netns()]
-    inside(lab.node, 'ip', 'link', 'add', 'tlan0', 'type', 'veth', 'peer', 'name', 'up0', 'netns', outside)
-    for (const [netns, device, address] of [
-      [lab.node, 'tlan0', '192.0.2.1/24'],
-      [outside, 'up0', '192.0.2.2/24'],
-    ] as const) {
-      inside(netns, 'ip', 'addr', 'add', address, 'dev', device)
-      inside(netns, 'ip', 'link', 'set', device, 'up')
-    }
-    lab.must('ADD', pod, alone)
-    assert.ok(pings(pod, '192.0.2.2'))
-  } finally {
-    lab.close()
+  using lab = new Lab()
+  const [pod, outside] = [lab.netns(), lab.netns()]
+  inside(lab.node, 'ip', 'link', 'add', 'tlan0', 'type', 'veth', 'peer', 'name', 'up0', 'netns', outside)
+  for (const [netns, device, address] of [
+    [lab.node, 'tlan0', '192.0.2.1/24'],
+    [outside, 'up0', '192.0.2.2/24'],
+  ] as const) {
+    inside(netns, 'ip', 'addr', 'add', address, 'dev', device)
+    inside(netns, 'ip', 'link', 'set', device, 'up')
   }
+  lab.must('ADD', pod, alone)
+  assert.ok(pings(pod, '192.0.2.2'))
 })
 
 test.run()

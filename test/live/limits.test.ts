@@ -24,20 +24,16 @@ for (const [name, executable] of EXECUTABLES) {
   // 4,096 is the kernel's own default of the hard limit, where nobody has raised it.
   for (const files of [4096, 256])
     test(`${name}: a hard limit of ${files} open files: packets pass, and no thread fails`, () => {
-      const lab = new Lab(executable)
-      try {
-        const pod = lab.netns()
-        lab.wrapper = ['prlimit', `--nofile=${files}:${files}`]
-        lab.must('ADD', pod, { wire: 'thread' })
-        assert.ok(pings(pod, '10.66.0.1'))
-        const { threadMode, refusals } = statusOf(lab)
-        assert.is(threadMode, refusals.io_uring === undefined ? 'io_uring' : 'epoll')
-        assert.not.match(refusals.io_uring ?? '', /EMFILE/)
-        assert.not.match(readFileSync(join(lab.dataDir, 'agent.log'), 'utf8'), /failed/)
-        lab.must('DEL', pod)
-      } finally {
-        lab.close()
-      }
+      using lab = new Lab(executable)
+      const pod = lab.netns()
+      lab.wrapper = ['prlimit', `--nofile=${files}:${files}`]
+      lab.must('ADD', pod, { wire: 'thread' })
+      assert.ok(pings(pod, '10.66.0.1'))
+      const { threadMode, refusals } = statusOf(lab)
+      assert.is(threadMode, refusals.io_uring === undefined ? 'io_uring' : 'epoll')
+      assert.not.match(refusals.io_uring ?? '', /EMFILE/)
+      assert.not.match(readFileSync(join(lab.dataDir, 'agent.log'), 'utf8'), /failed/)
+      lab.must('DEL', pod)
     })
 }
 
@@ -63,8 +59,8 @@ test.after(() => pids?.remove())
 ;(pids === undefined ? test.skip : test)(
   'pids.max of an agent used up: kernel wires go on, thread wires come when there is room or by another agent (cgroup pids)',
   async () => {
-    const lab = new Lab()
     try {
+      using lab = new Lab()
       const [pod, other] = [lab.netns(), lab.netns()]
       const pid = await startAgent(lab)
       writeFileSync(join(pids!.directory, 'cgroup.procs'), String(pid))
@@ -80,7 +76,6 @@ test.after(() => pids?.remove())
       await eventually('STATUS is well', () => lab.cni('STATUS', pod).status === 0)
       await eventually('the pod has its network', () => pings(pod, '10.66.0.1'))
     } finally {
-      lab.close()
       await eventually('the agent has ended', () => readFileSync(join(pids!.directory, 'cgroup.procs'), 'utf8') === '')
     }
   },
@@ -90,19 +85,15 @@ test.after(() => pids?.remove())
 const SYS_INOTIFY_INIT1 = process.arch === 'arm64' ? 26 : 294
 for (const [name, executable] of EXECUTABLES)
   test(`${name}: no inotify instance is left (fs.inotify.max_user_instances): an agent serves all the same`, () => {
-    const lab = new Lab(executable)
-    try {
-      const pod = lab.netns()
-      const errno = String(constants.errno.EMFILE)
-      lab.wrapper = [process.execPath, join(import.meta.dirname, 'without-syscall.ts'), String(SYS_INOTIFY_INIT1), errno]
-      for (const wire of ['kernel', 'thread']) {
-        lab.must('ADD', pod, { wire })
-        assert.is(statusOf(lab).links, 1)
-        assert.ok(pings(pod, '10.66.0.1'))
-        lab.must('DEL', pod, { wire })
-      }
-    } finally {
-      lab.close()
+    using lab = new Lab(executable)
+    const pod = lab.netns()
+    const errno = String(constants.errno.EMFILE)
+    lab.wrapper = [process.execPath, join(import.meta.dirname, 'without-syscall.ts'), String(SYS_INOTIFY_INIT1), errno]
+    for (const wire of ['kernel', 'thread']) {
+      lab.must('ADD', pod, { wire })
+      assert.is(statusOf(lab).links, 1)
+      assert.ok(pings(pod, '10.66.0.1'))
+      lab.must('DEL', pod, { wire })
     }
   })
 
@@ -114,8 +105,8 @@ for (const mebibytes of [1, 3, 8])
   (memory === undefined ? test.skip : test)(
     `${mebibytes} MiB of memory for the plugin's process: it ends with the link or without, and DEL leaves nothing (cgroup memory)`,
     async () => {
-      const lab = new Lab()
-      try {
+      {
+        using lab = new Lab()
         const [pod, other] = [lab.netns(), lab.netns()]
         lab.must('ADD', other, {})
         writeFileSync(memory!.limit, String(mebibytes << 20))
@@ -134,27 +125,21 @@ for (const mebibytes of [1, 3, 8])
         )
         lab.must('ADD', pod, {})
         assert.ok(pings(pod, '10.66.0.1'))
-      } finally {
-        lab.close()
       }
       await eventually('nobody is left there', () => readFileSync(join(memory!.directory, 'cgroup.procs'), 'utf8') === '')
     },
   )
 
 test('net.core.somaxconn 1: of 20 ADDs at once each gets its link, by the agent or without', async () => {
-  const lab = new Lab()
-  try {
-    inside(lab.node, 'sysctl', '-qw', 'net.core.somaxconn=1')
-    lab.must('ADD', lab.netns(), {})
-    const pods = Array.from({ length: 20 }, () => lab.netns())
-    const all = (command: 'ADD' | 'DEL') =>
-      Promise.all(pods.map((netns, index) => call(lab, { command, containerID: `c${index}`, netns, conf: {} })))
-    for (const { status, text } of await all('ADD')) assert.is(status, 0, text)
-    for (const pod of pods) assert.ok(pings(pod, '10.66.0.1'))
-    for (const { status, text } of await all('DEL')) assert.is(status, 0, text)
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  inside(lab.node, 'sysctl', '-qw', 'net.core.somaxconn=1')
+  lab.must('ADD', lab.netns(), {})
+  const pods = Array.from({ length: 20 }, () => lab.netns())
+  const all = (command: 'ADD' | 'DEL') =>
+    Promise.all(pods.map((netns, index) => call(lab, { command, containerID: `c${index}`, netns, conf: {} })))
+  for (const { status, text } of await all('ADD')) assert.is(status, 0, text)
+  for (const pod of pods) assert.ok(pings(pod, '10.66.0.1'))
+  for (const { status, text } of await all('DEL')) assert.is(status, 0, text)
 })
 
 test.run()

@@ -110,111 +110,86 @@ for (const [name, executable, wire] of RUNS) {
   for (const { title, conf: addressing, pod: expected, far } of wire === 'thread' ? some(CASES, 5) : CASES) {
     const conf = { ...addressing, wire }
     test(`${name}: ${title}`, async () => {
-      const lab = new Lab(executable)
-      try {
-        const pod = lab.netns()
-        lab.must('ADD', pod, conf)
-        const [link] = ip(pod, '-d', 'addr', 'show', 'dev', 'eth0')
-        await eventually('the agent holds the TUN', () => ip(pod, 'link', 'show', 'dev', 'eth0')[0].flags.includes('LOWER_UP'))
-        for (const flag of ['POINTOPOINT', 'NOARP', 'UP']) assert.ok(link.flags.includes(flag), `${flag} in ${link.flags}`)
-        assert.is(link.linkinfo.info_kind, 'tun')
-        const found = link.addr_info.map(({ local, address, prefixlen }: { local: string; address?: string; prefixlen: number }) => ({
-          local,
-          ...(address ? { address } : {}),
-          prefixlen,
-        }))
-        assert.equal(found, [expected])
-        const family = expected.local.includes(':') ? '-6' : '-4'
-        const [defaultRoute] = ip(pod, family, 'route', 'show', 'default')
-        assert.is(defaultRoute.gateway, far.replace('%eth0', ''))
-        assert.ok(pings(pod, far), `${far} answers the pod`)
-        assert.ok(pings(lab.node, expected.local), 'the pod answers the node')
-        assert.equal(
-          ip(pod, 'neigh', 'show', 'dev', 'eth0').filter((entry: { state: string[] }) => !entry.state.includes('NOARP')),
-          [],
-          'no neighbour is resolved',
-        )
-        lab.must('DEL', pod, conf)
-        assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [])
-      } finally {
-        lab.close()
-      }
+      using lab = new Lab(executable)
+      const pod = lab.netns()
+      lab.must('ADD', pod, conf)
+      const [link] = ip(pod, '-d', 'addr', 'show', 'dev', 'eth0')
+      await eventually('the agent holds the TUN', () => ip(pod, 'link', 'show', 'dev', 'eth0')[0].flags.includes('LOWER_UP'))
+      for (const flag of ['POINTOPOINT', 'NOARP', 'UP']) assert.ok(link.flags.includes(flag), `${flag} in ${link.flags}`)
+      assert.is(link.linkinfo.info_kind, 'tun')
+      const found = link.addr_info.map(({ local, address, prefixlen }: { local: string; address?: string; prefixlen: number }) => ({
+        local,
+        ...(address ? { address } : {}),
+        prefixlen,
+      }))
+      assert.equal(found, [expected])
+      const family = expected.local.includes(':') ? '-6' : '-4'
+      const [defaultRoute] = ip(pod, family, 'route', 'show', 'default')
+      assert.is(defaultRoute.gateway, far.replace('%eth0', ''))
+      assert.ok(pings(pod, far), `${far} answers the pod`)
+      assert.ok(pings(lab.node, expected.local), 'the pod answers the node')
+      lab.must('DEL', pod, conf)
+      assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [])
     })
   }
 }
 
 test('a peer that is the own address is an address alone, with routes that need no next hop', () => {
-  const lab = new Lab()
-  try {
-    const pod = lab.netns()
-    const conf = { peer: '10.66.66.1', ipam: ipam('10.66.66.1/32') }
-    lab.must('ADD', pod, conf)
-    const [link] = ip(pod, 'addr', 'show', 'dev', 'eth0')
-    assert.is(link.addr_info[0].local, '10.66.66.1')
-    assert.is(link.addr_info[0].address, undefined)
-    const [route] = ip(pod, 'route', 'show', 'default')
-    assert.is(route.gateway, undefined)
-    assert.is(route.dev, 'eth0')
-    assert.is(ip(lab.node, 'route', 'get', '10.66.66.1')[0].dev.slice(0, 2), 'tl')
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  const pod = lab.netns()
+  const conf = { peer: '10.66.66.1', ipam: ipam('10.66.66.1/32') }
+  lab.must('ADD', pod, conf)
+  const [link] = ip(pod, 'addr', 'show', 'dev', 'eth0')
+  assert.is(link.addr_info[0].local, '10.66.66.1')
+  assert.is(link.addr_info[0].address, undefined)
+  const [route] = ip(pod, 'route', 'show', 'default')
+  assert.is(route.gateway, undefined)
+  assert.is(route.dev, 'eth0')
+  assert.is(ip(lab.node, 'route', 'get', '10.66.66.1')[0].dev.slice(0, 2), 'tl')
 })
 
 test('routes have gateway, mtu, advmss, priority and table; one next hop each', () => {
-  const lab = new Lab()
-  try {
-    const pod = lab.netns()
-    const routes = [
-      { dst: '0.0.0.0/0' },
-      { dst: '192.0.2.0/24', gw: '203.0.113.9', mtu: 1300, advmss: 1260, priority: 50, table: 77 },
-      { dst: '198.51.100.0/24', scope: 253 },
-    ]
-    lab.must('ADD', pod, { ipam: { ...lab.conf.ipam, routes } })
-    const [route] = ip(pod, 'route', 'show', 'table', '77')
-    assert.is(route.dst, '192.0.2.0/24')
-    assert.is(route.gateway, '203.0.113.9')
-    assert.is(route.metric, 50)
-    assert.equal(route.metrics, [{ mtu: 1300, advmss: 1260 }])
-    assert.is(route.nexthops, undefined)
-    assert.is(ip(pod, 'route', 'show', '198.51.100.0/24')[0].scope, 'link')
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  const pod = lab.netns()
+  const routes = [
+    { dst: '0.0.0.0/0' },
+    { dst: '192.0.2.0/24', gw: '203.0.113.9', mtu: 1300, advmss: 1260, priority: 50, table: 77 },
+    { dst: '198.51.100.0/24', scope: 253 },
+  ]
+  lab.must('ADD', pod, { ipam: { ...lab.conf.ipam, routes } })
+  const [route] = ip(pod, 'route', 'show', 'table', '77')
+  assert.is(route.dst, '192.0.2.0/24')
+  assert.is(route.gateway, '203.0.113.9')
+  assert.is(route.metric, 50)
+  assert.equal(route.metrics, [{ mtu: 1300, advmss: 1260 }])
+  assert.is(route.nexthops, undefined)
+  assert.is(ip(pod, 'route', 'show', '198.51.100.0/24')[0].scope, 'link')
 })
 
 test('a second default route is code 7 with a hint, and leaves nothing of the second link', () => {
-  const lab = new Lab()
-  try {
-    const pod = lab.netns()
-    lab.must('ADD', pod)
-    const second = { name: 'second', ipam: ipam('10.67.0.0/24') }
-    const { status, json } = lab.cni('ADD', pod, second, { CNI_IFNAME: 'net1' })
-    assert.equal([status, json.code], [1, 7])
-    assert.match(json.details, /"routes": \[\]/)
-    assert.equal([lab.links(pod).length, lab.links(lab.node).length], [2, 1])
-    lab.must('ADD', pod, { ...second, ipam: ipam('10.67.0.0/24', { routes: [] }) }, { CNI_IFNAME: 'net1' })
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  const pod = lab.netns()
+  lab.must('ADD', pod)
+  const second = { name: 'second', ipam: ipam('10.67.0.0/24') }
+  const { status, json } = lab.cni('ADD', pod, second, { CNI_IFNAME: 'net1' })
+  assert.equal([status, json.code], [1, 7])
+  assert.match(json.details, /"routes": \[\]/)
+  assert.equal([lab.links(pod).length, lab.links(lab.node).length], [2, 1])
+  lab.must('ADD', pod, { ...second, ipam: ipam('10.67.0.0/24', { routes: [] }) }, { CNI_IFNAME: 'net1' })
 })
 
 test('a destination named twice has two next hops', () => {
-  const lab = new Lab()
-  try {
-    const pod = lab.netns()
-    const routes = [
-      { dst: '192.0.2.0/24', gw: '203.0.113.1' },
-      { dst: '192.0.2.0/24', gw: '203.0.113.2' },
-    ]
-    lab.must('ADD', pod, { ipam: { ...lab.conf.ipam, routes } })
-    assert.equal(
-      ip(pod, 'route', 'show', '192.0.2.0/24')[0].nexthops.map(({ gateway }: { gateway: string }) => gateway),
-      ['203.0.113.1', '203.0.113.2'],
-    )
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  const pod = lab.netns()
+  const routes = [
+    { dst: '192.0.2.0/24', gw: '203.0.113.1' },
+    { dst: '192.0.2.0/24', gw: '203.0.113.2' },
+  ]
+  lab.must('ADD', pod, { ipam: { ...lab.conf.ipam, routes } })
+  assert.equal(
+    ip(pod, 'route', 'show', '192.0.2.0/24')[0].nexthops.map(({ gateway }: { gateway: string }) => gateway),
+    ['203.0.113.1', '203.0.113.2'],
+  )
 })
 
 test.run()

@@ -11,51 +11,43 @@ const test = suite('lone removal')
 const LONE = { agent: { spawn: false } }
 
 test('a broken record: both ends go, as DEL knows the namespace', () => {
-  const lab = new Lab()
-  try {
-    const pod = lab.netns()
-    lab.must('ADD', pod, LONE)
-    writeFileSync(join(lab.dataDir, 'links/net', `${pod}:eth0.json`), '{')
-    lab.must('DEL', pod, LONE)
-    assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [])
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  const pod = lab.netns()
+  lab.must('ADD', pod, LONE)
+  writeFileSync(join(lab.dataDir, 'links/net', `${pod}:eth0.json`), '{')
+  lab.must('DEL', pod, LONE)
+  assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [])
 })
 
 test('an agent lets go of a link that a plugin has removed by itself', async () => {
-  const lab = new Lab()
-  try {
-    const [pod, other] = [lab.netns(), lab.netns()]
-    const pid = await startAgent(lab)
-    const isTun = (fd: string) => {
-      try {
-        return readlinkSync(`/proc/${pid}/fd/${fd}`) === '/dev/net/tun'
-      } catch {
-        return false // it was the directory's own
-      }
+  using lab = new Lab()
+  const [pod, other] = [lab.netns(), lab.netns()]
+  const pid = await startAgent(lab)
+  const isTun = (fd: string) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`) === '/dev/net/tun'
+    } catch {
+      return false // it was the directory's own
     }
-    const held = () => readdirSync(`/proc/${pid}/fd`).filter(isTun).length
-    const socket = socketPath(lab.dataDir)
-    const delAlone = () => {
-      renameSync(socket, `${socket}.away`)
-      lab.must('DEL', pod, LONE)
-      renameSync(`${socket}.away`, socket)
-    }
-    lab.must('ADD', other)
-    lab.must('ADD', pod)
-    assert.is(held(), 2)
-    delAlone()
-    lab.must('ADD', pod)
-    assert.is(held(), 2, 'the descriptor of the link before is closed')
-    delAlone()
-    lab.netns() // the agent looks at what it holds when a namespace comes or goes
-    await eventually('it holds the other link alone', () => held() === 1)
-    lab.must('ADD', pod)
-    assert.is(held(), 2)
-  } finally {
-    lab.close()
   }
+  const held = () => readdirSync(`/proc/${pid}/fd`).filter(isTun).length
+  const socket = socketPath(lab.dataDir)
+  const delAlone = () => {
+    renameSync(socket, `${socket}.away`)
+    lab.must('DEL', pod, LONE)
+    renameSync(`${socket}.away`, socket)
+  }
+  lab.must('ADD', other)
+  lab.must('ADD', pod)
+  assert.is(held(), 2)
+  delAlone()
+  lab.must('ADD', pod)
+  assert.is(held(), 2, 'the descriptor of the link before is closed')
+  delAlone()
+  lab.netns() // the agent looks at what it holds when a namespace comes or goes
+  await eventually('it holds the other link alone', () => held() === 1)
+  lab.must('ADD', pod)
+  assert.is(held(), 2)
 })
 
 test.run()

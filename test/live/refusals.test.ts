@@ -31,30 +31,26 @@ for (const [name, executable] of EXECUTABLES)
     [constants.errno.ENOSYS, /bpf.*(ENOSYS|not implemented)/i],
   ] as const)
     test(`${name}: bpf(2) is refused (${errno}): a thread, or code 50, and the reason everywhere`, () => {
-      const lab = new Lab(executable)
-      try {
-        const pod = lab.netns()
-        lab.wrapper = without(String(SYS_BPF), errno)
-        const refused = lab.cni('ADD', pod, { wire: 'kernel' })
-        assert.is(refused.json.code, 50)
-        assert.match(refused.json.msg + refused.json.details, words)
-        assert.equal(lab.links(pod), [])
-        const status = lab.cni('STATUS', pod, { wire: 'kernel' })
-        assert.is(status.json.code, 50)
-        assert.match(status.json.msg + status.json.details, words)
+      using lab = new Lab(executable)
+      const pod = lab.netns()
+      lab.wrapper = without(String(SYS_BPF), errno)
+      const refused = lab.cni('ADD', pod, { wire: 'kernel' })
+      assert.is(refused.json.code, 50)
+      assert.match(refused.json.msg + refused.json.details, words)
+      assert.equal(lab.links(pod), [])
+      const status = lab.cni('STATUS', pod, { wire: 'kernel' })
+      assert.is(status.json.code, 50)
+      assert.match(status.json.msg + status.json.details, words)
 
-        lab.must('STATUS', pod)
-        lab.must('ADD', pod)
-        assert.ok(pings(pod, '10.66.0.1'))
-        const { wire, refusals } = statusOf(lab)
-        assert.is.not(wire, 'kernel')
-        assert.match(refusals.kernel, words)
+      lab.must('STATUS', pod)
+      lab.must('ADD', pod)
+      assert.ok(pings(pod, '10.66.0.1'))
+      const { wire, refusals } = statusOf(lab)
+      assert.is.not(wire, 'kernel')
+      assert.match(refusals.kernel, words)
 
-        lab.must('DEL', pod)
-        assert.equal(lab.links(pod), [])
-      } finally {
-        lab.close()
-      }
+      lab.must('DEL', pod)
+      assert.equal(lab.links(pod), [])
     })
 
 // <asm/unistd.h>, <linux/if_tun.h>, <linux/netlink.h>
@@ -74,7 +70,7 @@ const LACKS: [what: string, call: string, errno: number, key: string, words: Reg
 ]
 for (const [what, call, errno, key, words, added] of LACKS)
   test(`a kernel without ${what} (${errno}): tunlink status says so, and links are ${added ? 'made' : 'refused'}`, async () => {
-    const lab = new Lab()
+    using lab = new Lab()
     const agent = spawn('ip', ['netns', 'exec', lab.node, ...without(call, errno), lab.executable, 'agent', '--data-dir', lab.dataDir], {
       stdio: 'ignore',
       env: { PATH: process.env.PATH },
@@ -95,24 +91,19 @@ for (const [what, call, errno, key, words, added] of LACKS)
     } finally {
       agent.kill('SIGKILL')
       await ended
-      lab.close()
     }
   })
 test('a kernel that has all of it: tunlink status names no refusal', () => {
-  const lab = new Lab()
-  try {
-    lab.must('ADD', lab.netns())
-    const { refusals } = statusOf(lab)
-    const [major, minor] = release().split('.').map(Number) as [number, number]
-    // of USO and io_uring: see the kernels in docs/compatibility.md
-    const wanted = major > 6 || (major === 6 && minor >= 7) ? [] : ['uso', 'io_uring']
-    assert.equal(
-      Object.keys(refusals).filter(key => !wanted.includes(key)),
-      [],
-    )
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  lab.must('ADD', lab.netns())
+  const { refusals } = statusOf(lab)
+  const [major, minor] = release().split('.').map(Number) as [number, number]
+  // of USO and io_uring: see the kernels in docs/compatibility.md
+  const wanted = major > 6 || (major === 6 && minor >= 7) ? [] : ['uso', 'io_uring']
+  assert.equal(
+    Object.keys(refusals).filter(key => !wanted.includes(key)),
+    [],
+  )
 })
 
 test.run()

@@ -182,33 +182,25 @@ for (const [name, executable] of EXECUTABLES)
   for (const [what, { conf = {}, sysctls = [], wrapper, env = {}, words, both }] of Object.entries(SITUATIONS)) {
     if (name !== 'tunlink' && both === undefined) continue
     test(`${name}: ${what}: ${words === undefined ? 'STATUS and ADD succeed' : 'STATUS is 50, and ADD fails'}`, () => {
-      const lab = new Lab(executable)
-      try {
-        const pod = lab.netns()
-        if (sysctls.length > 0) inside(lab.node, 'sysctl', '-qw', ...sysctls)
-        chmodSync(lab.dataDir, 0o700)
-        lab.wrapper = wrapper?.(lab) ?? []
-        const status = lab.cni('STATUS', pod, conf, env)
-        if (words === undefined) assert.is(status.status, 0, status.stdout + status.stderr)
-        else isRefused(status, words)
-        const { status: added, stdout } = lab.cni('ADD', pod, conf, env)
-        assert.is(added, words === undefined ? 0 : 1, stdout)
-        if (words !== undefined) assert.equal(lab.links(pod), [])
-      } finally {
-        lab.close()
-      }
+      using lab = new Lab(executable)
+      const pod = lab.netns()
+      if (sysctls.length > 0) inside(lab.node, 'sysctl', '-qw', ...sysctls)
+      chmodSync(lab.dataDir, 0o700)
+      lab.wrapper = wrapper?.(lab) ?? []
+      const status = lab.cni('STATUS', pod, conf, env)
+      if (words === undefined) assert.is(status.status, 0, status.stdout + status.stderr)
+      else isRefused(status, words)
+      const { status: added, stdout } = lab.cni('ADD', pod, conf, env)
+      assert.is(added, words === undefined ? 0 : 1, stdout)
+      if (words !== undefined) assert.equal(lab.links(pod), [])
     })
   }
 
 /** A test with a lab of its own. */
 const testWithLab = (name: string, body: (lab: Lab, pod: string) => void | Promise<void>) =>
   test(name, async () => {
-    const lab = new Lab()
-    try {
-      await body(lab, lab.netns())
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab()
+    await body(lab, lab.netns())
   })
 
 testWithLab('an agent that hangs: 50, and its socket', (lab, pod) => {

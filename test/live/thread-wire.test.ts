@@ -47,67 +47,52 @@ else console.log(`SKIPPED: the thread wire by io_uring: ${refusal}`)
 
 for (const mode of MODES) {
   test(`${mode}: TCP both ways at once, IPv4 and IPv6, is byte-identical`, async () => {
-    const lab = new Lab()
-    try {
-      await startAgent(lab, '--wire', mode)
-      assert.is(status(lab).threadMode, mode)
-      const [one, two] = [lab.netns(), lab.netns()]
-      const address = (pod: string): string[] =>
-        lab.must('ADD', pod, dual).json.ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
-      const [[one4], [two4, two6]] = [address(one), address(two)]
-      await Promise.all([
-        transfer({ from: one, to: two, address: two4!, port: 5001, bytes: mebibytes(256) }),
-        transfer({ from: two, to: one, address: one4!, port: 5002, bytes: mebibytes(256) }),
-      ])
-      await transfer({ from: one, to: two, address: two6!, port: 5003, bytes: mebibytes(64) })
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab()
+    await startAgent(lab, '--wire', mode)
+    assert.is(status(lab).threadMode, mode)
+    const [one, two] = [lab.netns(), lab.netns()]
+    const address = (pod: string): string[] =>
+      lab.must('ADD', pod, dual).json.ips.map(({ address }: { address: string }) => address.replace(/\/.*/, ''))
+    const [[one4], [two4, two6]] = [address(one), address(two)]
+    await Promise.all([
+      transfer({ from: one, to: two, address: two4!, port: 5001, bytes: mebibytes(256) }),
+      transfer({ from: two, to: one, address: one4!, port: 5002, bytes: mebibytes(256) }),
+    ])
+    await transfer({ from: one, to: two, address: two6!, port: 5003, bytes: mebibytes(64) })
   })
 
   test(`${mode}: datagrams of every size are echoed, each once, whole and in order`, async () => {
-    const lab = new Lab()
-    try {
-      await startAgent(lab, '--wire', mode)
-      const pod = lab.netns()
-      lab.must('ADD', pod, { wire: 'thread' })
-      const echoing = start(lab.node, ...program('datagrams', 'echo', '5000'))
-      const echo = output(echoing)
-      await eventually('the echo listens', () => echo.text().includes('listening'))
-      const result = await output(start(pod, ...program('datagrams', 'ask', '10.66.0.1', '5000', '1472'))).ended
-      assert.equal(JSON.parse(result), { sent: 1472, received: 1472, duplicates: 0, reordered: 0, damaged: 0 })
-      echoing.kill()
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab()
+    await startAgent(lab, '--wire', mode)
+    const pod = lab.netns()
+    lab.must('ADD', pod, { wire: 'thread' })
+    const echoing = start(lab.node, ...program('datagrams', 'echo', '5000'))
+    const echo = output(echoing)
+    await eventually('the echo listens', () => echo.text().includes('listening'))
+    const result = await output(start(pod, ...program('datagrams', 'ask', '10.66.0.1', '5000', '1472'))).ended
+    assert.equal(JSON.parse(result), { sent: 1472, received: 1472, duplicates: 0, reordered: 0, damaged: 0 })
+    echoing.kill()
   })
 
   test(`${mode}: fragments, and MTUs from 68 to 65535`, async () => {
-    const lab = new Lab()
-    try {
-      await startAgent(lab, '--wire', mode)
-      for (const [mtu, sizes] of [
-        [68, [0, 40, 400]],
-        [1500, [0, 1472, 1473, 20000, 65000]],
-        [65535, [65507]],
-      ] as const) {
-        const pod = lab.netns()
-        lab.must('ADD', pod, { wire: 'thread', mtu, name: `mtu${mtu}`, ipam: { type: 'tunlink', subnet: `10.67.${mtu % 250}.0/24` } })
-        for (const size of sizes)
-          assert.match(
-            inside(pod, 'ping', '-c', '3', '-i', '0.1', '-W', '2', '-s', String(size), `10.67.${mtu % 250}.1`),
-            / 0% packet loss/,
-          )
-      }
-    } finally {
-      lab.close()
+    using lab = new Lab()
+    await startAgent(lab, '--wire', mode)
+    for (const [mtu, sizes] of [
+      [68, [0, 40, 400]],
+      [1500, [0, 1472, 1473, 20000, 65000]],
+      [65535, [65507]],
+    ] as const) {
+      const pod = lab.netns()
+      lab.must('ADD', pod, { wire: 'thread', mtu, name: `mtu${mtu}`, ipam: { type: 'tunlink', subnet: `10.67.${mtu % 250}.0/24` } })
+      for (const size of sizes)
+        assert.match(inside(pod, 'ping', '-c', '3', '-i', '0.1', '-W', '2', '-s', String(size), `10.67.${mtu % 250}.1`), / 0% packet loss/)
     }
   })
 }
 
 for (const mode of MODES) {
   test(`${mode}: a thread that dies is replaced, its wires open again`, async () => {
-    const lab = new Lab()
+    using lab = new Lab()
     const dieFile = join(lab.dataDir, 'die')
     process.env.DIE_FILE = dieFile
     const wires = new Wires({ entry: join(import.meta.dirname, '../wire/threads/dying-entry.ts'), mode, onGone: () => {} })
@@ -148,7 +133,6 @@ for (const mode of MODES) {
       assert.ok(wires.counters('a')!.podToHost.packets > 40)
     } finally {
       await wires.close()
-      lab.close()
     }
   })
 }

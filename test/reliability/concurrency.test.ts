@@ -121,32 +121,28 @@ function compare(lab: Lab, model: Model): void {
 
 async function runSeed(seed: number): Promise<void> {
   console.log(`seed ${seed}`)
-  const lab = new Lab()
-  try {
-    const runner = new Runner(lab, new Chance(seed))
-    const { model } = runner
-    let isOver = false
-    const watching = observe(lab, () => isOver)
-    watching.catch(() => {}) // awaited below
-    await runner.run(STEPS).finally(() => {
-      isOver = true
-    })
-    const looks = await watching
-    for (const network of NETWORKS) await model.gc(network)
-    await model.checkAll()
-    compare(lab, model)
-    const live = model.live.length
-    await model.delAll()
-    compare(lab, model)
-    const calls = Object.entries(model.done).map(([kind, count]) => `${count} ${kind}`)
-    console.log(
-      `figure: concurrency, seed ${seed}: ${calls.join(', ')}, ${AT_ONCE} at a time; ${runner.kills} agents killed; ` +
-        `${live} links at the end as the model has them, none after the last DEL; node looked at ${looks} times, no address twice`,
-    )
-    await eventually('no agent is left', () => holder(lab) === undefined, 60)
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  const runner = new Runner(lab, new Chance(seed))
+  const { model } = runner
+  let isOver = false
+  const watching = observe(lab, () => isOver)
+  watching.catch(() => {}) // awaited below
+  await runner.run(STEPS).finally(() => {
+    isOver = true
+  })
+  const looks = await watching
+  for (const network of NETWORKS) await model.gc(network)
+  await model.checkAll()
+  compare(lab, model)
+  const live = model.live.length
+  await model.delAll()
+  compare(lab, model)
+  const calls = Object.entries(model.done).map(([kind, count]) => `${count} ${kind}`)
+  console.log(
+    `figure: concurrency, seed ${seed}: ${calls.join(', ')}, ${AT_ONCE} at a time; ${runner.kills} agents killed; ` +
+      `${live} links at the end as the model has them, none after the last DEL; node looked at ${looks} times, no address twice`,
+  )
+  await eventually('no agent is left', () => holder(lab) === undefined, 60)
 }
 
 for (let index = 0; index < SEEDS; index++)

@@ -139,23 +139,19 @@ test('NODE_OPTIONS does reach dist/tunlink.cjs, as docs/environment.md says', ()
 
 test('an agent inherits no variable of the runtime', async () => {
   const env = { BUN_JSC_useJIT: '1', BUN_CONFIG_VERBOSE_FETCH: '1', NODE_OPTIONS: '--no-warnings', MIMALLOC_PURGE_DELAY: '10' }
-  const lab = new Lab(TUNLINK)
+  using lab = new Lab(TUNLINK)
   const pod = lab.netns()
-  try {
-    lab.must('ADD', pod, {}, env)
-    await eventually('an agent runs', () => lab.agentPid() !== undefined)
-    const names = readFileSync(`/proc/${lab.agentPid()}/environ`, 'utf8')
-      .split('\0')
-      .map(pair => pair.split('=')[0]!)
-    assert.equal(
-      names.filter(name => /^(CNI|BUN|NODE|MIMALLOC)_/.test(name)),
-      ['BUN_GC_TIMER_DISABLE'],
-    )
-    assert.ok(names.includes('PATH'))
-    lab.must('DEL', pod)
-  } finally {
-    lab.close()
-  }
+  lab.must('ADD', pod, {}, env)
+  await eventually('an agent runs', () => lab.agentPid() !== undefined)
+  const names = readFileSync(`/proc/${lab.agentPid()}/environ`, 'utf8')
+    .split('\0')
+    .map(pair => pair.split('=')[0]!)
+  assert.equal(
+    names.filter(name => /^(CNI|BUN|NODE|MIMALLOC)_/.test(name)),
+    ['BUN_GC_TIMER_DISABLE'],
+  )
+  assert.ok(names.includes('PATH'))
+  lab.must('DEL', pod)
   assert.not('CNI_COMMAND' in agentEnv())
 })
 

@@ -98,23 +98,19 @@ class Connection {
 }
 
 test('a running agent answers bad requests, and neither the kernel nor the disk knows of them', async () => {
-  const lab = new Lab(EXECUTABLES[0]![1])
-  try {
-    const pid = await startAgent(lab, '--idle-exit', '300')
-    const before = stateOf(lab)
-    const connection = new Connection(socketPath(lab.dataDir))
-    const lines = requests.filter(line => !line.includes('\n') && line.length < 1 << 19)
-    await casesAsync('requests to a running agent', runs(150, 3_000), lines, async line => verifyAnswer(await connection.ask(line)))
-    connection.close()
-    assert.equal(stateOf(lab), before)
-    assert.is((await status(lab)).pid, pid)
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab(EXECUTABLES[0]![1])
+  const pid = await startAgent(lab, '--idle-exit', '300')
+  const before = stateOf(lab)
+  const connection = new Connection(socketPath(lab.dataDir))
+  const lines = requests.filter(line => !line.includes('\n') && line.length < 1 << 19)
+  await casesAsync('requests to a running agent', runs(150, 3_000), lines, async line => verifyAnswer(await connection.ask(line)))
+  connection.close()
+  assert.equal(stateOf(lab), before)
+  assert.is((await status(lab)).pid, pid)
 })
 
 test('1,000 connections with half a request each, and slow ones, do not keep an ADD from its link', async () => {
-  const lab = new Lab(EXECUTABLES[0]![1])
+  using lab = new Lab(EXECUTABLES[0]![1])
   const pod = lab.netns()
   const connections: Connection[] = []
   try {
@@ -141,7 +137,6 @@ test('1,000 connections with half a request each, and slow ones, do not keep an 
     assert.is((await status(lab)).pid, pid)
   } finally {
     for (const connection of connections) connection.close()
-    lab.close()
   }
 })
 

@@ -100,82 +100,70 @@ const runsOf = (lab: Lab, pod: string): fc.Arbitrary<Run> =>
 
 for (const [index, [name, executable]] of EXECUTABLES.entries()) {
   test(`${name}: environment and configuration at random`, () => {
-    const lab = new Lab(executable)
+    using lab = new Lab(executable)
     const pod = lab.netns()
     let succeeded = 0
-    try {
-      const before = stateOf(lab, pod)
-      const verifyUntouched = (when: string) => {
-        const { rules, ...after } = stateOf(lab, pod) // an ADD leaves its empty table
-        assert.equal(after, { namespaces: before.namespaces, files: before.files }, when)
-      }
-      cases(`${name} run`, index === 0 ? runs(30, 1_500) : runs(8, 300), runsOf(lab, pod), given => {
-        const context = `${JSON.stringify(given.env)} ${given.stdin.slice(0, 1_000)}`
-        if (verifyAnswer(run(lab, given), context)) {
-          if (given.env.CNI_COMMAND !== 'ADD') return
-          succeeded++
-          assert.ok(verifyAnswer(run(lab, { ...given, env: { ...given.env, CNI_COMMAND: 'DEL' } }), context), 'what ADD made, DEL removes')
-        }
-        if (isLong) verifyUntouched(context)
-      })
-      verifyUntouched('after all of them; TUNLINK_LONG=1 finds after which')
-      console.log(`\nfigure: input, ${name} run: ${succeeded} ADDs among them made a link`)
-    } finally {
-      lab.close()
+    const before = stateOf(lab, pod)
+    const verifyUntouched = (when: string) => {
+      const { rules, ...after } = stateOf(lab, pod) // an ADD leaves its empty table
+      assert.equal(after, { namespaces: before.namespaces, files: before.files }, when)
     }
+    cases(`${name} run`, index === 0 ? runs(30, 1_500) : runs(8, 300), runsOf(lab, pod), given => {
+      const context = `${JSON.stringify(given.env)} ${given.stdin.slice(0, 1_000)}`
+      if (verifyAnswer(run(lab, given), context)) {
+        if (given.env.CNI_COMMAND !== 'ADD') return
+        succeeded++
+        assert.ok(verifyAnswer(run(lab, { ...given, env: { ...given.env, CNI_COMMAND: 'DEL' } }), context), 'what ADD made, DEL removes')
+      }
+      if (isLong) verifyUntouched(context)
+    })
+    verifyUntouched('after all of them; TUNLINK_LONG=1 finds after which')
+    console.log(`\nfigure: input, ${name} run: ${succeeded} ADDs among them made a link`)
   })
 
   test(`${name}: what waits for ever, or has no end, is answered as well`, () => {
-    const lab = new Lab(executable)
+    using lab = new Lab(executable)
     const pod = lab.netns()
-    try {
-      const before = stateOf(lab, pod)
-      const fifo = join(lab.dataDir, 'fifo')
-      const huge = join(lab.dataDir, 'huge')
-      execFileSync('mkfifo', [fifo])
-      writeFileSync(huge, '')
-      truncateSync(huge, 2 ** 40)
-      const conf = { ...lab.conf, agent: { spawn: false } }
-      const env = { CNI_CONTAINERID: pod, CNI_NETNS: `/run/netns/${pod}`, CNI_IFNAME: 'eth0', CNI_PATH: '/nonexistent' }
-      const refused = (command: string, change: object, other: object = {}, stdin = JSON.stringify({ ...conf, ...change })) =>
-        assert.not(verifyAnswer(run(lab, { env: { CNI_COMMAND: command, ...env, ...other }, stdin }), JSON.stringify([change, other])))
-      for (const path of [fifo, huge, lab.dataDir, '/dev/null', '/nonexistent/x']) {
-        refused('ADD', {}, { CNI_NETNS: path })
-        if (path !== '/dev/null') refused('ADD', { ipam: { ...conf.ipam, resolvConf: path } })
-      }
-      for (const stdin of [nestedJson(300_000), `{"x":"${'y'.repeat(4 << 20)}"}`, '', '\0'.repeat(1 << 16)]) refused('ADD', {}, {}, stdin)
-      assert.equal(stateOf(lab, pod), before)
-    } finally {
-      lab.close()
+    const before = stateOf(lab, pod)
+    const fifo = join(lab.dataDir, 'fifo')
+    const huge = join(lab.dataDir, 'huge')
+    execFileSync('mkfifo', [fifo])
+    writeFileSync(huge, '')
+    truncateSync(huge, 2 ** 40)
+    const conf = { ...lab.conf, agent: { spawn: false } }
+    const env = { CNI_CONTAINERID: pod, CNI_NETNS: `/run/netns/${pod}`, CNI_IFNAME: 'eth0', CNI_PATH: '/nonexistent' }
+    const refused = (command: string, change: object, other: object = {}, stdin = JSON.stringify({ ...conf, ...change })) =>
+      assert.not(verifyAnswer(run(lab, { env: { CNI_COMMAND: command, ...env, ...other }, stdin }), JSON.stringify([change, other])))
+    for (const path of [fifo, huge, lab.dataDir, '/dev/null', '/nonexistent/x']) {
+      refused('ADD', {}, { CNI_NETNS: path })
+      if (path !== '/dev/null') refused('ADD', { ipam: { ...conf.ipam, resolvConf: path } })
     }
+    for (const stdin of [nestedJson(300_000), `{"x":"${'y'.repeat(4 << 20)}"}`, '', '\0'.repeat(1 << 16)]) refused('ADD', {}, {}, stdin)
+    assert.equal(stateOf(lab, pod), before)
   })
 
   test(`${name}: a FIFO in a record's place keeps no verb waiting, and the next ADD replaces it`, () => {
-    const lab = new Lab(executable)
+    using lab = new Lab(executable)
     const pod = lab.netns()
-    try {
-      const file = join(lab.dataDir, 'links/net', `${pod}:eth0.json`)
-      mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
-      const conf = { ...lab.conf, agent: { spawn: false } }
-      for (const command of ['CHECK', 'STATUS', 'GC', 'DEL', 'ADD', 'DEL']) {
-        spawnSync('mkfifo', [file])
-        const env = {
-          CNI_COMMAND: command,
-          CNI_CONTAINERID: pod,
-          CNI_NETNS: `/run/netns/${pod}`,
-          CNI_IFNAME: 'eth0',
-          CNI_PATH: '/nonexistent',
-        }
-        const valid = [{ containerID: pod, ifname: 'eth0' }]
-        const prevResult = { cniVersion: '1.1.0', interfaces: [{ name: 'eth0', sandbox: env.CNI_NETNS }], ips: [] }
-        const stdin = JSON.stringify({ ...conf, prevResult, 'cni.dev/valid-attachments': valid })
-        const isGood = verifyAnswer(run(lab, { env, stdin }), command)
-        assert.is(isGood, command !== 'CHECK', command)
+    const file = join(lab.dataDir, 'links/net', `${pod}:eth0.json`)
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    const conf = { ...lab.conf, agent: { spawn: false } }
+    for (const command of ['CHECK', 'STATUS', 'GC', 'DEL', 'ADD', 'DEL']) {
+      spawnSync('mkfifo', [file])
+      const env = {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: pod,
+        CNI_NETNS: `/run/netns/${pod}`,
+        CNI_IFNAME: 'eth0',
+        CNI_PATH: '/nonexistent',
       }
-      assert.equal(lab.links(pod), [])
-    } finally {
-      lab.close()
+      const valid = [{ containerID: pod, ifname: 'eth0' }]
+      const prevResult = { cniVersion: '1.1.0', interfaces: [{ name: 'eth0', sandbox: env.CNI_NETNS }], ips: [] }
+      const stdin = JSON.stringify({ ...conf, prevResult, 'cni.dev/valid-attachments': valid })
+      const isGood = verifyAnswer(run(lab, { env, stdin }), command)
+      assert.is(isGood, command !== 'CHECK', command)
     }
+    assert.equal(lab.links(pod), [])
   })
 }
 

@@ -8,12 +8,8 @@ export const dual = { ipMasq: true, ipam: { type: 'tunlink', ranges: [[{ subnet:
 export const alone = { ...dual, agent: { spawn: false } }
 
 export async function inLab(body: (lab: Lab) => void | Promise<void>): Promise<void> {
-  const lab = new Lab()
-  try {
-    await body(lab)
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  await body(lab)
 }
 
 /** Lab.cni() while this process answers on a socket. */

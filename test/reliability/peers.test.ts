@@ -95,14 +95,15 @@ const CASES: Case[] = [
       const { lab, pod, device } = scene
       inside(lab.node, 'sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0', `net.ipv4.conf.${device}.rp_filter=0`)
       inside(lab.node, 'ip', 'route', 'add', 'default', 'dev', 'lo')
-      inside(
-        lab.node,
-        'nft',
-        'add table ip w; add chain ip w p { type filter hook prerouting priority 0; }; add rule ip w p ip saddr 198.51.100.7 counter',
-      )
+      // "came" is before any check, "passed" behind it
+      const counts = (chain: string, priority: number) =>
+        `add chain ip w ${chain} { type filter hook prerouting priority ${priority}; }; add rule ip w ${chain} ip saddr 198.51.100.7 counter`
+      inside(lab.node, 'nft', `add table ip w; ${counts('came', -450)}; ${counts('passed', 0)}`)
       inside(pod, 'ip', 'addr', 'add', '198.51.100.7/32', 'dev', 'lo')
       spawnSync('ip', ['netns', 'exec', pod, 'ping', '-c', '3', '-i', '0.1', '-W', '1', '-I', '198.51.100.7', '192.0.2.9'])
-      return /packets 0 /.test(inside(lab.node, 'nft', 'list', 'chain', 'ip', 'w', 'p')) ? 'is dropped' : 'passes'
+      const none = (chain: string) => / packets 0 /.test(inside(lab.node, 'nft', 'list', 'chain', 'ip', 'w', chain))
+      if (none('came')) return 'has not left the pod'
+      return none('passed') ? 'is dropped' : 'passes'
     },
   },
   checkAfter('the pod’s default route went', 'pod', 'ip route del default'),

@@ -58,48 +58,44 @@ const grown = (first: Measured, last: Measured): string =>
 
 for (const wire of ['kernel', 'thread'] as const)
   test(`${wire} wire: ${PAIRS} times ADD, ping and DEL leave memory, descriptors and the kernel as they were`, async () => {
-    const lab = new Lab()
-    try {
-      const conf = { wire, ipMasq: true, agent: { idleSeconds: 0 } }
-      const resident = lab.netns()
-      lab.must('ADD', resident, conf) // one that stays
-      const agent = holder(lab)!
-      const pods = Array.from({ length: LANES }, () => lab.netns())
-      let serial = 0
-      const pair = async (netns: string) => {
-        const containerID = `c${serial++}`
-        const added = await call(lab, { command: 'ADD', containerID, netns, conf })
-        assert.is(added.status, 0, added.text)
-        assert.ok(pings(netns, '10.66.0.1'))
-        const deleted = await call(lab, { command: 'DEL', containerID, netns, conf })
-        assert.is(deleted.status, 0, deleted.text)
-      }
-      const pairs = async (until: number) => {
-        const lane = async (netns: string) => {
-          while (serial < until) await pair(netns)
-        }
-        await Promise.all(pods.map(lane))
-      }
-      await pairs(WARM_UP)
-      const first = measure(lab, agent)
-      const started = Date.now()
-      await pairs(PAIRS)
-      const perPair = (Date.now() - started) / (PAIRS - WARM_UP)
-      let last = measure(lab, agent)
-      // The agent deletes behind its answers, and gives memory back when it has been at rest.
-      await eventually('the agent and the kernel are as they were', () => {
-        last = measure(lab, agent)
-        return !grown(first, last)
-      }).catch(() => assert.unreachable(grown(first, last)))
-      console.log(
-        `figure: soak, ${wire} wire: ${serial} pairs of ADD and DEL with a ping, ${LANES} at a time, ${perPair.toFixed(0)} ms each; ` +
-          `after ${WARM_UP} and at the end: ${JSON.stringify(first)} ${JSON.stringify(last)}`,
-      )
-      assert.is(holder(lab), agent, 'one agent did it all')
-      assert.ok(pings(resident, '10.66.0.1'))
-    } finally {
-      lab.close()
+    using lab = new Lab()
+    const conf = { wire, ipMasq: true, agent: { idleSeconds: 0 } }
+    const resident = lab.netns()
+    lab.must('ADD', resident, conf) // one that stays
+    const agent = holder(lab)!
+    const pods = Array.from({ length: LANES }, () => lab.netns())
+    let serial = 0
+    const pair = async (netns: string) => {
+      const containerID = `c${serial++}`
+      const added = await call(lab, { command: 'ADD', containerID, netns, conf })
+      assert.is(added.status, 0, added.text)
+      assert.ok(pings(netns, '10.66.0.1'))
+      const deleted = await call(lab, { command: 'DEL', containerID, netns, conf })
+      assert.is(deleted.status, 0, deleted.text)
     }
+    const pairs = async (until: number) => {
+      const lane = async (netns: string) => {
+        while (serial < until) await pair(netns)
+      }
+      await Promise.all(pods.map(lane))
+    }
+    await pairs(WARM_UP)
+    const first = measure(lab, agent)
+    const started = Date.now()
+    await pairs(PAIRS)
+    const perPair = (Date.now() - started) / (PAIRS - WARM_UP)
+    let last = measure(lab, agent)
+    // The agent deletes behind its answers, and gives memory back when it has been at rest.
+    await eventually('the agent and the kernel are as they were', () => {
+      last = measure(lab, agent)
+      return !grown(first, last)
+    }).catch(() => assert.unreachable(grown(first, last)))
+    console.log(
+      `figure: soak, ${wire} wire: ${serial} pairs of ADD and DEL with a ping, ${LANES} at a time, ${perPair.toFixed(0)} ms each; ` +
+        `after ${WARM_UP} and at the end: ${JSON.stringify(first)} ${JSON.stringify(last)}`,
+    )
+    assert.is(holder(lab), agent, 'one agent did it all')
+    assert.ok(pings(resident, '10.66.0.1'))
   })
 
 test.run()

@@ -22,12 +22,8 @@ const ATTACH = { ...OLD_POOL, farEnd: 'attach', owner: 1000 }
 
 const testWithLab = (name: string, body: (lab: Lab) => Promise<void>, executable?: string) =>
   test(name, async () => {
-    const lab = new Lab(executable)
-    try {
-      await body(lab)
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab(executable)
+    await body(lab)
   })
 
 const env = (containerID: string) => ({ CNI_CONTAINERID: containerID })
