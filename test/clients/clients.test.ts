@@ -129,7 +129,7 @@ for (const [families, ranges] of FAMILIES) {
 }
 
 test('podman: user 1000 without capabilities opens /dev/net/tun as a CDI device, and not without', () => {
-  const lab = new Lab()
+  using lab = new Lab()
   const podman = new Podman(lab, lab.dataDir)
   try {
     const open = (...device: string[]) => {
@@ -141,7 +141,6 @@ test('podman: user 1000 without capabilities opens /dev/net/tun as a CDI device,
     assert.match(open().stderr, /can't create \/dev\/net\/tun/)
   } finally {
     podman.close()
-    lab.close()
   }
 })
 

@@ -30,33 +30,26 @@ test('its commands run, and print what it says', () => {
 
 test('its ConfigMap gives its pod a TUN for the user that the annotation names', () => {
   const [config, pod] = [...readFileSync(resolve(ROOT, PAGE), 'utf8').matchAll(/```yaml\n(.*?)```/gs)].map(([, text]) => loadYaml(text!))
-  const lab = new Lab()
-  try {
-    const text = conflist({
-      config: parseConfig((config as { data: Record<string, string> }).data['config.json']!),
-      podCIDRs: ['10.66.0.0/24'],
-      mtu: 1500,
-      portmap: false,
-      versions: ['1.0.0'],
-    })
-    const chain = new Chain(lab, JSON.parse(text).plugins)
-    const netns = lab.netns()
-    const { annotations } = (pod as { metadata: { annotations: Record<string, string> } }).metadata
-    const { json, stdout } = chain.add(netns, { 'io.kubernetes.cri.pod-annotations': { ...annotations, 'tunlink.dev/mtu': '1450' } })
-    assert.ok(json.interfaces, stdout)
-    const [tun] = ip(netns, 'addr', 'show', 'dev', 'tun0')
-    assert.equal([tun.mtu, tun.addr_info[0].local, tun.addr_info[0].address], [1400, '10.99.0.10', '10.99.0.20'])
-    assert.is(inside(netns, 'cat', '/sys/class/net/tun0/owner').trim(), '2000')
-    assert.equal(ip(netns, 'route', 'show', 'default').length, 1)
-    assert.is(ip(netns, 'link', 'show', 'dev', 'eth0')[0].mtu, 1450)
-    const refusal = chain.add(lab.netns(), { 'io.kubernetes.cri.pod-annotations': { 'tunlink.dev/tun0.far-end': 'host' } })
-    assert.match(
-      refusal.json.msg,
-      /"tunlink.dev\/tun0.far-end" is "host", but this network lets a pod set mtu, owner, addresses, peer alone/,
-    )
-  } finally {
-    lab.close()
-  }
+  using lab = new Lab()
+  const text = conflist({
+    config: parseConfig((config as { data: Record<string, string> }).data['config.json']!),
+    podCIDRs: ['10.66.0.0/24'],
+    mtu: 1500,
+    portmap: false,
+    versions: ['1.0.0'],
+  })
+  const chain = new Chain(lab, JSON.parse(text).plugins)
+  const netns = lab.netns()
+  const { annotations } = (pod as { metadata: { annotations: Record<string, string> } }).metadata
+  const { json, stdout } = chain.add(netns, { 'io.kubernetes.cri.pod-annotations': { ...annotations, 'tunlink.dev/mtu': '1450' } })
+  assert.ok(json.interfaces, stdout)
+  const [tun] = ip(netns, 'addr', 'show', 'dev', 'tun0')
+  assert.equal([tun.mtu, tun.addr_info[0].local, tun.addr_info[0].address], [1400, '10.99.0.10', '10.99.0.20'])
+  assert.is(inside(netns, 'cat', '/sys/class/net/tun0/owner').trim(), '2000')
+  assert.equal(ip(netns, 'route', 'show', 'default').length, 1)
+  assert.is(ip(netns, 'link', 'show', 'dev', 'eth0')[0].mtu, 1450)
+  const refusal = chain.add(lab.netns(), { 'io.kubernetes.cri.pod-annotations': { 'tunlink.dev/tun0.far-end': 'host' } })
+  assert.match(refusal.json.msg, /"tunlink.dev\/tun0.far-end" is "host", but this network lets a pod set mtu, owner, addresses, peer alone/)
 })
 
 test.run()

@@ -28,12 +28,8 @@ for (const [name, executable] of EXECUTABLES) {
     const test = suite(`${name} behind ${type}`)
     const testWithChain = (title: string, extra: object, body: (lab: Lab, chain: Chain) => void) =>
       test(title, () => {
-        const lab = new Lab(executable)
-        try {
-          body(lab, new Chain(lab, [withDir(primary, lab), { ...EXTRA, ...extra }]))
-        } finally {
-          lab.close()
-        }
+        using lab = new Lab(executable)
+        body(lab, new Chain(lab, [withDir(primary, lab), { ...EXTRA, ...extra }]))
       })
 
     testWithChain('ADD passes the primary on, with the indexes right, and leaves the default routes alone', {}, (lab, chain) => {

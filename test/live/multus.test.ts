@@ -40,15 +40,11 @@ const defaultRoutes = (netns: string) => ip(netns, 'route', 'show', 'default').m
 /** Runs `body` with a pod whose networks are these, and expects nothing left after DEL. */
 function scenario(name: string, networks: (lab: Lab) => Network[], body: (pod: MultusPod, lab: Lab) => void): void {
   test(name, () => {
-    const lab = new Lab()
-    try {
-      const pod = new MultusPod(lab, networks(lab))
-      body(pod, lab)
-      for (let time = 0; time < 2; time++) assert.equal(failures(pod.del()), [])
-      assert.equal([...lab.links(pod.netns), ...lab.links(lab.node), ...lab.files()], [])
-    } finally {
-      lab.close()
-    }
+    using lab = new Lab()
+    const pod = new MultusPod(lab, networks(lab))
+    body(pod, lab)
+    for (let time = 0; time < 2; time++) assert.equal(failures(pod.del()), [])
+    assert.equal([...lab.links(pod.netns), ...lab.links(lab.node), ...lab.files()], [])
   })
 }
 
