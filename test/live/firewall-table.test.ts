@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { EXECUTABLES, eventually, inside, Lab, pings, some } from '../support.ts'
-import { type Packet, seen, send, text, watch } from './forged.ts'
+import { type Packet, seen, sendAll, text, watch } from './forged.ts'
 
 const test = suite('firewall table')
 const CALLS = join(import.meta.dirname, 'firewall-calls.ts')
@@ -108,14 +108,13 @@ for (const rpFilter of some(['0', '1', '2'], 1)) {
     node.record(LINK)
     const packets = [...FORGED, ...OWN]
     watch(node.netns, LINK)
-    send(from, packets)
+    await sendAll(from, node.netns, packets)
     await eventually('without the table everything passes', () => seen(node.netns, 'passed').length === packets.length)
     for (const what of ['made', 'restored']) {
       node.nft('flush ruleset')
       assert.is(await node.call('ensure'), true)
       watch(node.netns, LINK)
-      send(from, packets)
-      await eventually('all come to the node', () => seen(node.netns, 'came').length === packets.length)
+      await sendAll(from, node.netns, packets)
       assert.equal(seen(node.netns, 'came'), packets.map(text).sort())
       assert.equal(seen(node.netns, 'passed'), OWN.map(text).sort(), what)
     }

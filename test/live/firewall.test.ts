@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { EXECUTABLES, eventually, inside, Lab, pings, some } from '../support.ts'
-import { type Packet, seen, send, text, watch } from './forged.ts'
+import { type Packet, seen, sendAll, text, watch } from './forged.ts'
 
 const test = suite('firewall')
 const dual = { ipMasq: true, ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }
@@ -59,10 +59,9 @@ for (const rpFilter of some(['0', '1', '2'], 1)) {
         [own[0], FAR[4]],
         [own[1], FAR[6]],
       ]
-      send(pod, [...FORGED, ...right])
-      const all = [...FORGED, ...right].map(text).sort()
-      await eventually('all have left the pod', () => seen(lab.node, 'came').length >= all.length)
-      assert.equal(seen(lab.node, 'came'), all, wire)
+      const all = [...FORGED, ...right]
+      await sendAll(pod, lab.node, all)
+      assert.equal(seen(lab.node, 'came'), all.map(text).sort(), wire)
       await eventually('the own sources pass', () => seen(lab.node, 'passed').length >= right.length)
       assert.equal(seen(lab.node, 'passed'), right.map(text).sort(), wire)
       lab.must('DEL', pod, { ...dual, wire })

@@ -1,6 +1,6 @@
 /** Packets with sources that a pod does not have, and what of them comes to the node and passes. */
 import { execFileSync } from 'node:child_process'
-import { inside } from '../support.ts'
+import { eventually, inside } from '../support.ts'
 
 export type Packet = [source: string, destination: string]
 
@@ -52,6 +52,16 @@ export function watch(netns: string, link: string): void {
 }`
   execFileSync('ip', ['netns', 'exec', netns, 'nft', '-f', '-'], { input: table })
 }
+
+/**
+ * Sends the packets until all have come, as watch() sees it: a set of nftables that is being
+ * enlarged forgets one now and then.
+ */
+export const sendAll = (netns: string, node: string, packets: Packet[]): Promise<void> =>
+  eventually('all packets have left the pod', () => {
+    send(netns, packets)
+    return seen(node, 'came').length >= packets.length
+  })
 
 export const text = ([source, destination]: Packet) => `${source} to ${destination}`
 
