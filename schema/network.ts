@@ -48,7 +48,7 @@ const LINK: Table<(typeof LINK_KEYS)[number]> = {
     type: zeroOr(LEAST_MTU, MOST_MTU, 'bytes'),
     default: 'with the far end `host` the MTU of the device of the node’s default route, else 1500',
     meaning:
-      'The MTU of the link; with IPv6 at least 1280. Above 16000 the link has a thread wire. The pod’s annotation `tunlink.dev/mtu` may lower it. 0 is the default.',
+      'The MTU of the link; with IPv6 at least 1280. Above 16000 the link has a thread wire. The pod’s annotation `tunlink.dev/mtu` may set it, up to this value where there is one. 0 is the default.',
   },
   addressing: {
     type: choice('peer', 'subnet'),
