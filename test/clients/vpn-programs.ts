@@ -51,7 +51,9 @@ const fastd: VpnProgram = {
       [0, one, two],
       [1, two, one],
     ] as const) {
-      const peer = `peer "other" { key "${key(1 - at, 'Public')}"; remote ${other.address}:1195; }`
+      // One alone begins: of two handshakes at once each side may keep another session.
+      const remote = at === 0 ? '' : `remote ${other.address}:1195;`
+      const peer = `peer "other" { key "${key(1 - at, 'Public')}"; ${remote} }`
       const text = `interface "tun0";\nmode tun;\nmtu ${MTU};\nbind 0.0.0.0:1195;\nmethod "salsa2012+umac";\nsecret "${key(at, 'Secret')}";\n${peer}\n`
       writeFileSync(join(own.directory, 'fastd.conf'), text)
     }
