@@ -102,7 +102,7 @@ test('the deadline passes while the plugin runs: SIGKILL, then DEL, and nothing 
       (error: Error) => error.message,
     )
     assert.match(refusal, /deadline|DeadlineExceeded|killed/i)
-    const calls = () => readFileSync(out, 'utf8').match(/^(ADD|added|DEL)$/gm) ?? []
+    const calls = (): string[] => readFileSync(out, 'utf8').match(/^(ADD|added|DEL)$/gm) ?? []
     await eventually('DEL has been called', () => calls().includes('DEL'))
     assert.equal(calls().slice(0, 3), ['ADD', 'added', 'DEL'])
     await eventually('the link and its addresses are gone', () => leftovers(containerd).length === 0)
