@@ -155,6 +155,14 @@ function verifyCapacity(pool: Pool, set: Range[], sources: RangeSource[]): void 
   throw refuse('subnet', 'a network with an address to give, beside gateways and "exclude"', range.subnet, place)
 }
 
+/** True when `text` is an address of a range of the set. */
+export function isIn(set: Range[], text: string): boolean {
+  const address = parseAddress(text)
+  if (address === undefined) return false
+  const value = toNumber(address.bytes)
+  return set.some(({ family, first, last }) => family === address.family && value >= first && value <= last)
+}
+
 export const describeRange = ({ first, last, family }: Range) => `${toAddress(first, family)}-${toAddress(last, family)}`
 
 function parseExclude(exclude: unknown): Pool['exclude'] {

@@ -1,8 +1,7 @@
 /** Prometheus' text format: see "Exposition formats" in its documentation. */
 
-import { parseAddress } from '../address.ts'
 import { capacity } from '../ipam/candidates.ts'
-import { parseIpam } from '../ipam/pool.ts'
+import { isIn, parseIpam } from '../ipam/pool.ts'
 import { poolOf } from './conflist.ts'
 
 type Labels = Record<string, string | number>
@@ -87,15 +86,14 @@ export function verbMetrics(verbs: Verbs): string {
 
 /**
  * The number of used addresses of each family. `leased` are the names in the network's lease
- * directory.
+ * directory, which also has the leases of extra interfaces with pools of their own.
  */
 export function poolUse(podCIDRs: string[], leased: string[]): { family: string; used: number; free: number }[] {
   if (podCIDRs.length === 0) return []
   const pool = parseIpam(poolOf(podCIDRs))
   return pool.sets.map(set => {
-    const ipFamily = set[0]!.family
-    const used = leased.filter(name => parseAddress(name)?.family === ipFamily).length
-    return { family: `IPv${ipFamily}`, used, free: Number(capacity(pool, set)) - used }
+    const used = leased.filter(name => isIn(set, name)).length
+    return { family: `IPv${set[0]!.family}`, used, free: Number(capacity(pool, set)) - used }
   })
 }
 

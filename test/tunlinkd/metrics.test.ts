@@ -1,7 +1,7 @@
 /** Prometheus' text format, byte by byte where it matters. */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { family, leaseMetrics, linkMetrics, metricsPage, verbMetrics } from '../../src/node/metrics.ts'
+import { family, leaseMetrics, linkMetrics, metricsPage, poolUse, verbMetrics } from '../../src/node/metrics.ts'
 import { checklist, parseBindAddress } from '../../src/node/server.ts'
 
 const test = suite('metrics and health')
@@ -39,6 +39,10 @@ test('leaseMetrics() counts each family: a /24 has 253 addresses besides its gat
   const text = leaseMetrics(['10.244.0.0/24', 'fd66::/120'], ['10.244.0.5', '10.244.0.6', 'fd66::5', '.owners'])
   assert.match(text, /\{family="ipv4",state="used"\} 2\n.*\{family="ipv4",state="free"\} 251\n/)
   assert.match(text, /\{family="ipv6",state="used"\} 1\n/)
+})
+test('poolUse() does not count the leases of extra interfaces: their pools are not the pod CIDRs', () => {
+  const leased = ['10.66.0.2', '10.99.0.1', '10.99.0.2', '10.99.0.3', '10.99.0.4']
+  assert.equal(poolUse(['10.66.0.0/29'], leased), [{ family: 'IPv4', used: 1, free: 4 }])
 })
 test('metricsPage() leaves out what an absent agent would say', () => {
   const page = metricsPage({

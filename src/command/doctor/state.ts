@@ -1,12 +1,11 @@
 /** Checks of tunlink's own state: directory, records, links, leases, agent. */
 import { existsSync } from 'node:fs'
-import { parseAddress, toNumber } from '../../address.ts'
 import { ask, noAgent } from '../../agent/client.ts'
 import { VERSION } from '../../agent/protocol.ts'
 import { type NetConf, parseNetConf } from '../../cni/netconf.ts'
 import { capacity } from '../../ipam/candidates.ts'
 import { type LeaseOnDisk, leaseList } from '../../ipam/lease.ts'
-import { parseIpam, type Range } from '../../ipam/pool.ts'
+import { isIn, parseIpam } from '../../ipam/pool.ts'
 import type { LinkPlan } from '../../link/plan.ts'
 import { namespaceIsThere } from '../../link/remove.ts'
 import { BUILT_IN_IPAM } from '../../verbs/context.ts'
@@ -101,12 +100,6 @@ function fullPools({ name, dataDir, ipam }: NetConf): Finding[] {
     if (BigInt(used) >= all) return [fault(`${text}: the next pod gets no address`, mend)]
     return BigInt(used) * 10n >= all * 9n ? [warning(text, mend)] : []
   })
-}
-
-function isIn(set: Range[], text: string): boolean {
-  const { family, bytes } = parseAddress(text)!
-  const value = toNumber(bytes)
-  return set.some(range => range.family === family && value >= range.first && value <= range.last)
 }
 
 async function agent({ dataDirs, networks, links }: World): Promise<Finding[]> {
