@@ -105,9 +105,9 @@ export class Daemon {
       )
       await this.#loop.run()
     }
-    for (const part of this.#parts) part.end?.()
-    for (const server of servers) server.close()
-    closeSync(lock)
+    for (const part of this.#parts) endInOrder(part.name, () => part.end?.())
+    for (const server of servers) endInOrder('server', () => server.close())
+    endInOrder('lock', () => closeSync(lock))
     log.info('tunlinkd ends; links, routes and files stay')
   }
 
@@ -143,6 +143,15 @@ export class Daemon {
     this.#failing.delete(part)
     log.info('recovered', { what: part })
     this.#state.notifier.forget(reasonOf(part))
+  }
+}
+
+/** What cannot be ended is logged, and keeps the rest from nothing. */
+function endInOrder(what: string, end: () => void): void {
+  try {
+    end()
+  } catch (error) {
+    log.error('not ended in order', { what, error: describe(error) })
   }
 }
 

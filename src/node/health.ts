@@ -23,6 +23,9 @@ export async function listen(version: string, state: State, failing: ReadonlyMap
   return servers
 }
 
+/** Pods that do not ask for a device need no device plugin. */
+const OPTIONAL = ['devicePlugin']
+
 /**
  * Readiness: may pods be scheduled here? The API's state does not count: pods have their network
  * without it.
@@ -35,7 +38,7 @@ function readiness(state: State, failing: ReadonlyMap<string, string>): Record<s
     executable: state.executable !== undefined || 'it is not installed',
     config: state.config !== undefined || 'there was no valid one yet',
     conflist: isInstalled || (own === undefined ? 'the API has not told of this node yet' : 'not installed'),
-    ...Object.fromEntries(failing),
+    ...Object.fromEntries([...failing].filter(([part]) => !OPTIONAL.includes(part))),
   }
 }
 
@@ -53,6 +56,7 @@ async function metricsText(version: string, state: State, failing: ReadonlyMap<s
     apiErrors: kube.errors,
     routes: programmed ?? { wanted: 0, installed: 0 },
     collected,
+    failing: [...failing.keys()],
   })
 }
 

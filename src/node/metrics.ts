@@ -118,14 +118,18 @@ export interface MetricsInput {
   routes: { wanted: number; installed: number }
   /** A gauge of counts by family and state. */
   collected: object
+  /** Names of parts. */
+  failing: string[]
 }
 
 export function metricsPage(input: MetricsInput): string {
   const one = (name: string, type: 'gauge' | 'counter', help: string, value: number) => family(name, type, help, [{ value }])
   const collected = Object.entries(input.collected).map(([what, value]) => ({ labels: { what }, value: Number(value) }))
+  const failing = input.failing.map(part => ({ labels: { part }, value: 1 }))
   return [
     family('tunlink_build_info', 'gauge', 'The version.', [{ labels: { version: input.version }, value: 1 }]),
     one('tunlink_ready', 'gauge', 'Whether pods may be scheduled here.', input.ready ? 1 : 0),
+    family('tunlink_part_failing', 'gauge', 'Parts of tunlinkd that fail now.', failing),
     input.links === undefined ? '' : linkMetrics(input.links),
     input.verbs === undefined ? '' : verbMetrics(input.verbs),
     leaseMetrics(input.podCIDRs, input.leased),

@@ -1,4 +1,5 @@
 /** The path that older kubelets send as `:authority`: frames and header blocks, byte by byte. */
+import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { AuthorityFilter } from '../../src/node/device-plugin/authority.ts'
@@ -48,5 +49,44 @@ test('AuthorityFilter passes over padding and priority, and leaves an authority 
     (error: Error) => error instanceof RangeError,
   )
 })
+test('AuthorityFilter leaves a header block of two frames alone, split within :authority', () => {
+  const sent = Buffer.concat([PREFACE, frame(HEADERS, 0, `${METHOD} 41 0b 2f72`), frame(9, 4, '756e2f612e736f636b')])
+  assert.is(new AuthorityFilter().push(sent).toString('hex'), sent.toString('hex'))
+})
+test('AuthorityFilter refuses a value that is longer than its block, and takes an empty one for no path', () => {
+  const filtered = (payload: string) => new AuthorityFilter().push(Buffer.concat([PREFACE, frame(HEADERS, 4, payload)]))
+  assert.throws(
+    () => filtered(`${METHOD} 41 0b 2f72`),
+    (error: Error) => error instanceof RangeError,
+  )
+  const empty = `${METHOD} 41 00 2f ${METHOD}`
+  assert.is(filtered(empty).subarray(PREFACE.length).toString('hex'), frame(HEADERS, 4, empty).toString('hex'))
+})
+test('AuthorityFilter gives the same bytes, or a RangeError, however the connection is split', () => {
+  const block = fc.oneof(fc.constantFrom(`${METHOD} 41 0b 2f72756e2f612e736f636b ${TE}`, METHOD), hexadecimal(20))
+  const frames = fc.array(fc.tuple(fc.constantFrom(HEADERS, 0, 9), fc.constantFrom(0, 4, 0x2c), block), { maxLength: 5 })
+  const cuts = fc.array(fc.nat(200), { maxLength: 8 })
+  fc.assert(
+    fc.property(frames, cuts, (frames, cuts) => {
+      const bytes = Buffer.concat([PREFACE, ...frames.map(([type, flags, payload]) => frame(type, flags, payload))])
+      const places = [0, ...cuts.sort((a, b) => a - b), bytes.length]
+      const chunks = places.slice(1).map((end, index) => bytes.subarray(places[index], end))
+      assert.is(passed(chunks), passed([bytes]))
+    }),
+  )
+})
+
+const hexadecimal = (maxLength: number) => fc.uint8Array({ maxLength }).map(bytes => Buffer.from(bytes).toString('hex'))
+
+/** What a filter makes of chunks. */
+function passed(chunks: Buffer[]): string {
+  const filter = new AuthorityFilter()
+  try {
+    return Buffer.concat(chunks.map(chunk => filter.push(chunk))).toString('hex')
+  } catch (error) {
+    assert.instance(error, RangeError)
+    return 'RangeError'
+  }
+}
 
 test.run()

@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { eventually, inside, ip, pings } from '../support.ts'
@@ -294,10 +294,12 @@ scenario('the device plugin, where it is on, registers with the kubelet, again w
     await eventually('an event says that there is no kubelet', () =>
       node.events().some(event => /^DevicePluginFailed: No kubelet listens at .*kubelet\.sock/.test(event)),
     )
+    await eventually('the node is ready all the same', () => ready(), 15)
+    assert.match(node.get('/metrics'), /^tunlink_part_failing\{part="devicePlugin"\} 1$/m)
     await kubelet.start()
     await eventually('the kubelet has its devices', () => [...(kubelet.devices?.values() ?? [])].join() === 'Healthy,Healthy')
     assert.equal(await kubelet.allocate(['net-tun-1']), [[{ containerPath: '/dev/net/tun', hostPath: '/dev/net/tun', permissions: 'rw' }]])
-    await eventually('tunlinkd is ready', () => ready(), 15)
+    await eventually('no part fails', () => !node.get('/metrics').includes('tunlink_part_failing'), 15)
     kubelet.stop()
     await kubelet.start()
     await eventually('the kubelet has its devices again', () => kubelet.devices?.size === 2)
@@ -306,6 +308,21 @@ scenario('the device plugin, where it is on, registers with the kubelet, again w
     assert.is(kubelet.registrations.length, length, 'once is enough')
     assert.is(await node.stop(), 0)
     assert.equal(readdirSync(kubelet.directory), ['kubelet.sock'])
+  } finally {
+    kubelet.close()
+  }
+})
+scenario('a part whose end fails keeps tunlinkd from no other: it ends with status 0', async () => {
+  const kubelet = new FakeKubelet()
+  try {
+    await kubelet.start()
+    node.start('--net-tun-devices=2', `--device-plugin-dir=${kubelet.directory}`, '--net-tun-path=/dev/null')
+    await eventually('the kubelet has its devices', () => kubelet.devices?.size === 2)
+    const socket = join(kubelet.directory, 'tunlink.dev-net-tun.sock')
+    rmSync(socket)
+    mkdirSync(socket) // which the device plugin does not remove
+    assert.is(await node.stop(), 0)
+    assert.match(node.log, /"message":"not ended in order","what":"devicePlugin"/)
   } finally {
     kubelet.close()
   }

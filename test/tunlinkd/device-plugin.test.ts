@@ -2,13 +2,16 @@
  * The device plugin against the kubelet's side of its API. A file stands for the node's
  * /dev/net/tun: a symbolic link to /dev/null is a character device that can come and go.
  */
-import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { getChannelzHandlers } from '@grpc/grpc-js'
+import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { allocateRequest } from '../../src/node/device-plugin/api.ts'
 import { DevicePlugin } from '../../src/node/device-plugin/device-plugin.ts'
+import { serve } from '../../src/node/device-plugin/grpc.ts'
 import { decode, encode } from '../../src/node/device-plugin/protobuf.ts'
 import { eventually } from '../support.ts'
 import { FakeKubelet } from './fake-kubelet.ts'
@@ -166,6 +169,40 @@ bench('end() ends the stream and removes the socket', async bench => {
   await eventually('the stream has ended', () => bench.kubelet.devices === undefined, 5)
   assert.not(existsSync(bench.socket))
 })
+bench('end() while it registers leaves no socket, and nothing is registered', async bench => {
+  const ensured = bench.plugin.ensure()
+  bench.plugin.end()
+  assert.is(await ensured, false)
+  assert.not(existsSync(bench.socket))
+  assert.equal(bench.kubelet.registrations, [])
+})
+bench('a kubelet whose socket has changed while it registered is not taken for one that knows it', async ({ kubelet, plugin }) => {
+  kubelet.registering = () => chmodSync(join(kubelet.directory, 'kubelet.sock'), 0o700) // another time of change
+  await plugin.ensure()
+  kubelet.registering = () => {}
+  assert.equal([await plugin.ensure(), await plugin.ensure()], [true, false])
+})
+bench('a jump of the wall clock does not register it again', async bench => {
+  const { kubelet, plugin } = bench
+  await plugin.ensure()
+  await bench.until('at first', ...HEALTHY)
+  kubelet.forget()
+  await new Promise(done => setTimeout(done, 200)) // until the plugin has heard of it
+  const { now } = Date
+  Date.now = () => now() + 3_600_000
+  try {
+    assert.is(await plugin.ensure(), false)
+  } finally {
+    Date.now = now
+  }
+})
+bench('a socket that cannot be made leaves no server behind', async ({ kubelet }) => {
+  const path = join(kubelet.directory, 'absent', 'socket')
+  const before = grpcServers()
+  const failure = await serve(path, 'none', { unary: { None: request => request }, streams: {} }).catch((error: Error) => error.message)
+  assert.match(String(failure), /^Cannot listen at .*absent\/socket: .*ENOENT/)
+  assert.is(grpcServers(), before)
+})
 bench(
   '10,000 devices are one message',
   async bench => {
@@ -176,19 +213,41 @@ bench(
   10_000,
 )
 
+/** How many servers the registry of gRPC has. */
+function grpcServers(): number | undefined {
+  let count: number | undefined
+  const handlers = getChannelzHandlers() as {
+    GetServers(call: object, answer: (error: unknown, list: { server: unknown[] }) => void): void
+  }
+  handlers.GetServers({ request: { start_server_id: 0, max_results: 1_000 } }, (_, { server }) => {
+    count = server.length
+  })
+  return count
+}
+
+test('decode() of any bytes is values or a RangeError', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), bytes => {
+      try {
+        assert.ok(allocateRequest(Buffer.from(bytes)).every(Array.isArray))
+      } catch (error) {
+        assert.instance(error, RangeError)
+      }
+    }),
+  )
+})
 test('encode() and decode(): fields by number, lengths of two bytes, what is skipped', () => {
   const long = 'x'.repeat(300)
   const message = encode([
     [1, 'one'],
-    [3, true],
     [1, long],
     [16, [[2, 'inner']]],
   ])
-  assert.is(message.subarray(0, 9).toString('hex'), '0a036f6e6518010aac')
+  assert.is(message.subarray(0, 7).toString('hex'), '0a036f6e650aac')
   assert.equal(decode(message, 1).map(String), ['one', long])
   assert.equal(decode(decode(message, 16)[0]!, 2).map(String), ['inner'])
   assert.equal(decode(message, 3), [])
-  const fixed = Buffer.from('0900000000000000000d000000000a0161', 'hex') // 64 bits, 32 bits, "a"
+  const fixed = Buffer.from('1801' + '0900000000000000000d000000000a0161', 'hex') // a varint, 64 bits, 32 bits, "a"
   assert.equal(decode(fixed, 1).map(String), ['a'])
 })
 test('decode() refuses whatever is cut short', () => {

@@ -35,13 +35,15 @@ export class FakeKubelet {
   authority: string | undefined
   /** What Register answers instead of success. */
   refusal: string | undefined
+  /** Called when a registration has come, before it is answered. */
+  registering = () => {}
   #server: Server | undefined
   #plugin: Client | undefined
   #stream: ClientReadableStream<Buffer> | undefined
 
   /** Empties the directory, then serves: as the kubelet does when it starts. */
   async start(): Promise<void> {
-    for (const name of readdirSync(this.directory)) rmSync(join(this.directory, name))
+    for (const name of readdirSync(this.directory)) rmSync(join(this.directory, name), { recursive: true })
     this.#server = new Server()
     const register = {
       path: '/v1beta1.Registration/Register',
@@ -58,6 +60,7 @@ export class FakeKubelet {
         register: (call: { request: Buffer }, answer: (error: object | null, message?: Buffer) => void) => {
           const [version = '', endpoint = '', resource = ''] = [1, 2, 3].map(field => texts(call.request, field)[0])
           this.registrations.push({ version, endpoint, resource })
+          this.registering()
           if (this.refusal !== undefined) return answer({ code: status.UNKNOWN, details: this.refusal })
           answer(null, Buffer.alloc(0))
           this.#watch(endpoint)

@@ -56,9 +56,16 @@ test('metricsPage() leaves out what an absent agent would say', () => {
     apiErrors: 0,
     routes: { wanted: 3, installed: 2 },
     collected: { links: 1 },
+    failing: ['forward'],
   })
   assert.not.match(page, /tunlink_links|tunlink_verb/)
-  for (const line of ['tunlink_ready 0', 'tunlink_agent_starts_total 2', 'tunlink_routes_wanted 3', 'tunlink_routes_installed 2'])
+  for (const line of [
+    'tunlink_ready 0',
+    'tunlink_part_failing{part="forward"} 1',
+    'tunlink_agent_starts_total 2',
+    'tunlink_routes_wanted 3',
+    'tunlink_routes_installed 2',
+  ])
     assert.ok(page.split('\n').includes(line), line)
 })
 test('checklist() is 503 when one check fails, and says which', () => {

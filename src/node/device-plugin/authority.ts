@@ -2,12 +2,14 @@
  * Kubelets before 1.26 send the path of the socket as `:authority`, which is no authority, and
  * the HTTP/2 of Node and of Bun refuses the request (kubernetes/kubernetes#112597). Here it becomes
  * `localhost`, as later kubelets send it. The frames are those of RFC 9113, the header block that
- * of RFC 7541; the rest of a connection passes as it is.
+ * of RFC 7541; the rest of a connection passes as it is, and so does a header block of several
+ * frames: the kubelet's fit into one.
  */
 
 const PREFACE_BYTES = 24
 const FRAME_HEADER_BYTES = 9
 const HEADERS = 1
+const END_HEADERS = 0x4
 const PADDED = 0x8
 const PRIORITY = 0x20
 /** `:authority` in the static table of RFC 7541. */
@@ -20,7 +22,10 @@ export class AuthorityFilter {
   #pending = Buffer.alloc(0)
   #isFirst = true
 
-  /** What of the connection is complete with `chunk`, changed where it has to be. */
+  /**
+   * Takes the next bytes of the connection. Returns the frames that are complete by now, with
+   * `:authority` changed. Throws RangeError when a header block ends within a field.
+   */
   push(chunk: Buffer): Buffer {
     this.#pending = Buffer.concat([this.#pending, chunk])
     const passed: Buffer[] = []
@@ -45,6 +50,7 @@ export class AuthorityFilter {
 /** A HEADERS frame with another `:authority`, where that is a path. */
 function headersFrame(frame: Buffer): Buffer {
   const flags = frame.readUInt8(4)
+  if (!(flags & END_HEADERS)) return frame
   const padding = flags & PADDED ? frame.readUInt8(FRAME_HEADER_BYTES) : 0
   const start = FRAME_HEADER_BYTES + (flags & PADDED ? 1 : 0) + (flags & PRIORITY ? 5 : 0)
   const end = frame.length - padding
@@ -76,21 +82,25 @@ function authorityValue(block: Buffer, start: number): Place | undefined {
     }
     const name = integer(block, offset, first & 0x40 ? 6 : 4)
     const value = string(block, name.value === 0 ? string(block, name.end).end : name.end)
-    if (name.value === AUTHORITY_INDEX && beginsWithSlash(block, value.start)) return value
+    if (name.value === AUTHORITY_INDEX && beginsWithSlash(block, value)) return value
     offset = value.end
   }
   return undefined
 }
 
+/** A string with its length. Throws RangeError when it is longer than the block. */
 function string(block: Buffer, start: number): Place {
   const length = integer(block, start, 7)
-  return { start, end: length.end + length.value }
+  const end = length.end + length.value
+  if (end > block.length) throw new RangeError(`a header block of ${block.length} bytes ends within a string`)
+  return { start, end }
 }
 
 /** As it is, or compressed: the code of a slash is 011000. */
-function beginsWithSlash(block: Buffer, start: number): boolean {
-  const first = block[integer(block, start, 7).end]
-  if (first === undefined) return false
+function beginsWithSlash(block: Buffer, { start, end }: Place): boolean {
+  const begin = integer(block, start, 7).end
+  if (begin === end) return false
+  const first = block.readUInt8(begin)
   return block.readUInt8(start) & 0x80 ? first >> 2 === 0b011000 : first === 0x2f
 }
 

@@ -13,7 +13,10 @@ export const DEVICE = '/dev/net/tun'
 export const RESOURCE = 'tunlink.dev/net-tun'
 /** Name of the plugin's socket in the kubelet's directory. */
 const ENDPOINT = 'tunlink.dev-net-tun.sock'
-/** After so long without the kubelet's ListAndWatch it counts as one that has forgotten us. */
+/**
+ * After so long without the kubelet's ListAndWatch it counts as one that has forgotten us. Measured
+ * by the monotonic clock.
+ */
 const WATCH_MS = 10_000
 
 export interface DevicePluginOptions {
@@ -35,6 +38,7 @@ export class DevicePlugin {
   #known: string | undefined
   #unwatchedMs = 0
   #isHealthy = false
+  #isEnded = false
 
   constructor(options: DevicePluginOptions) {
     this.#options = options
@@ -57,28 +61,41 @@ export class DevicePlugin {
     if (this.#isKnown()) return false
     const kubelet = identity(this.#kubelet)
     if (kubelet === undefined) throw new Error(`No kubelet listens at ${this.#kubelet}`)
-    this.end()
+    this.#release()
     this.#close = await serve(this.#socket, DEVICE_PLUGIN, {
       unary: {
         GetDevicePluginOptions: () => EMPTY,
         Allocate: request => this.#allocate(request),
-        PreStartContainer: () => EMPTY,
       },
       streams: { ListAndWatch: send => this.#watch(send) },
     })
+    if (this.#isEnded) {
+      this.#release()
+      return false
+    }
     try {
       await call(this.#kubelet, REGISTRATION, 'Register', registerRequest(ENDPOINT, RESOURCE))
     } catch (cause) {
-      this.end()
+      this.#release()
       throw new Error(`Cannot register ${RESOURCE} with the kubelet at ${this.#kubelet}: ${(cause as Error).message}`, { cause })
     }
-    this.#known = this.#identities()
-    this.#unwatchedMs = Date.now()
+    if (this.#isEnded) return false
+    // as it was before: a kubelet that has restarted since then does not know us
+    this.#known = this.#identities(kubelet)
+    this.#unwatchedMs = performance.now()
     return true
   }
 
-  /** Ends the kubelet's streams and removes the socket: it then gives the resource to no pod. */
+  /**
+   * Ends the kubelet's streams and removes the socket: it then gives the resource to no pod. An
+   * ensure() that is under way does not register any more.
+   */
   end(): void {
+    this.#isEnded = true
+    this.#release()
+  }
+
+  #release(): void {
     this.#close?.()
     this.#close = undefined
     this.#known = undefined
@@ -94,19 +111,19 @@ export class DevicePlugin {
   }
 
   #isKnown(): boolean {
-    if (this.#known === undefined || this.#known !== this.#identities()) return false
-    return this.#watchers.size > 0 || Date.now() - this.#unwatchedMs < WATCH_MS
+    if (this.#known === undefined || this.#known !== this.#identities(identity(this.#kubelet))) return false
+    return this.#watchers.size > 0 || performance.now() - this.#unwatchedMs < WATCH_MS
   }
 
-  #identities(): string {
-    return `${identity(this.#socket)} ${identity(this.#kubelet)}`
+  #identities(kubelet: string | undefined): string {
+    return `${identity(this.#socket)} ${kubelet}`
   }
 
   #watch(send: Send): () => void {
     this.#watchers.add(send)
     send(this.#list())
     return () => {
-      if (this.#watchers.delete(send)) this.#unwatchedMs = Date.now()
+      if (this.#watchers.delete(send)) this.#unwatchedMs = performance.now()
     }
   }
 
@@ -122,7 +139,10 @@ export class DevicePlugin {
   }
 }
 
-/** What is another one when a socket has been made anew; undefined when there is none. */
+/**
+ * Device, inode and time of change: a socket made anew at the same path differs in them. undefined
+ * when there is no file.
+ */
 function identity(path: string): string | undefined {
   const found = statSync(path, { throwIfNoEntry: false, bigint: true })
   return found && `${found.dev}:${found.ino}:${found.ctimeNs}`

@@ -9,6 +9,9 @@ import { AuthorityFilter } from './authority.ts'
 
 const CALL_MS = 5_000
 
+/** Its registry of servers and clients would keep those that are closed. */
+const OPTIONS = { 'grpc.enable_channelz': 0 }
+
 const asIs = (bytes: Buffer): Buffer => bytes
 
 /** Sends one message of a stream. */
@@ -26,7 +29,7 @@ export type Close = () => void
 
 /** Serves `service` at the unix socket `path`, which must not exist. */
 export function serve(path: string, name: string, service: Service): Promise<Close> {
-  const server = new Server()
+  const server = new Server(OPTIONS)
   const method = (method: string, responseStream: boolean) => ({
     path: `/${name}/${method}`,
     requestStream: false,
@@ -56,7 +59,10 @@ export function serve(path: string, name: string, service: Service): Promise<Clo
     server.forceShutdown()
   }
   return new Promise((resolve, reject) => {
-    listener.on('error', cause => reject(new Error(`Cannot listen at ${path}: ${cause.message}`, { cause })))
+    listener.on('error', cause => {
+      server.forceShutdown()
+      reject(new Error(`Cannot listen at ${path}: ${cause.message}`, { cause }))
+    })
     listener.listen(path, () => resolve(close))
   })
 }
@@ -109,7 +115,7 @@ const streaming = (body: (send: Send) => () => void) => (call: ServerWritableStr
 
 /** One call at the unix socket `path`. Rejects with the server's words, or after 5 s. */
 export function call(path: string, name: string, method: string, request: Buffer): Promise<Buffer> {
-  const client = new Client(`unix:${path}`, credentials.createInsecure())
+  const client = new Client(`unix:${path}`, credentials.createInsecure(), OPTIONS)
   return new Promise<Buffer>((resolve, reject) => {
     client.makeUnaryRequest(`/${name}/${method}`, asIs, asIs, request, { deadline: Date.now() + CALL_MS }, (error, message) => {
       if (error === null) resolve(message!)

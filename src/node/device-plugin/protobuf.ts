@@ -1,10 +1,10 @@
 /**
- * The wire format of Protocol Buffers, as far as the device plugin API needs it: strings, booleans
- * and messages. See "Encoding" in the documentation of Protocol Buffers.
+ * The wire format of Protocol Buffers, as far as the device plugin API needs it: strings and
+ * messages. See "Encoding" in the documentation of Protocol Buffers.
  */
 
 /** A message as [field number, value] pairs, in order; a repeated field has several pairs. */
-export type Fields = [field: number, value: string | boolean | Fields][]
+export type Fields = [field: number, value: string | Fields][]
 
 const VARINT = 0
 const I64 = 1
@@ -14,7 +14,6 @@ const I32 = 5
 /** The bytes of a message. */
 export function encode(fields: Fields): Buffer {
   const parts = fields.map(([field, value]) => {
-    if (typeof value === 'boolean') return Buffer.from([...varint((field << 3) | VARINT), Number(value)])
     const bytes = typeof value === 'string' ? Buffer.from(value) : encode(value)
     return Buffer.concat([Buffer.from([...varint((field << 3) | LEN), ...varint(bytes.length)]), bytes])
   })
