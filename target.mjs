@@ -19,6 +19,8 @@ const NAMES = {
   x64: { oci: 'amd64', triplet: 'x86_64-linux-gnu', bunTarget: 'bun-linux-x64-baseline', bunPackage: '@oven/bun-linux-x64-baseline' },
   arm64: { oci: 'arm64', triplet: 'aarch64-linux-gnu', bunTarget: 'bun-linux-arm64', bunPackage: '@oven/bun-linux-aarch64' },
 }
+if (NAMES[process.arch] === undefined)
+  throw new Error(`Nothing can be built on ${process.arch}: the machine must be one of ${Object.keys(NAMES).join(', ')}`)
 if (NAMES[arch] === undefined)
   throw new Error(`There is no build for ${arch}: TUNLINK_ARCH must be one of ${Object.keys(NAMES).join(', ')}`)
 export const { oci, triplet, bunTarget, bunPackage } = NAMES[arch]

@@ -44,6 +44,7 @@ function readElf(file) {
   const text = at => bytes.toString('latin1', at, bytes.indexOf(0, at))
   const interpreter = headers.filter(({ type }) => type === PT_INTERP).map(({ offset }) => text(offset))
   const dynamic = headers.find(({ type }) => type === PT_DYNAMIC)
+  if (dynamic === undefined) throw new Error(`${file} has no dynamic section (PT_DYNAMIC): it names no libraries`)
   const entries = Array.from({ length: dynamic.size / 16 }, (_, index) => {
     const at = dynamic.offset + index * 16
     return { tag: number(at), value: number(at + 8) }

@@ -9,6 +9,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statS
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { dist, root, tar, version } from '../target.mjs'
+import { trackedFiles } from './tracked.mjs'
 
 const ARCHITECTURES = ['x64', 'arm64']
 const BUILT = ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs', 'tunlink-image.tar', 'THIRD-PARTY-LICENCES.txt', 'sbom.cdx.json']
@@ -31,7 +32,7 @@ function releaseFor(arch) {
   const name = `tunlink-${version}-linux-${arch}`
   const directory = join(work, name)
   for (const file of BUILT) cpSync(join(built, file), join(directory, file))
-  for (const path of COPIED) cpSync(join(root, path), join(directory, path), { recursive: true })
+  for (const path of trackedFiles(root, COPIED)) cpSync(join(root, path), join(directory, path))
   writeFileSync(join(directory, 'SHA256SUMS'), checksums(directory))
   writeFileSync(join(out, `${name}.tar.gz`), gzipSync(tar(work, [name])))
 }

@@ -12,7 +12,7 @@ const pages = ['.', 'docs', 'licences'].flatMap(directory =>
     .filter(name => name.endsWith('.md') && !/node_modules|\.pages/.test(name)),
 )
 
-const withoutCode = (text: string) => text.replaceAll(/^ *```.*?^ *```$|^ {4}.*$|`[^`\n]*`/gms, '')
+const withoutCode = (text: string) => text.replaceAll(/^ *```.*?^ *```$|^ {4}[^\n]*$|`[^`\n]*`/gms, '')
 
 /** As GitHub and the site make them of headings. */
 function anchorsOf(page: string): string[] {
@@ -25,12 +25,14 @@ function anchorsOf(page: string): string[] {
   )
 }
 
+const linksOf = (page: string) =>
+  [...withoutCode(readFileSync(join(ROOT, page), 'utf8')).matchAll(/\]\(\s*([^)\s]+)\)/g)].map(([, target]) => target!)
+
 for (const page of pages) {
   test(page, () => {
-    const text = withoutCode(readFileSync(join(ROOT, page), 'utf8'))
-    for (const [, target] of text.matchAll(/\]\(\s*([^)\s]+)\)/g)) {
-      if (/^[a-z]+:/.test(target!)) continue
-      const [path, anchor] = target!.split('#')
+    for (const target of linksOf(page)) {
+      if (/^[a-z]+:/.test(target)) continue
+      const [path, anchor] = target.split('#')
       const file = path === '' ? join(ROOT, page) : join(ROOT, dirname(page), path!)
       assert.ok(existsSync(file), `${page} links to ${target}`)
       if (anchor !== undefined) assert.ok(anchorsOf(file).includes(anchor), `${page} links to ${target}`)
@@ -39,5 +41,6 @@ for (const page of pages) {
 }
 
 test('there are pages', () => assert.ok(pages.length > 10))
+test('links are found, behind indented lines too', () => assert.ok(linksOf('README.md').length >= 15))
 
 test.run()

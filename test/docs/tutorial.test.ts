@@ -37,6 +37,14 @@ for (const [what, blocks, message] of [
   ['a command fails', [['sh', 'echo seen\nfalse\necho not']], /page\.md:6: exit status 1(.*\n)*seen/],
   ['the first part of a pipe fails', [['sh', 'false | true']], /exit status 1/],
   ['a variable has no value', [['sh', 'echo "$nothing"']], /unbound variable/],
+  [
+    'a block ends the shell before the last one',
+    [
+      ['sh', 'exit 0'],
+      ['sh', 'false'],
+    ],
+    /page\.md:6: the shell ended here, and 1 blocks did not run/,
+  ],
   ['there are no commands', [['text', 'x']], /no commands/],
   [
     'a line is not printed',

@@ -74,6 +74,8 @@ export function runBlocks(file: string, env: Record<string, string>, prelude: st
     const reason = error?.message ?? `exit status ${status}`
     throw new Error(`${place}: ${reason}\n${last?.commands ?? ''}--- printed\n${last?.output ?? before}${stderr}`)
   }
+  if (ran.length !== blocks.length)
+    throw new Error(`${file}:${ran.at(-1)?.line ?? 1}: the shell ended here, and ${blocks.length - ran.length} blocks did not run`)
   for (const block of ran) verifyOutput(file, block)
   return ran
 }

@@ -5,12 +5,14 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
 const test = suite('release')
 const root = resolve(import.meta.dirname, '../..')
+// a script of the build, without types
+const { trackedFiles } = await import(join(root, 'release/tracked.mjs'))
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const names = ['x64', 'arm64'].map(arch => `tunlink-${version}-linux-${arch}`)
 const [x64, arm64] = names as [string, string]
@@ -18,10 +20,12 @@ const NOBODY = 65534
 const work = mkdtempSync(join(tmpdir(), 'tunlink-release-'))
 const run = (command: string, args: string[], cwd: string) => execFileSync(command, args, { cwd, encoding: 'utf8', maxBuffer: 1 << 26 })
 
-/** A copy of the sources that has neither packages nor anything built. */
+/** A repository of the same sources that has neither packages nor anything built. */
 function cleanCopy(): string {
   const copy = join(work, 'clean copy')
-  cpSync(root, copy, { recursive: true, filter: path => !['node_modules', 'dist', '.git'].includes(basename(path)) })
+  for (const path of trackedFiles(root, ['.'])) cpSync(join(root, path), join(copy, path))
+  run('git', ['init', '--quiet'], copy)
+  run('git', ['add', '--all'], copy)
   return copy
 }
 

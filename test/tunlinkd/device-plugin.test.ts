@@ -200,7 +200,7 @@ bench('a socket that cannot be made leaves no server behind', async ({ kubelet }
   const path = join(kubelet.directory, 'absent', 'socket')
   const before = grpcServers()
   const failure = await serve(path, 'none', { unary: { None: request => request }, streams: {} }).catch((error: Error) => error.message)
-  assert.match(String(failure), /^Cannot listen at .*absent\/socket: .*ENOENT/)
+  assert.match(String(failure), /^Cannot listen at .*absent\/socket: listen E/)
   assert.is(grpcServers(), before)
 })
 bench(
