@@ -25,7 +25,10 @@ export interface Attachment {
   network: string
   containerID: string
   ifname: string
-  /** CNI_IFNAME, by which the runtime knows the link, where the configuration's `ifName` differs. */
+  /**
+   * CNI_IFNAME, by which the runtime knows the link: `ifname`, unless the configuration's `ifName`
+   * names an extra interface. Absent where it is not known, as in records of 0.1.0.
+   */
   cniIfname?: string
 }
 
