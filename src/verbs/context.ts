@@ -19,6 +19,3 @@ export function attachmentOf({ environment, conf }: Pick<Context, 'environment' 
   const { containerID, ifname: cniIfname } = environment
   return { network: conf.name, containerID, ifname: conf.ifName ?? cniIfname, cniIfname }
 }
-
-/** The name that the configuration gives the built-in IPAM. */
-export const BUILT_IN_IPAM = 'tunlink'
