@@ -63,6 +63,9 @@ for (const [name, executable] of EXECUTABLES) {
         const { json } = chain.add(pod)
         assert.ok(json.routes.some(({ dst }: { dst: string }) => dst === '10.100.0.0/16'))
         assert.match(inside(pod, 'ip', 'route'), /10\.100\.0\.0\/16 .*dev tun0/)
+        inside(pod, 'ip', 'route', 'delete', '10.100.0.0/16')
+        const prevResult = { ...json, routes: json.routes.filter(({ dst }: { dst: string }) => dst !== '10.100.0.0/16') }
+        assert.match(chain.check(pod, prevResult).at(-1)!, /route 10\.100\.0\.0\/16 .*dev tun0 is missing/)
       },
     )
 
