@@ -60,9 +60,21 @@ const LINK: Table<(typeof LINK_KEYS)[number]> = {
     type: { kind: 'either', types: [addressOrNetwork, list('addresses, at most one for each family', addressOrNetwork)] },
     default: 'the IPAM’s gateway, else 169.254.1.1 and fe80::1',
     meaning:
-      'The far end’s address, or a list with one for each family. With a prefix, such as `198.51.100.1/24`, the pod reaches that whole network by the link.',
+      'The far end’s address, or a list with one for each family. With a prefix, such as `198.51.100.1/24`, the pod reaches that whole network by the link. An unspecified, loopback, multicast or broadcast address is refused.',
     examples: ['10.9.9.9', '198.51.100.1/24', ['10.9.9.9', 'fd09::9']],
-    refused: ['here', ['10.9.9.9', 'x'], '10.9.9.9/99'],
+    refused: [
+      'here',
+      ['10.9.9.9', 'x'],
+      '10.9.9.9/99',
+      '0.0.0.0',
+      '0.0.0.0/0',
+      '255.255.255.255',
+      '224.0.0.1',
+      '127.0.0.1',
+      '::',
+      'ff02::1',
+      '::1',
+    ],
   },
   annotations: {
     type: list('names', choice(...SETTINGS)),

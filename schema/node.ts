@@ -40,7 +40,8 @@ export const NODE: Table<(typeof NODE_KEYS)[number]> = {
   plugins: {
     type: list('configurations of plugins', { kind: 'object', is: 'a plugin, with its `type`' }),
     default: '[]',
-    meaning: 'Plugins chained behind tunlink and `portmap`, in this order. A `portmap` of your own replaces ours.',
+    meaning:
+      'Plugins chained behind tunlink and `portmap`, in this order. A `portmap` of your own replaces ours. One of type `tunlink` is an extra interface of each pod: it needs an `ifName` and an `ipam` with addresses that no pod CIDR has, and gets the `dataDir` of the network.',
     examples: [[{ type: 'tuning', sysctl: { 'net.core.somaxconn': '500' } }]],
     refused: [[{}], [{ type: 'a/b' }]],
   },

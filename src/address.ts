@@ -49,6 +49,16 @@ export function holds(network: string, address: string): boolean {
 }
 
 /**
+ * False for addresses that no host has: unspecified, loopback, multicast, and IPv4's broadcast
+ * (RFC 6890, RFC 4291).
+ */
+export function isHostAddress({ family, bytes }: { family: Family; bytes: Buffer }): boolean {
+  if (family === 6) return bytes[0] !== 0xff && toNumber(bytes) > 1n
+  const first = bytes[0]!
+  return first !== 0 && first !== 127 && (first < 224 || first >= 240) && !bytes.equals(Buffer.alloc(4, 0xff))
+}
+
+/**
  * Strict: four decimal numbers without leading zeros, or RFC 4291 text without zone. undefined when
  * `text` is no address.
  */

@@ -6,16 +6,14 @@
  */
 import { parseAddress, parseCidr } from '../address.ts'
 import { CniError, CODE } from './error.ts'
-import { optionalObject, optionalString, optionalStrings, type Place, refuse, show, type Values, within } from './must-be.ts'
+import { optionalObject, optionalString, optionalStrings, RUNTIME_CONFIG, refuse, show, type Values } from './must-be.ts'
 
 /** The settings, by the name behind the prefix. */
 export const SETTINGS = ['mtu', 'peer', 'addresses', 'owner', 'group', 'far-end'] as const
 export type Setting = (typeof SETTINGS)[number]
 
-/** Of a configuration without the key: what can do no harm. */
+/** What counts without the key `annotations`: a smaller MTU hurts nobody but the pod. */
 const ALLOWED: Setting[] = ['mtu']
-
-const RUNTIME_CONFIG: Place = within({ path: '', code: CODE.invalidConfig }, 'runtimeConfig')
 
 /** An annotation's text, and how errors call it. */
 export interface Annotation {
@@ -39,7 +37,7 @@ export const podAnnotations = (raw: Values): Values =>
   optionalObject(optionalObject(raw, 'runtimeConfig') ?? {}, 'io.kubernetes.cri.pod-annotations', RUNTIME_CONFIG) ?? {}
 
 /**
- * Those of this interface. Throws CniError 7 for one that the configuration does not allow or that
+ * The annotations about the interface of this configuration. Throws CniError 7 for one that the configuration does not allow or that
  * nobody knows: a pod that did not get what it asks for would be found out by its failures only.
  */
 export function annotationsOf(raw: Values): Annotations {

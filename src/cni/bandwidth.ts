@@ -5,7 +5,18 @@
  */
 import { podAnnotations } from './annotations.ts'
 import { CniError, CODE } from './error.ts'
-import { defined, optionalInteger, optionalObject, type Place, refuse, type Values, within } from './must-be.ts'
+import {
+  CONFIGURATION,
+  defined,
+  optionalInteger,
+  optionalObject,
+  type Place,
+  RUNTIME_CONFIG,
+  refuse,
+  show,
+  type Values,
+  within,
+} from './must-be.ts'
 
 /** `rate` in bits per second, `burst` in bits that may pass at once. */
 export interface Rate {
@@ -18,9 +29,6 @@ export interface Bandwidth {
   ingress?: Rate
   egress?: Rate
 }
-
-const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
-const RUNTIME_CONFIG = within(CONFIGURATION, 'runtimeConfig')
 
 /** Bits per second: at least one byte, at most what a number of JSON can hold exactly. */
 export const [LEAST_RATE, MOST_RATE] = [8, Number.MAX_SAFE_INTEGER]
@@ -35,13 +43,24 @@ const burstOf = (rate: number) => Math.min(Math.max(Math.ceil(rate / 100), 8 * 6
 
 /** Throws CniError 7. */
 export function bandwidthOf(raw: Values): Bandwidth {
-  const runtimeConfig = optionalObject(raw, 'runtimeConfig') ?? {}
-  const asked = optionalObject(runtimeConfig, 'bandwidth', RUNTIME_CONFIG)
+  const asked = runtimeBandwidth(raw)
   if (asked !== undefined) return fromKeys(asked, within(RUNTIME_CONFIG, 'bandwidth'))
-  // Kubernetes means the pod's own interface, not an extra one behind it
-  const annotations = raw.ifName === undefined ? podAnnotations(raw) : {}
-  return { ...fromKeys(raw, CONFIGURATION), ...fromAnnotations(annotations) }
+  return { ...fromKeys(raw, CONFIGURATION), ...fromAnnotations(ownAnnotations(raw)) }
 }
+
+/** What limits the ingress, and its value, in the words of an error. */
+export function ingressSource(raw: Values): string {
+  const asked = runtimeBandwidth(raw)
+  if (asked !== undefined) return `"runtimeConfig.bandwidth.ingressRate" is ${show(asked.ingressRate)}`
+  const text = ownAnnotations(raw)[ANNOTATIONS.ingress]
+  return text === undefined ? `"ingressRate" is ${show(raw.ingressRate)}` : `annotation "${ANNOTATIONS.ingress}" is ${show(text)}`
+}
+
+const runtimeBandwidth = (raw: Values): Values | undefined =>
+  optionalObject(optionalObject(raw, 'runtimeConfig') ?? {}, 'bandwidth', RUNTIME_CONFIG)
+
+/** Kubernetes means the pod's own interface, not an extra one behind it. */
+const ownAnnotations = (raw: Values): Values => (raw.ifName === undefined ? podAnnotations(raw) : {})
 
 const fromKeys = (values: Values, place: Place): Bandwidth =>
   defined({ ingress: rateOf(values, 'ingress', place), egress: rateOf(values, 'egress', place) })

@@ -1,5 +1,5 @@
 /** Keys of the configuration, and annotations of the pod, that describe a link; and `agent`. */
-import { hostCidr, parseCidr } from '../address.ts'
+import { hostCidr, isHostAddress, parseCidr } from '../address.ts'
 import {
   type Annotation,
   type Annotations,
@@ -10,9 +10,19 @@ import {
   mustBe,
   refusal,
 } from './annotations.ts'
-import { type Bandwidth, bandwidthOf } from './bandwidth.ts'
+import { type Bandwidth, bandwidthOf, ingressSource } from './bandwidth.ts'
 import { CniError, CODE } from './error.ts'
-import { defined, optionalBoolean, optionalChoice, optionalInteger, optionalObject, refuse, type Values, within } from './must-be.ts'
+import {
+  CONFIGURATION,
+  defined,
+  optionalBoolean,
+  optionalChoice,
+  optionalInteger,
+  optionalObject,
+  refuse,
+  type Values,
+  within,
+} from './must-be.ts'
 
 const FAR_ENDS = ['host', 'attach'] as const
 
@@ -33,6 +43,8 @@ export interface LinkKeys {
    * end.
    */
   peer: { address: string; prefix: number }[]
+  /** The annotation that `peer` comes from, as errors name it; absent for the configured one. */
+  peerSource?: string
   ipMasq: boolean
   /** Print an all-zero `mac`: podman's CNI backend refuses a result without one. */
   zeroMac: boolean
@@ -75,15 +87,21 @@ export function linkKeys(raw: Values, pod?: Annotations): LinkKeys {
   const configured = optionalChoice(raw, 'farEnd', FAR_ENDS) ?? 'host'
   const farEnd = annotatedChoice(pod?.['far-end'], FAR_ENDS) ?? configured
   refuseForeignKeys(raw, configured)
+  if (allowedSettings(raw).includes('far-end')) {
+    // the keys of both count, whichever a pod chooses
+    hostKeys(raw)
+    attachKeys(raw, undefined, '"annotations" allows "far-end"')
+  }
   if (farEnd === 'host') refuseForAttach(pod)
   return {
     farEnd,
-    ...(farEnd === 'host' ? hostKeys(raw) : attachKeys(raw, pod)),
+    ...(farEnd === 'host' ? hostKeys(raw) : attachKeys(raw, pod, `${sourceOf(pod?.['far-end'], 'farEnd')} is "attach"`)),
     addressing: optionalChoice(raw, 'addressing', ['peer', 'subnet']) ?? 'peer',
     peer: annotatedPeers(pod?.peer) ?? peers(raw.peer),
+    ...(pod?.peer === undefined ? {} : { peerSource: sourceOf(pod.peer, 'peer') }),
     ipMasq: optionalBoolean(raw, 'ipMasq') ?? false,
     zeroMac: optionalBoolean(raw, 'zeroMac') ?? false,
-    bandwidth: bandwidth(raw, farEnd),
+    bandwidth: bandwidth(raw, farEnd, pod?.['far-end']),
     ...mtuKeys(raw, pod?.mtu),
     ...defined({ txQLen: optionalInteger(raw, 'txQLen', 1, MOST_TXQLEN) }),
   }
@@ -96,20 +114,19 @@ function mtuKeys(raw: Values, annotation: Annotation | undefined): Pick<LinkKeys
   const mtu = annotatedInteger(annotation, LEAST_MTU, MOST_MTU)
   if (annotation === undefined || mtu === undefined) return configured === undefined ? {} : { mtu: configured, mtuSource: '"mtu"' }
   if (configured !== undefined && mtu > configured) throw mustBe(annotation, `at most the network's "mtu" ${configured}`)
-  return { mtu, mtuSource: `annotation "${annotation.name}"` }
+  return { mtu, mtuSource: sourceOf(annotation, 'mtu') }
 }
 
 /**
  * With the far end `attach`, the process that attached writes the incoming packets: they pass no
  * queue that could be limited.
  */
-function bandwidth(raw: Values, farEnd: LinkKeys['farEnd']): Bandwidth {
+function bandwidth(raw: Values, farEnd: LinkKeys['farEnd'], annotation: Annotation | undefined): Bandwidth {
   const found = bandwidthOf(raw)
-  if (farEnd === 'attach' && found.ingress !== undefined)
-    throw new CniError(
-      CODE.invalidConfig,
-      `"ingressRate" is ${found.ingress.rate}, but goes with "farEnd": "host" only: what comes in is written by whoever attached`,
-    )
+  if (farEnd === 'attach' && found.ingress !== undefined) {
+    const clash = annotation === undefined ? 'goes with "farEnd": "host" only' : `${sourceOf(annotation, 'farEnd')} is "attach"`
+    throw new CniError(CODE.invalidConfig, `${ingressSource(raw)}, but ${clash}: what comes in is written by whoever attached`)
+  }
   return found
 }
 
@@ -135,7 +152,16 @@ const hostKeys = (raw: Values): Pick<LinkKeys, 'wire' | 'multiQueue'> => ({
   multiQueue: false,
 })
 
-function attachKeys(raw: Values, pod: Annotations | undefined): Pick<LinkKeys, 'wire' | 'multiQueue' | 'owner' | 'group'> {
+/** How errors name what has a value: the annotation, else the key. */
+const sourceOf = (annotation: Annotation | undefined, key: string) =>
+  annotation === undefined ? `"${key}"` : `annotation "${annotation.name}"`
+
+/** `attaching` says in an error what makes the far end "attach". */
+function attachKeys(
+  raw: Values,
+  pod: Annotations | undefined,
+  attaching: string,
+): Pick<LinkKeys, 'wire' | 'multiQueue' | 'owner' | 'group'> {
   const owner = annotatedInteger(pod?.owner, 0, MOST_ID) ?? optionalInteger(raw, 'owner', 0, MOST_ID)
   const group = annotatedInteger(pod?.group, 0, MOST_ID) ?? optionalInteger(raw, 'group', 0, MOST_ID)
   const allowAnyUser = optionalBoolean(raw, 'allowAnyUser') ?? false
@@ -143,7 +169,7 @@ function attachKeys(raw: Values, pod: Annotations | undefined): Pick<LinkKeys, '
   if (owner === undefined && group === undefined && !allowAnyUser && !(pod === undefined && podsSayIt))
     throw new CniError(
       CODE.invalidConfig,
-      `"farEnd" is "attach" without "owner" and "group": any user could attach; set one of them${podsSayIt ? ', there or by annotation' : ''}, or "allowAnyUser": true`,
+      `${attaching} without "owner" and "group": any user could attach; set one of them${podsSayIt ? ', there or by annotation' : ''}, or "allowAnyUser": true`,
     )
   return { wire: 'auto', multiQueue: optionalBoolean(raw, 'multiQueue') ?? false, ...defined({ owner, group }) }
 }
@@ -160,11 +186,14 @@ function peers(value: unknown): LinkKeys['peer'] {
   const found = (Array.isArray(value) ? value : [value]).map(item => {
     const peer = typeof item === 'string' ? withPrefix(item) : undefined
     if (peer === undefined) throw refuse('peer', 'an address, with or without prefix, or a list of them', item)
+    if (!isHostAddress(peer)) throw refuse('peer', A_HOST, item)
     return peer
   })
   if (!isOnePerFamily(found)) throw refuse('peer', 'a list with one address per family', value)
   return found.map(({ address, prefix }) => ({ address, prefix }))
 }
+
+const A_HOST = 'the address of a host: not unspecified, loopback, multicast or broadcast'
 
 const withPrefix = (text: string) => parseCidr(text) ?? parseCidr(hostCidr(text))
 
@@ -173,6 +202,7 @@ const isOnePerFamily = (found: { family: number }[]) => new Set(found.map(({ fam
 function annotatedPeers(annotation: Annotation | undefined): LinkKeys['peer'] | undefined {
   const found = annotatedAddresses(annotation)?.map(text => withPrefix(text)!)
   if (annotation !== undefined && !isOnePerFamily(found!)) throw refusal(annotation.name, annotation.text, 'there is one peer per family')
+  if (annotation !== undefined && !found!.every(isHostAddress)) throw mustBe(annotation, A_HOST)
   return found?.map(({ address, prefix }) => ({ address, prefix }))
 }
 
@@ -182,7 +212,7 @@ export const DAY_SECONDS = 24 * 60 * 60
 
 /** Throws CniError 7. */
 export function agentKeys(raw: Values): { spawn: boolean; idleSeconds: number } {
-  const place = within({ path: '', code: CODE.invalidConfig }, 'agent')
+  const place = within(CONFIGURATION, 'agent')
   const agent = optionalObject(raw, 'agent') ?? {}
   return {
     spawn: optionalBoolean(agent, 'spawn', place) ?? AGENT_DEFAULTS.spawn,

@@ -15,10 +15,13 @@ export interface Place {
   code: number
 }
 
-const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
+/** The configuration itself. */
+export const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
 
 /** The object under `key` of `place`, as a place. */
 export const within = ({ path, code }: Place, key: string): Place => ({ path: `${path}${key}.`, code })
+
+export const RUNTIME_CONFIG: Place = within(CONFIGURATION, 'runtimeConfig')
 
 /** `"ipam.subnet" must be a network, not 5` */
 export const refuse = (key: string, mustBe: string, value: unknown, { path, code }: Place = CONFIGURATION) =>

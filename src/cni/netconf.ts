@@ -44,7 +44,7 @@ export interface NetConf extends LinkKeys {
 const WHAT = 'error unmarshall network config'
 
 /** The name that the configuration gives the built-in IPAM. */
-const BUILT_IN_IPAM = 'tunlink'
+export const BUILT_IN_IPAM = 'tunlink'
 
 /** What every verb needs: which link, where its record is, and which IPAM gave its addresses. */
 type Identity = Pick<NetConf, 'cniVersion' | 'name' | 'type' | 'dataDir' | 'ifName' | 'ipam'>

@@ -5,6 +5,7 @@
 import { familyOf, parseAddress, parseCidr } from '../address.ts'
 import { CniError, CODE } from './error.ts'
 import {
+  CONFIGURATION,
   defined,
   optionalInteger,
   optionalObject,
@@ -133,7 +134,7 @@ function optionalAddress(values: Values, key: string, place: Place): string | un
 /**
  * The object `key` as CNI's `dns`, without unknown keys. Throws CniError 7, or the code of `place`.
  */
-export function optionalDns(values: Values, key: string, place: Place = { path: '', code: CODE.invalidConfig }): Dns | undefined {
+export function optionalDns(values: Values, key: string, place: Place = CONFIGURATION): Dns | undefined {
   const dns = optionalObject(values, key, place)
   if (dns === undefined) return undefined
   const at = within(place, key)

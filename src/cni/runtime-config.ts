@@ -8,11 +8,9 @@ import { parseArgs } from './args.ts'
 import type { Environment } from './environment.ts'
 import { CniError, CODE } from './error.ts'
 import { VALID_ATTACHMENTS } from './json.ts'
-import { defined, optionalObject, optionalStrings, type Place, refuse, type Values, within } from './must-be.ts'
+import { CONFIGURATION, defined, optionalObject, optionalStrings, RUNTIME_CONFIG, refuse, type Values, within } from './must-be.ts'
 import { type Dns, parseResult, type Result } from './result.ts'
 
-const CONFIGURATION: Place = { path: '', code: CODE.invalidConfig }
-const RUNTIME_CONFIG = within(CONFIGURATION, 'runtimeConfig')
 const CNI_ARGS = within(within(CONFIGURATION, 'args'), 'cni')
 
 export interface PodKeys {

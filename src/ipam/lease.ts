@@ -227,7 +227,7 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
     for (const name of list(owners).filter(name => !keep.has(`${owners}/${name}`))) {
       try {
         if (isDraft(name)) rmSync(`${owners}/${name}`, { force: true })
-        else if (!isExtraOf(valid, `${owners}/${name}`)) releaseFile(directory, `${owners}/${name}`)
+        else if (!isOf(valid, `${owners}/${name}`)) releaseFile(directory, `${owners}/${name}`)
       } catch (error) {
         failures.push(error as Error)
       }
@@ -237,10 +237,10 @@ export function collect(dataDir: string, network: string, valid: Owner[]): void 
   })
 }
 
-/** True for the owner file of an extra interface whose CNI_IFNAME is in the runtime's list. */
-function isExtraOf(valid: Owner[], file: string): boolean {
+/** True for an owner file that says that it is of one of the runtime's list. */
+function isOf(valid: Owner[], file: string): boolean {
   const owner = readOwnerFile(file)?.owner
-  return owner?.cniIfname !== undefined && isAmong(valid, owner)
+  return owner !== undefined && isAmong(valid, owner)
 }
 
 /**

@@ -2,7 +2,7 @@
  * Owner files of leases: the first line says who, each other line is an address that it has taken
  * or was about to take.
  *
- *   {"containerID":"c1","ifname":"eth0"}
+ *   {"containerID":"c1","ifname":"eth0","cniIfname":"eth0"}
  *   10.66.0.7
  *
  * A file comes under its name whole and synced, so that only a power cut or a broken disk can leave
@@ -19,13 +19,16 @@ import { readSmallFile } from '../read-file.ts'
 export interface Owner {
   containerID: string
   ifname: string
-  /** CNI_IFNAME, where `ifname` is that of an extra interface behind it. */
+  /** CNI_IFNAME, which `ifname` differs from for an extra interface. 0.1.0 did not write it. */
   cniIfname?: string
 }
 
-/** True when the runtime still has the attachment: it is one of its list `valid`. */
-export const isAmong = (valid: Owner[], { containerID, ifname, cniIfname }: Owner): boolean =>
-  valid.some(other => other.containerID === containerID && other.ifname === (cniIfname ?? ifname))
+/**
+ * True when the runtime still has the attachment: its CNI_IFNAME is in the list `valid`. Where that
+ * is not known, `ifname` may be that of an extra interface: it stays as long as its container.
+ */
+export const isAmong = (valid: Pick<Owner, 'containerID' | 'ifname'>[], { containerID, cniIfname }: Owner): boolean =>
+  valid.some(other => other.containerID === containerID && (cniIfname === undefined || other.ifname === cniIfname))
 
 export interface OwnerFile {
   /** undefined when the file was truncated, or is not ours. */

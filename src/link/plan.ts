@@ -25,7 +25,10 @@ export interface Attachment {
   network: string
   containerID: string
   ifname: string
-  /** CNI_IFNAME, by which the runtime knows the link, where the configuration's `ifName` differs. */
+  /**
+   * CNI_IFNAME, by which the runtime knows the link: `ifname`, unless the configuration's `ifName`
+   * names an extra interface. Absent where it is not known, as in records of 0.1.0.
+   */
   cniIfname?: string
 }
 
@@ -116,6 +119,7 @@ export function planLink(
   if (mtu < IPV6_MIN_MTU && ends.some(end => end.family === 6)) {
     throw new CniError(CODE.invalidConfig, `${conf.mtuSource ?? '"mtu"'} must be at least ${IPV6_MIN_MTU} with IPv6 addresses, not ${mtu}`)
   }
+  refuseUnusedPeer(conf, ends)
   const plan: LinkPlan = {
     version: PLAN_VERSION,
     ...attachment,
@@ -141,6 +145,17 @@ export function planLink(
   if (egress !== undefined) plan.fromPod = shapeOf(egress, mtu)
   if (conf.farEnd === 'host') plan.host = { ifname: hostIfname(attachment), ...hostEnd(ends) }
   return plan
+}
+
+/** A configured peer may be for pools to come; a pod asks for the link that it gets. */
+function refuseUnusedPeer({ peer, peerSource }: NetConf, ends: AddressPair[]): void {
+  if (peerSource === undefined) return
+  const unused = peer.find(({ address }) => !ends.some(({ family }) => family === familyOf(address)))
+  if (unused !== undefined)
+    throw new CniError(
+      CODE.invalidConfig,
+      `${peerSource} has ${unused.address}, but the link has no IPv${familyOf(unused.address)} address`,
+    )
 }
 
 /** Converts bits to bytes. A packet larger than the burst would never pass. */

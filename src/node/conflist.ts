@@ -8,6 +8,7 @@ import { parseNetConf } from '../cni/netconf.ts'
 import { parseIpam } from '../ipam/pool.ts'
 import { plainVersion } from './chained.ts'
 import type { NodeConfig } from './config.ts'
+import { withExtras } from './extras.ts'
 
 export const NETWORK = 'tunlink'
 export const CONFLIST = '10-tunlink.conflist'
@@ -39,9 +40,9 @@ export function conflist({ config, podCIDRs, mtu, portmap, versions }: ConflistI
   }
   const cniVersion = plainVersion(versions)
   verify(ours, cniVersion)
-  for (const plugin of config.plugins) if (plugin.type === 'tunlink') verifyExtra(plugin)
+  const own = withExtras(config, NETWORK, podCIDRs)
   const chained = hasOwnPortmap(config) || !portmap ? [] : [{ type: 'portmap', capabilities: { portMappings: true } }]
-  const list = { cniVersion, cniVersions: versions, name: NETWORK, plugins: [ours, ...chained, ...config.plugins] }
+  const list = { cniVersion, cniVersions: versions, name: NETWORK, plugins: [ours, ...chained, ...own] }
   return `${JSON.stringify(list, null, 2)}\n`
 }
 
@@ -72,14 +73,6 @@ function verify(plugin: { mtu: number; ipam: ReturnType<typeof poolOf> }, cniVer
     throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 pod CIDRs, not ${plugin.mtu}`)
   parseNetConf(JSON.stringify({ cniVersion, name: NETWORK, ...plugin }), AS_IF_ADDED)
   parseIpam(plugin.ipam)
-}
-
-/** An extra interface behind ours: all but what a pod has to say. */
-function verifyExtra(plugin: Record<string, unknown>): void {
-  if (plugin.ifName === undefined)
-    throw new CniError(CODE.invalidConfig, '"plugins" has one of type "tunlink" without "ifName": its link would be called as ours')
-  // as STATUS, which reads all but what is a pod's, and is of CNI 1.1.0
-  parseNetConf(JSON.stringify({ ...plugin, cniVersion: '1.1.0', name: NETWORK }), { ...AS_IF_ADDED, command: 'STATUS' })
 }
 
 /** The data directory that the installed conflist names. */

@@ -17,9 +17,5 @@ export interface Context {
  */
 export function attachmentOf({ environment, conf }: Pick<Context, 'environment' | 'conf'>): Attachment {
   const { containerID, ifname: cniIfname } = environment
-  const ifname = conf.ifName ?? cniIfname
-  return { network: conf.name, containerID, ifname, ...(ifname === cniIfname ? {} : { cniIfname }) }
+  return { network: conf.name, containerID, ifname: conf.ifName ?? cniIfname, cniIfname }
 }
-
-/** The name that the configuration gives the built-in IPAM. */
-export const BUILT_IN_IPAM = 'tunlink'

@@ -16,7 +16,7 @@ export async function gc(context: Context, removeAll: (attachment: Attachment) =
   const { conf } = context
   if (conf.validAttachments === undefined)
     throw new CniError(CODE.invalidConfig, '"cni.dev/valid-attachments" is missing: GC cannot tell which links are in use')
-  const valid = [...conf.validAttachments, ...withoutCniIfname(conf)]
+  const valid = conf.validAttachments
   const isValid = (attachment: Attachment) => isAmong(valid, attachment)
   const failures: string[] = []
   const attempt = async (body: () => void | Promise<void>) => {
@@ -42,18 +42,8 @@ export async function gc(context: Context, removeAll: (attachment: Attachment) =
 }
 
 /**
- * Extra interfaces whose records and leases are of before these had `cniIfname`: as they would be
- * in the runtime's list.
- */
-const withoutCniIfname = ({ ifName, validAttachments = [] }: NetConf): Owner[] =>
-  ifName === undefined ? [] : validAttachments.map(({ containerID }) => ({ containerID, ifname: ifName }))
-
-/**
  * An attachment whose record is broken is known by that file's name, which does not say whether it
- * is an extra interface; its lease does. Without a lease it stays as long as its container.
+ * is an extra interface; its lease does.
  */
-function isLost({ dataDir }: NetConf, attachment: Attachment, valid: Owner[]): boolean {
-  const owner = leaseOwner(dataDir, attachment.network, attachment)
-  if (owner !== undefined) return !isAmong(valid, owner)
-  return !valid.some(({ containerID }) => containerID === attachment.containerID)
-}
+const isLost = ({ dataDir }: NetConf, attachment: Attachment, valid: Owner[]): boolean =>
+  !isAmong(valid, leaseOwner(dataDir, attachment.network, attachment) ?? attachment)

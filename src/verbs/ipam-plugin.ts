@@ -15,6 +15,7 @@ export function runIpam(environment: Environment, stdin: string): string | undef
     network: conf.name,
     containerID: environment.containerID,
     ifname: environment.ifname,
+    cniIfname: environment.ifname,
     dataDir: ipamDataDirOf(conf.ipam),
     ipam: conf.ipam,
     requestedIPs: conf.requestedIPs,

@@ -5,11 +5,12 @@
 import { hostCidr } from '../address.ts'
 import { delegate, parseLease } from '../cni/delegate.ts'
 import { CniError, CODE } from '../cni/error.ts'
+import { BUILT_IN_IPAM } from '../cni/netconf.ts'
 import type { Result } from '../cni/result.ts'
 import { acquire, collect, leaseOf, release } from '../ipam/lease.ts'
 import { parseIpam } from '../ipam/pool.ts'
 import type { Attachment, Leased } from '../link/plan.ts'
-import { attachmentOf, BUILT_IN_IPAM, type Context } from './context.ts'
+import { attachmentOf, type Context } from './context.ts'
 
 export type Lease = Leased & { dns?: Result['dns'] }
 
@@ -67,8 +68,8 @@ function builtIn(context: Context, owner: Attachment, ipam: Record<string, unkno
 
 /** What was refused with the name of what asked for it: whoever reads the error may not know. */
 function asRequested({ conf }: Context, error: unknown): unknown {
-  const isAboutAddresses = error instanceof CniError && [CODE.invalidConfig, CODE.addressUnavailable].includes(error.code as 7 | 100)
-  if (conf.requestedBy === undefined || !isAboutAddresses) return error
+  if (conf.requestedBy === undefined || !(error instanceof CniError)) return error
+  if (error.code !== CODE.invalidConfig && error.code !== CODE.addressUnavailable) return error
   return new CniError(error.code, `${conf.requestedBy} asks for ${conf.requestedIPs.join(', ')}: ${error.message}`, error.details)
 }
 

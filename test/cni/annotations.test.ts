@@ -53,6 +53,22 @@ test('a pod may choose the far end, and then only the keys of that one count', (
   refused(/"owner" is 1000, but goes with "farEnd": "attach" only/, () => parse({ owner: 1000, annotations: ['owner'] }, {}))
 })
 
+test('where a pod may choose the far end, the keys of both are looked at', () => {
+  const both = { annotations: ['far-end', 'owner'] }
+  for (const command of ['ADD', 'STATUS'] as const) {
+    refused(/"wire" must be/, () => parse({ ...both, farEnd: 'attach', wire: 'fast' }, { 'tunlink.dev/owner': '1' }, command))
+    refused(/"owner" must be/, () => parse({ ...both, owner: 'root' }, {}, command))
+    refused(/"multiQueue" must be/, () => parse({ ...both, multiQueue: 1 }, {}, command))
+    refused(/"annotations" allows "far-end" without "owner" and "group": any user could attach/, () =>
+      parse({ annotations: ['far-end'] }, {}, command),
+    )
+    for (const more of [{ owner: 1 }, { allowAnyUser: true }, both]) parse({ annotations: ['far-end'], ...more }, {}, command)
+  }
+  refused(/annotation "tunlink.dev\/far-end" is "attach" without "owner" and "group"/, () =>
+    parse(both, { 'tunlink.dev/far-end': 'attach' }),
+  )
+})
+
 test('nobody may attach but whom configuration or annotation names', () => {
   const open = { farEnd: 'attach', annotations: ['owner'] }
   refused(/"farEnd" is "attach" without "owner" and "group".*there or by annotation/, () => parse(open, {}))
@@ -101,6 +117,17 @@ test("Kubernetes' annotations of bandwidth are about the pod's own interface", (
   assert.is(parse({}, annotations).bandwidth.egress?.rate, 10e6)
 })
 
+test('a limit of what comes in is refused by the name of what set it', () => {
+  const limit = { 'kubernetes.io/ingress-bandwidth': '10M' }
+  refused(/^annotation "kubernetes.io\/ingress-bandwidth" is "10M", but goes with "farEnd": "host" only/, () => parse(ATTACH, limit))
+  refused(/^annotation "kubernetes.io\/ingress-bandwidth" is "10M", but annotation "tunlink.dev\/far-end" is "attach"/, () =>
+    parse({ ...ATTACH, farEnd: 'host' }, { ...limit, 'tunlink.dev/far-end': 'attach' }),
+  )
+  const bandwidth = { ingressRate: 8000, ingressBurst: 8000 }
+  refused(/^"runtimeConfig.bandwidth.ingressRate" is 8000, but/, () => parse({ ...ATTACH, runtimeConfig: { bandwidth } }, {}))
+  refused(/^"ingressRate" is 8000, but/, () => parse({ ...ATTACH, ...bandwidth }, {}))
+})
+
 const WRONG: [string, unknown[], RegExp][] = [
   ['owner', ['root', '', '-1', '4294967295', '1.5', '0x0'], /must be an integer from 0 to 4294967294, not /],
   ['group', ['1e3', ' 5'], /must be an integer from 0 to 4294967294, not /],
@@ -108,6 +135,11 @@ const WRONG: [string, unknown[], RegExp][] = [
   ['far-end', ['', 'node', 'Host'], /must be "host" or "attach", not /],
   ['peer', ['', '10.0.0.1,', 'x', '10.0.0.1/33', '10.0.0.256'], /must be addresses between commas, not /],
   ['peer', ['10.0.0.1,10.0.0.2'], /is "10.0.0.1,10.0.0.2", but there is one peer per family/],
+  [
+    'peer',
+    ['0.0.0.0', '0.0.0.0/0', '255.255.255.255', '224.0.0.1', '127.0.0.1', '::', 'ff02::1', '::1', '10.0.0.1,::1'],
+    /must be the address of a host: not unspecified, loopback, multicast or broadcast, not /,
+  ],
   ['addresses', ['', '10.0.0.1;10.0.0.2', 'auto'], /must be addresses between commas, not /],
   ['mtu', [1400, {}, ['1400']], /must be a string, not /],
   ['onwer', ['1000'], /is "1000", but this tunlink knows tunlink.dev\/mtu, /],

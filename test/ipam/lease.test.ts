@@ -96,6 +96,12 @@ test('collect() knows an extra interface by the CNI_IFNAME that it was made for'
   assert.is(leased().length, 1)
   assert.is(leaseOf(dir, 'net', { containerID: 'b', ifname: 'tun0' })?.length, 1)
 })
+test('collect() keeps a lease of before "cniIfname" as long as its container', () => {
+  for (const id of ['a', 'b']) acquire(dir, 'net', { containerID: id, ifname: 'tun0' }, parseIpam({ subnet: '10.0.0.0/24' }), [])
+  collect(dir, 'net', [owner('b')])
+  assert.is(leased().length, 1)
+  assert.is(leaseOf(dir, 'net', { containerID: 'b', ifname: 'tun0' })?.length, 1)
+})
 test('processes at once never get the same address', async () => {
   const source = (id: number) => `
     import { acquire } from '${new URL('../../src/ipam/lease.ts', import.meta.url)}'

@@ -40,6 +40,19 @@ test('a configured peer is taken for its family only', () => {
     ['198.51.100.1/24', 'fd99::1/128'],
   )
 })
+test('an annotated peer of a family that the link does not have is refused, a configured one is not', () => {
+  const [v4] = lease.ips
+  const only4 = { ips: [v4!], routes: [] }
+  const annotations = { 'tunlink.dev/peer': '198.51.100.1,fd99::1' }
+  const runtimeConfig = { 'io.kubernetes.cri.pod-annotations': annotations }
+  const annotated = conf({ farEnd: 'attach', owner: 1, annotations: ['peer'], runtimeConfig })
+  assert.throws(
+    () => planLink(annotated, attachment, circumstances, only4),
+    /annotation "tunlink.dev\/peer" has fd99::1, but the link has no IPv6 address/,
+  )
+  assert.is(planLink(annotated, attachment, circumstances, lease).pod.addresses[1]!.peer, 'fd99::1')
+  planLink(conf({ peer: ['198.51.100.1', 'fd99::1'] }), attachment, circumstances, only4)
+})
 test('addressing "subnet" keeps the prefix and has no peer in the pod', () => {
   const plan = planLink(conf({ addressing: 'subnet' }), attachment, circumstances, lease)
   assert.equal(plan.pod.addresses[0], { local: '10.1.2.5', prefix: 24 })

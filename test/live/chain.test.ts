@@ -50,6 +50,7 @@ for (const [name, executable] of EXECUTABLES) {
       }
       assert.is(json.ips.length, before.ips.length + 2)
       assert.equal(json.routes, before.routes)
+      assert.match(routes(alone)[0]!, /^default .*dev eth0/)
       assert.equal(routes(pod), routes(alone), 'the pod of the chain has the default routes of one without the extra TUN')
       assert.ok(pings(pod, before.ips[0].address.split('/')[0]), 'a pod reaches the other by its primary link')
     })
@@ -62,6 +63,9 @@ for (const [name, executable] of EXECUTABLES) {
         const { json } = chain.add(pod)
         assert.ok(json.routes.some(({ dst }: { dst: string }) => dst === '10.100.0.0/16'))
         assert.match(inside(pod, 'ip', 'route'), /10\.100\.0\.0\/16 .*dev tun0/)
+        inside(pod, 'ip', 'route', 'delete', '10.100.0.0/16')
+        const prevResult = { ...json, routes: json.routes.filter(({ dst }: { dst: string }) => dst !== '10.100.0.0/16') }
+        assert.match(chain.check(pod, prevResult).at(-1)!, /route 10\.100\.0\.0\/16 .*dev tun0 is missing/)
       },
     )
 
@@ -129,7 +133,7 @@ for (const [name, executable] of EXECUTABLES) {
       assert.equal(lab.files(), [])
     })
 
-    testWithChain('GC of the extra TUN keeps one whose record and lease are of before "cniIfname"', {}, (lab, chain) => {
+    testWithChain('GC keeps an extra TUN whose record and lease are of before "cniIfname"', {}, (lab, chain) => {
       const pod = lab.netns()
       chain.add(pod)
       for (const file of [`links/net/${pod}:tun0.json`, `ipam/net/.owners/${pod}:tun0`]) {
@@ -138,10 +142,11 @@ for (const [name, executable] of EXECUTABLES) {
         writeFileSync(join(lab.dataDir, file), text.replace(/,"cniIfname":"eth0"/, '')) // leases are links to this inode
       }
       const files = lab.files().sort()
-      const extra = new Chain(lab, chain.plugins.slice(1))
-      assert.equal(extra.gc([pod]), [undefined])
+      assert.equal(chain.gc([pod]), [undefined, undefined])
       assert.equal(lab.files().sort(), files)
       assert.ok(lab.links(pod).includes('tun0'))
+      assert.equal(chain.gc([]), [undefined, undefined])
+      assert.equal(lab.files(), [])
     })
 
     test.run()

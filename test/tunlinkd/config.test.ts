@@ -57,12 +57,55 @@ test('what pods may set by annotation is as configured', () => {
   assert.equal(plugin('{"annotations": ["addresses"]}').annotations, ['addresses'])
   assert.throws(() => plugin('{"annotations": ["mac"]}'), /"annotations" must be a list of mtu, .*, not \["mac"\]/)
 })
-test('an extra interface in "plugins" is looked at before any pod meets it', () => {
-  const extra = { type: 'tunlink', ifName: 'tun0', farEnd: 'attach', annotations: ['owner'] }
-  const list = (plugin: object) => conflist({ ...input, config: { ...input.config, plugins: [plugin as { type: string }] } })
-  assert.equal(JSON.parse(list(extra)).plugins.at(-1), extra)
-  assert.throws(() => list({ ...extra, annotations: [] }), /"farEnd" is "attach" without "owner" and "group"/)
-  assert.throws(() => list({ type: 'tunlink', farEnd: 'attach', owner: 1 }), /type "tunlink" without "ifName"/)
+const EXTRA = {
+  type: 'tunlink',
+  ifName: 'tun0',
+  farEnd: 'attach',
+  annotations: ['owner'],
+  capabilities: { 'io.kubernetes.cri.pod-annotations': true },
+  ipam: { type: 'tunlink', subnet: '10.99.0.0/24' },
+}
+const listOf = (plugins: { type: string }[], dataDir = '/run/tunlink') =>
+  JSON.parse(conflist({ ...input, config: { ...input.config, dataDir, plugins } })).plugins.filter(
+    ({ type }: { type: string }) => type === 'tunlink',
+  )
+
+test('an extra interface in "plugins" has the directory of the network, and an agent that stays', () => {
+  assert.equal(listOf([EXTRA])[1], { ...EXTRA, agent: { idleSeconds: 0 } })
+  assert.is(listOf([EXTRA], '/srv/tunlink')[1].dataDir, '/srv/tunlink')
+  assert.is(listOf([{ ...EXTRA, dataDir: '/srv/tunlink' } as { type: string }], '/srv/tunlink')[1].dataDir, '/srv/tunlink')
+  assert.equal(listOf([{ ...EXTRA, agent: { spawn: false } } as { type: string }])[1].agent, { spawn: false })
+  assert.is(listOf([EXTRA, { ...EXTRA, ifName: 'tun1' } as { type: string }]).length, 3)
+})
+const V6 = { type: 'tunlink', ranges: [[{ subnet: 'fd99::/64' }]] }
+for (const [keys, message] of [
+  [{ annotations: [] }, /: "farEnd" is "attach" without "owner" and "group"/],
+  [{ ifName: undefined }, /: "ifName" must be a name for an extra interface .*, but is missing/],
+  [{ ifName: 'eth0' }, /: "ifName" must be .* not "eth0"/],
+  [{ ifName: 'lo' }, /: "ifName" must be .* not "lo"/],
+  [{ ifName: 'a/b' }, /: interface name contains \//],
+  [{ ipam: { type: 'tunlink', subnet: '10.99.0.0/33' } }, /: "ipam.subnet" must be a network .* not "10.99.0.0\/33"/],
+  [{ ipam: undefined }, /: "ipam" must be an object with a "type", but is missing/],
+  [{ ipam: {} }, /: "ipam" must be an object with a "type", but is missing/],
+  [{ ipam: V6, mtu: 600 }, /: "mtu" must be at least 1280 with IPv6 ranges in "ipam", not 600/],
+  [
+    { ipam: { type: 'tunlink', subnet: '10.244.0.0/24' } },
+    /: "ipam" must be without addresses of the pod CIDR 10.244.0.0\/24, not "10.244.0.1-/,
+  ],
+  [{ ipam: { type: 'tunlink', subnet: '10.244.0.0/16' } }, /: "ipam" must be without addresses of the pod CIDR/],
+  [{ dataDir: '/srv/other' }, /: "dataDir" must be "\/run\/tunlink", .* not "\/srv\/other"/],
+  [{ capabilities: undefined }, /: "capabilities" must be {"io.kubernetes.cri.pod-annotations": true} .*, but is missing/],
+  [{ capabilities: { 'io.kubernetes.cri.pod-annotations': false } }, /: "capabilities" must be .*, not {/],
+] as [object, RegExp][])
+  test(`an extra interface is refused before any pod meets it: ${JSON.stringify(keys)}`, () => {
+    const whole = new RegExp(`^plugins\\[1\\]${message.source}`)
+    assert.throws(
+      () => listOf([{ type: 'tuning' }, { ...EXTRA, ...keys }]),
+      (error: Error) => whole.test(error.message) || assert.match(error.message, whole),
+    )
+  })
+test('two extra interfaces cannot have one name', () => {
+  assert.throws(() => listOf([EXTRA, EXTRA]), /^plugins\[1\]: "ifName" must be .* \(lo, eth0, tun0\), not "tun0"/)
 })
 test('versions are those that all know; the plain one is 1.0.0 or the highest below', () => {
   const list = (...versions: string[]) => JSON.parse(conflist({ ...input, versions }))

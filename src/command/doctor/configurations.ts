@@ -3,9 +3,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { configurationNames } from '../../cni/conf-dir.ts'
 import type { Environment } from '../../cni/environment.ts'
-import { type NetConf, parseNetConf } from '../../cni/netconf.ts'
+import { BUILT_IN_IPAM, type NetConf, parseNetConf } from '../../cni/netconf.ts'
 import { parseIpam } from '../../ipam/pool.ts'
-import { BUILT_IN_IPAM } from '../../verbs/context.ts'
 
 export interface ConfigurationFile {
   name: string

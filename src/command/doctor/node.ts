@@ -1,12 +1,12 @@
 /** Checks of the machine: its TUN device, kernel, wires, nf_tables, firewall. */
 import { release } from 'node:os'
+import { BUILT_IN_IPAM } from '../../cni/netconf.ts'
 import { parseIpam } from '../../ipam/pool.ts'
 import { firewallRefusal } from '../../link/firewall.ts'
 import { chainName, droppingChains, isOpen } from '../../link/forward-policy.ts'
 import { NetlinkSocket } from '../../linux/netlink.ts'
 import { sysctlGet, sysctlIsWritable } from '../../linux/sysctl.ts'
 import { NETLINK_NETFILTER } from '../../linux/uapi.ts'
-import { BUILT_IN_IPAM } from '../../verbs/context.ts'
 import { QUESTIONS } from '../../verbs/status.ts'
 import { kernelRefusal, tunRefusal } from '../../wire/choose.ts'
 import { type Check, type Finding, fault, type World, warning } from './world.ts'
