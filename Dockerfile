@@ -6,11 +6,12 @@ FROM node:${NODE_VERSION}-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
-COPY build.mjs image.mjs target.mjs tsconfig.json LICENSE ./
+COPY build.mjs tsconfig.json LICENSE ./
 COPY licences licences
+COPY release release
 COPY cmd cmd
 COPY src src
-RUN npm run build && node image.mjs --root /image
+RUN npm run build && node release/image.mjs --root /image
 
 FROM scratch
 COPY --from=build /image /

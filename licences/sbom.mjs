@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { bunPackage, dist, root } from '../target.mjs'
+import { bunPackage, dist, root } from '../release/target.mjs'
 
 const bundled = new Set([bunPackage, 'koffi', ...['meta.json', 'meta-tunlinkd.json'].flatMap(packagesOf)])
 const all = JSON.parse(

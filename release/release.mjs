@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { dist, root, tar, version } from '../target.mjs'
+import { dist, root, tar, version } from './target.mjs'
 import { trackedFiles } from './tracked.mjs'
 
 const ARCHITECTURES = ['x64', 'arm64']
@@ -28,7 +28,7 @@ for (const name of readdirSync(out)) console.log(`${join(out, name)} ${(statSync
 function releaseFor(arch) {
   if (arch !== process.arch) execFileSync('bash', [join(root, 'release/fetch'), arch], { stdio: 'inherit' })
   const built = join(work, arch)
-  for (const script of ['build.mjs', 'licences/sbom.mjs', 'image.mjs']) node(script, { TUNLINK_ARCH: arch, TUNLINK_DIST: built })
+  for (const script of ['build.mjs', 'licences/sbom.mjs', 'release/image.mjs']) node(script, { TUNLINK_ARCH: arch, TUNLINK_DIST: built })
   const name = `tunlink-${version}-linux-${arch}`
   const directory = join(work, name)
   for (const file of BUILT) cpSync(join(built, file), join(directory, file))

@@ -2,7 +2,7 @@
 // it neither at build nor at run time is rewritten here: the lock file and the manifests.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { root } from '../target.mjs'
+import { root } from './target.mjs'
 
 const [version] = process.argv.slice(2)
 if (!/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version ?? ''))

@@ -43,7 +43,7 @@ test('the parts of Bun under the LGPL are named, with its texts and how to relin
 test('the image has our licence, those of packages, and those of the libraries in it', () => {
   const directory = mkdtempSync(join(tmpdir(), 'tunlink-image-'))
   try {
-    execFileSync(process.execPath, [join(REPO, 'image.mjs'), '--root', directory])
+    execFileSync(process.execPath, [join(REPO, 'release/image.mjs'), '--root', directory])
     const inImage = (path: string) => readFileSync(join(directory, path), 'utf8')
     assert.is(inImage('usr/share/doc/tunlink/LICENSE'), read('LICENSE'))
     assert.is(inImage('usr/share/doc/tunlink/THIRD-PARTY-LICENCES.txt'), read('dist/THIRD-PARTY-LICENCES.txt'))
@@ -53,9 +53,9 @@ test('the image has our licence, those of packages, and those of the libraries i
     rmSync(directory, { recursive: true })
   }
 })
-test('what the Dockerfile builds from has all that build.mjs and image.mjs read', () => {
+test('what the Dockerfile builds from has all that the build and the image read', () => {
   const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.*) \S+$/gm)].flatMap(([, paths]) => paths!.split(' '))
-  for (const path of ['build.mjs', 'image.mjs', 'target.mjs', 'tsconfig.json', 'licences', 'LICENSE', 'cmd', 'src', '.npmrc'])
+  for (const path of ['build.mjs', 'release', 'tsconfig.json', 'licences', 'LICENSE', 'cmd', 'src', '.npmrc'])
     assert.ok(copied.includes(path), path)
 })
 test('npm runs no install script: nothing needs one', () => {

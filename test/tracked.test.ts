@@ -28,7 +28,7 @@ test('librariesOf() names a program without a dynamic section', () => {
   assert.throws(() => librariesOf([program], '/', 'x86_64-linux-gnu'), /static has no dynamic section/)
 })
 test('a build on another machine than x64 and arm64 is refused in words', () => {
-  const script = "Object.defineProperty(process, 'arch', { value: 'riscv64' }); await import('./target.mjs')"
+  const script = "Object.defineProperty(process, 'arch', { value: 'riscv64' }); await import('./release/target.mjs')"
   const env = { ...process.env, TUNLINK_ARCH: 'x64' }
   const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
     cwd: root,

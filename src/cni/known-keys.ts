@@ -1,6 +1,6 @@
 /**
  * The names of the configuration's keys, and warnings about keys that differ in case: Go's decoder
- * takes `ipmasq` for `ipMasq`, this program does not. schema/ says what each key means.
+ * takes `ipmasq` for `ipMasq`, this program does not. docs/schema/ says what each key means.
  */
 import type { Values } from './must-be.ts'
 

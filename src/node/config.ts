@@ -20,7 +20,7 @@ export interface NodeConfig {
   plugins: Record<string, unknown>[]
 }
 
-/** schema/node.ts says what each means. */
+/** docs/schema/node.ts says what each means. */
 export const NODE_KEYS = ['mtu', 'peer', 'annotations', 'wire', 'ipMasq', 'dataDir', 'plugins'] as const
 
 /** Bytes: what each IPv4 host must take (RFC 791). */

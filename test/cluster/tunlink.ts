@@ -196,7 +196,7 @@ export function buildNext(cluster: Cluster, image: string): { version: string } 
   const env = { ...process.env, TUNLINK_DIST: directory, TUNLINK_VERSION: NEXT_VERSION }
   try {
     const archive = `${directory}/image.tar`
-    for (const command of [['build.mjs'], ['image.mjs', image, archive]])
+    for (const command of [['build.mjs'], ['release/image.mjs', image, archive]])
       execFileSync(process.execPath, command, { cwd: root, env, stdio: ['ignore', 'ignore', 'pipe'] })
     for (const node of cluster.nodes) node.run('ctr', '-n', 'k8s.io', 'images', 'import', archive)
     return { version: NEXT_VERSION }

@@ -1,5 +1,5 @@
 /**
- * The tables of schema/ against what reads the configuration: the built executable takes each value
+ * The tables of docs/schema/ against what reads the configuration: the built executable takes each value
  * that they allow, and refuses each that they do not, naming the key. Runs apart, as STATUS makes
  * the directories that it is told of.
  */
@@ -9,11 +9,11 @@ import { join, resolve } from 'node:path'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { generated } from '../../schema/generate.ts'
-import { jsonSchema, TABLES } from '../../schema/json-schema.ts'
-import { type Key, rightValues, type Table, wrongValues } from '../../schema/key.ts'
-import { NETWORK } from '../../schema/network.ts'
-import { NODE } from '../../schema/node.ts'
+import { generated } from '../../docs/schema/generate.ts'
+import { jsonSchema, TABLES } from '../../docs/schema/json-schema.ts'
+import { type Key, rightValues, type Table, wrongValues } from '../../docs/schema/key.ts'
+import { NETWORK } from '../../docs/schema/network.ts'
+import { NODE } from '../../docs/schema/node.ts'
 import { parseConfig } from '../../src/node/config.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
@@ -172,7 +172,7 @@ test('what is made of the tables is up to date: npm run docs', () => {
 test('the tables are no part of the executable', () => {
   const { inputs } = JSON.parse(readFileSync(join(ROOT, 'dist/meta.json'), 'utf8'))
   assert.equal(
-    Object.keys(inputs).filter(path => path.startsWith('schema/')),
+    Object.keys(inputs).filter(path => path.startsWith('docs/schema/')),
     [],
   )
   assert.ok('src/cni/known-keys.ts' in inputs)

@@ -19,7 +19,7 @@ const OUTPUTS = ['tunlink', 'tunlink.cjs', 'tunlinkd.cjs', 'meta.json', 'meta-tu
 /** SHA-256 of what a copy of the sources in `directory` is built to. */
 function buildIn(directory: string): Record<string, string> {
   mkdirSync(directory, { recursive: true })
-  for (const part of ['src', 'cmd', 'licences', 'build.mjs', 'target.mjs', 'tsconfig.json', 'package.json'])
+  for (const part of ['src', 'cmd', 'licences', 'build.mjs', 'release', 'tsconfig.json', 'package.json'])
     cpSync(join(root, part), join(directory, part), { recursive: true })
   symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'))
   execFileSync(process.execPath, ['build.mjs'], {

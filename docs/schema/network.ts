@@ -1,11 +1,11 @@
 /** The network configuration: one plugin of a conflist, or a configuration of its own. */
-import { SETTINGS } from '../src/cni/annotations.ts'
-import { LEAST_RATE, MOST_BURST, MOST_RATE } from '../src/cni/bandwidth.ts'
-import { DEFAULT_DATA_DIR, MOST_DATA_DIR } from '../src/cni/data-dir.ts'
-import type { AGENT_KEYS, DNS_KEYS, LINK_KEYS, NETWORK_KEYS, RATE_KEYS } from '../src/cni/known-keys.ts'
-import { AGENT_DEFAULTS, DAY_SECONDS, LEAST_MTU, LINK_DEFAULTS, MOST_ID, MOST_MTU, MOST_TXQLEN } from '../src/cni/link-keys.ts'
-import { NAME_MAX } from '../src/cni/netconf.ts'
-import { SUPPORTED } from '../src/cni/version.ts'
+import { SETTINGS } from '../../src/cni/annotations.ts'
+import { LEAST_RATE, MOST_BURST, MOST_RATE } from '../../src/cni/bandwidth.ts'
+import { DEFAULT_DATA_DIR, MOST_DATA_DIR } from '../../src/cni/data-dir.ts'
+import type { AGENT_KEYS, DNS_KEYS, LINK_KEYS, NETWORK_KEYS, RATE_KEYS } from '../../src/cni/known-keys.ts'
+import { AGENT_DEFAULTS, DAY_SECONDS, LEAST_MTU, LINK_DEFAULTS, MOST_ID, MOST_MTU, MOST_TXQLEN } from '../../src/cni/link-keys.ts'
+import { NAME_MAX } from '../../src/cni/netconf.ts'
+import { SUPPORTED } from '../../src/cni/version.ts'
 import { addressOrNetwork, boolean, choice, integer, type Key, list, path, type Table, table, text, zeroOr } from './key.ts'
 
 const rate = (direction: string, farEnd?: 'host'): Key => ({

@@ -1,7 +1,7 @@
 /** `config.json` of the ConfigMap that tunlinkd reads on Kubernetes. */
-import { DEFAULT_DATA_DIR } from '../src/cni/data-dir.ts'
-import { MOST_MTU } from '../src/cni/link-keys.ts'
-import { LEAST_NODE_MTU, type NODE_KEYS, WIRES } from '../src/node/config.ts'
+import { DEFAULT_DATA_DIR } from '../../src/cni/data-dir.ts'
+import { MOST_MTU } from '../../src/cni/link-keys.ts'
+import { LEAST_NODE_MTU, type NODE_KEYS, WIRES } from '../../src/node/config.ts'
 import { boolean, choice, list, type Table, text, zeroOr } from './key.ts'
 import { NETWORK } from './network.ts'
 

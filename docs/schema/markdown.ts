@@ -1,8 +1,8 @@
-/** docs/configuration.md: the tables in sections, with schema/configuration.md.in around them. */
+/** docs/configuration.md: the tables in sections, with docs/schema/configuration.md.in around them. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { CODE } from '../src/cni/error.ts'
-import { LINK_KEYS } from '../src/cni/known-keys.ts'
+import { CODE } from '../../src/cni/error.ts'
+import { LINK_KEYS } from '../../src/cni/known-keys.ts'
 import { TABLES } from './json-schema.ts'
 import type { Key, Table, Type } from './key.ts'
 import { NETWORK } from './network.ts'
@@ -18,7 +18,7 @@ function tableOf(name: string): string {
   if (name === 'codes') return codes()
   const keys = sections()[name]
   if (keys === undefined)
-    throw new Error(`schema/configuration.md.in names a table "${name}", which is none of ${Object.keys(sections()).join(', ')}`)
+    throw new Error(`docs/schema/configuration.md.in names a table "${name}", which is none of ${Object.keys(sections()).join(', ')}`)
   return ['| key | value | default | meaning |', '|---|---|---|---|', ...Object.entries(keys).map(row)].join('\n')
 }
 

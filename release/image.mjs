@@ -9,8 +9,8 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync,
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { librariesOf } from './licences/libraries.mjs'
-import { copySystemLicences } from './licences/third-party.mjs'
+import { librariesOf } from '../licences/libraries.mjs'
+import { copySystemLicences } from '../licences/third-party.mjs'
 import { addon, dist, oci, root, sysroot, tar, triplet } from './target.mjs'
 
 const [name = imageOf('manifests/tunlink.yaml'), file = join(dist, 'tunlink-image.tar')] = process.argv.slice(2)

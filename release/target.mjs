@@ -1,4 +1,4 @@
-// What is built, and from which parts: build.mjs, image.mjs and licences/ read it here.
+// What is built, and from which parts: build.mjs, image.mjs, release.mjs and licences/ read it here.
 // TUNLINK_ARCH (x64, arm64) is the architecture built for. Where it is not the machine's own, its
 // npm packages and C libraries are those that `bash release/fetch ARCH` has put into
 // dist/parts-ARCH. TUNLINK_DIST is another directory than dist, TUNLINK_VERSION another version
@@ -8,7 +8,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-export const root = dirname(fileURLToPath(import.meta.url))
+export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 export const dist = resolve(root, process.env.TUNLINK_DIST ?? 'dist')
 export const version = process.env.TUNLINK_VERSION ?? JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version
 export const arch = process.env.TUNLINK_ARCH ?? process.arch

@@ -11,5 +11,5 @@ export const generated = (): Record<string, string> => ({
 })
 
 if (import.meta.main) {
-  for (const [path, text] of Object.entries(generated())) writeFileSync(join(resolve(import.meta.dirname, '..'), path), text)
+  for (const [path, text] of Object.entries(generated())) writeFileSync(join(resolve(import.meta.dirname, '../..'), path), text)
 }

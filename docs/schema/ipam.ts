@@ -1,8 +1,8 @@
 /** The built-in IPAM: `ipam` of a network of tunlink, or of another plugin. */
-import { DEFAULT_DATA_DIR, MOST_WITHOUT_SOCKET } from '../src/cni/data-dir.ts'
-import type { IPAM_KEYS, RANGE_KEYS, ROUTE_KEYS } from '../src/cni/known-keys.ts'
-import { MOST_EXCLUDED, MOST_RANGES } from '../src/ipam/pool.ts'
-import { U32_MAX } from '../src/ipam/routes.ts'
+import { DEFAULT_DATA_DIR, MOST_WITHOUT_SOCKET } from '../../src/cni/data-dir.ts'
+import type { IPAM_KEYS, RANGE_KEYS, ROUTE_KEYS } from '../../src/cni/known-keys.ts'
+import { MOST_EXCLUDED, MOST_RANGES } from '../../src/ipam/pool.ts'
+import { U32_MAX } from '../../src/ipam/routes.ts'
 import { address, addressOrNetwork, boolean, integer, list, network, path, type Table, table, text } from './key.ts'
 
 export const RANGE: Table<(typeof RANGE_KEYS)[number]> = {
