@@ -37,8 +37,9 @@ export const podAnnotations = (raw: Values): Values =>
   optionalObject(optionalObject(raw, 'runtimeConfig') ?? {}, 'io.kubernetes.cri.pod-annotations', RUNTIME_CONFIG) ?? {}
 
 /**
- * The annotations about the interface of this configuration. Throws CniError 7 for one that the configuration does not allow or that
- * nobody knows: a pod that did not get what it asks for would be found out by its failures only.
+ * The annotations about the interface of this configuration. Throws CniError 7 for one that the
+ * configuration does not allow or that nobody knows: a pod that did not get what it asks for would
+ * be found out by its failures only.
  */
 export function annotationsOf(raw: Values): Annotations {
   const allowed = allowedSettings(raw)

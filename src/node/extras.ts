@@ -15,7 +15,7 @@ import type { NodeConfig } from './config.ts'
 /** STATUS reads all of a configuration but what is a pod's. */
 const STATUS: Environment = { command: 'STATUS', containerID: '', netns: '', ifname: '', args: '', path: [], netnsOverride: false }
 
-/** Names that a pod's network namespace has before an extra interface comes: of runtimes' choice. */
+/** Interfaces that every pod has: Kubernetes' runtimes call the pod's own `eth0`. */
 const TAKEN = ['lo', 'eth0']
 
 const ANNOTATIONS_CAPABILITY = 'io.kubernetes.cri.pod-annotations'

@@ -97,7 +97,7 @@ for (const [keys, message] of [
   [{ capabilities: undefined }, /: "capabilities" must be {"io.kubernetes.cri.pod-annotations": true} .*, but is missing/],
   [{ capabilities: { 'io.kubernetes.cri.pod-annotations': false } }, /: "capabilities" must be .*, not {/],
 ] as [object, RegExp][])
-  test(`an extra interface is refused before any pod meets it: ${JSON.stringify(keys)}`, () => {
+  test(`an extra interface is refused before any pod meets it: ${JSON.stringify(keys, (_, value) => value ?? null)}`, () => {
     const whole = new RegExp(`^plugins\\[1\\]${message.source}`)
     assert.throws(
       () => listOf([{ type: 'tuning' }, { ...EXTRA, ...keys }]),
