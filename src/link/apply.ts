@@ -59,16 +59,17 @@ function openPod(plan: LinkPlan, netns: Netns): Pod {
   return during(`create ${plan.ifname} in ${plan.netns}`, () =>
     netns.enter(() => {
       const indexes = plan.wire === 'kernel' ? freeIndexes() : undefined
-      const fd = openTun(plan, plan.ifname, indexes)
       const netlink = new NetlinkSocket()
+      let fd: number | undefined
       try {
+        fd = openTun(plan, plan.ifname, indexes)
         const index = ifNameToIndex(plan.ifname)
         netlink.requestBatch([linkChange(index, deviceSettings(plan))])
         setPersist(fd, true)
         if (plan.pod.addresses.some(({ local }) => local.includes(':'))) allowIPv6(plan.ifname)
         return { netlink, fd, index, vethIndex: indexes?.veth, [Symbol.dispose]: () => netlink[Symbol.dispose]() }
       } catch (error) {
-        closeSync(fd)
+        if (fd !== undefined) closeSync(fd)
         netlink[Symbol.dispose]()
         throw error
       }

@@ -164,8 +164,13 @@ export class NetlinkSocket implements Disposable {
 
   constructor(protocol: number = uapi.NETLINK_ROUTE) {
     this.fd = socket(uapi.AF_NETLINK, uapi.SOCK_RAW | uapi.SOCK_CLOEXEC, protocol)
-    for (const option of [uapi.NETLINK_CAP_ACK, uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK])
-      setsockopt(this.fd, uapi.SOL_NETLINK, option, ONE, 4)
+    try {
+      for (const option of [uapi.NETLINK_CAP_ACK, uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK])
+        setsockopt(this.fd, uapi.SOL_NETLINK, option, ONE, 4)
+    } catch (error) {
+      closeSync(this.fd)
+      throw error
+    }
   }
 
   /**

@@ -82,7 +82,7 @@ test('"attach": what the pod sends is limited, and a limit to what it receives i
   lab.must('DEL', pod, conf)
   const refused = lab.cni('ADD', pod, { ...conf, runtimeConfig: { bandwidth: { ingressRate: RATE, ingressBurst: BURST } } })
   assert.is(refused.json.code, 7)
-  assert.match(refused.json.msg, /"ingressRate" is 40000000, but goes with "farEnd": "host" only/)
+  assert.match(refused.json.msg, /"runtimeConfig\.bandwidth\.ingressRate" is 40000000, but goes with "farEnd": "host" only/)
 })
 
 test.run()

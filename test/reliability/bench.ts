@@ -3,7 +3,7 @@
  * notice.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
@@ -158,11 +158,18 @@ export class Bench {
     for (const link of this.lab.links(this.pod)) inside(this.pod, 'ip', 'link', 'del', link)
   }
 
-  /** How many TUNs the agent holds open; 0 without an agent. */
+  /**
+   * How many TUNs the agent holds open; 0 without an agent. One whose device a plugin has deleted,
+   * which could not reach the agent, counts no more: the agent's sweep closes it.
+   */
   heldTuns(): number {
     const pid = lockHolder(lockPath(this.lab.dataDir))
     if (pid === undefined) return 0
-    return readdirSync(`/proc/${pid}/fd`).filter(fd => linkOf(pid, Number(fd)) === '/dev/net/tun').length
+    const hasDevice = (fd: string) => {
+      const path = `/proc/${pid}/fdinfo/${fd}`
+      return existsSync(path) && /^iff:\t\S/m.test(readFileSync(path, 'utf8'))
+    }
+    return readdirSync(`/proc/${pid}/fd`).filter(fd => linkOf(pid, Number(fd)) === '/dev/net/tun' && hasDevice(fd)).length
   }
 
   /**

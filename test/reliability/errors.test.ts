@@ -72,7 +72,11 @@ async function failAt(scenario: Scenario, { point, errno, isLasting }: Injection
     const action = { point, verdict: numberOf(errno), isLasting }
     const { ran } = await perform(bench, scenario, { counts: isOurs, action })
     if (ran.status === 0) faults.push(...(await faultsOfSuccess(scenario, ran, before)))
-    else faults.push(...answerFaults(ran), ...(await faultsOfFailure(scenario, ran, isLasting, before)))
+    else {
+      // whose writes all fail cannot answer
+      if (!isLasting || point.name !== 'write' || ran.hangs) faults.push(...answerFaults(ran))
+      faults.push(...(await faultsOfFailure(scenario, ran, isLasting, before)))
+    }
   } catch (error) {
     faults.push((error as Error).message)
   }
