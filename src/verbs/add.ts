@@ -24,12 +24,33 @@ import { removeAttachment, removeLink } from './link.ts'
 /** Bytes: the MTU of Ethernet, for a TUN whose far end is not the node. */
 const ATTACH_MTU = 1500
 
+/** A process that was killed closes its TUNs within so many tries, of which each waits BUSY_MS. */
+const MOST_TRIES = 25
+const BUSY_MS = 40
+
 /**
  * Resolves with the result's JSON. `netns` is the pod's namespace, which the caller closes.
  * `isCallerGone` is true when the runtime has given up: it will send a DEL, or has sent it, and no
  * link may exist after that.
  */
 export async function add(context: Context, keeper: Keeper, netns: Netns, isCallerGone = () => false): Promise<string> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await addOnce(context, keeper, netns, isCallerGone)
+    } catch (error) {
+      if (!isBusy(error) || tries === MOST_TRIES) throw error
+    }
+    await new Promise(resolve => setTimeout(resolve, BUSY_MS))
+  }
+}
+
+/**
+ * True when a TUN of this name is open in another process. That may be an agent that was killed in
+ * the middle of this same ADD, whose descriptors the kernel has not closed yet.
+ */
+const isBusy = (error: unknown) => (error as NodeJS.ErrnoException).code === 'EBUSY'
+
+async function addOnce(context: Context, keeper: Keeper, netns: Netns, isCallerGone: () => boolean): Promise<string> {
   const { dataDir } = context.conf
   openDataDir(dataDir, context.conf.name)
   await clearLeftovers(context, keeper)

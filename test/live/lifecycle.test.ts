@@ -37,6 +37,34 @@ for (const [name, executable] of EXECUTABLES) {
   })
 }
 
+/** Opens a TUN eth0, says so, and ends after some seconds: as an agent that was killed half-way. */
+const HOLD = `
+import fcntl, struct, sys, time
+tun = open('/dev/net/tun', 'r+b', buffering=0)
+fcntl.ioctl(tun, 0x400454ca, struct.pack('16sH14x', b'eth0', 0x5001))  # TUNSETIFF: IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
+print('ready', flush=True)
+time.sleep(float(sys.argv[1]))`
+
+for (const [name, executable] of EXECUTABLES)
+  test(`${name}: ADD waits a second for a TUN of its name that another process is about to close, and no longer`, async () => {
+    using lab = new Lab(executable)
+    const pod = lab.netns()
+    for (const [seconds, status] of [
+      [0.3, 0],
+      [30, 1],
+    ]) {
+      const holder = start(pod, 'python3', '-c', HOLD, String(seconds))
+      const { text } = output(holder)
+      await eventually('the TUN is there', () => text().includes('ready'))
+      const added = lab.cni('ADD', pod)
+      assert.is(added.status, status, added.stdout)
+      if (status === 1) assert.is(added.json.code, 4)
+      holder.kill('SIGKILL')
+      lab.must('DEL', pod)
+    }
+    await eventually('nothing is left', () => [...lab.links(pod), ...lab.links(lab.node), ...lab.files()].length === 0)
+  })
+
 const COUNT = many(200)
 test(`${COUNT} ADDs, 16 at a time, then ${COUNT} DELs: no address twice, nothing left`, async () => {
   using lab = new Lab()
