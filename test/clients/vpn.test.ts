@@ -169,7 +169,8 @@ async function run(runtime: Runtime, title: string, name: string): Promise<void>
     await pods[0].run(sites[0].directory, program.command(sites[0], sites[1]))
     await pods[1].run(sites[1].directory, program.command(sites[1], sites[0]))
     const isUp = () => spawnSync('ip', ['netns', 'exec', pods[0].netns, 'ping', '-c', '1', '-W', '1', TUNNEL[1]]).status === 0
-    await eventually('the tunnel is up', isUp, 20).catch(error => assert.unreachable(`${error.message}\n${log(0)}\n${log(1)}`))
+    // fastd, whose first packet comes before the other one listens, tries again after 20 s
+    await eventually('the tunnel is up', isUp, 60).catch(error => assert.unreachable(`${error.message}\n${log(0)}\n${log(1)}`))
     for (const at of [0, 1]) {
       await eventually('both have agreed on keys', () => program.isEncrypted.test(log(at)), 10).catch(error =>
         assert.unreachable(`${error.message}\n${log(at)}`),
