@@ -1,7 +1,8 @@
 // Builds dist/tunlink (self-contained, Bun's runtime) and dist/tunlink.cjs (one file for Node) from
 // one esbuild bundle, and dist/tunlinkd.cjs from another: Node 22 runs it, and so does dist/tunlink
 // with BUN_BE_BUN=1, so that the image holds one runtime. `node build.mjs library` makes
-// dist/library instead: what `npm pack ./dist/library` packs. For which machine: see release/target.mjs.
+// dist/library instead: what `npm pack ./dist/library` packs. release/target.mjs says for which
+// machine.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -52,5 +52,6 @@ function readElf(file) {
   const strings = entries.find(({ tag }) => tag === DT_STRTAB).value
   const loaded = headers.find(({ type, address, size }) => type === PT_LOAD && address <= strings && strings < address + size)
   const needed = entries.filter(({ tag }) => tag === DT_NEEDED).map(({ value }) => text(strings - loaded.address + loaded.offset + value))
-  return { interpreter, needed: needed.filter(name => !name.startsWith('ld-linux')) } // the loader itself
+  // without the loader itself
+  return { interpreter, needed: needed.filter(name => !name.startsWith('ld-linux')) }
 }

@@ -1,5 +1,5 @@
-// npm run set-version -- VERSION: makes VERSION that of the sources. package.json has it; what reads
-// it neither at build nor at run time is rewritten here: the lock file and the manifests.
+// npm run set-version -- VERSION: writes VERSION into package.json, where the sources read it, and
+// into what cannot read it there: the lock file and the manifests.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from './target.mjs'

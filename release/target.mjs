@@ -1,4 +1,4 @@
-// What is built, and from which parts: build.mjs, image.mjs, release.mjs and licences/ read it here.
+// What is built, and from which parts: for build.mjs, image.mjs, release.mjs and licences/.
 // TUNLINK_ARCH (x64, arm64) is the architecture built for. Where it is not the machine's own, its
 // npm packages and C libraries are those that `bash release/fetch ARCH` has put into
 // dist/parts-ARCH. TUNLINK_DIST is another directory than dist, TUNLINK_VERSION another version

@@ -28,7 +28,7 @@ export interface Transfer {
   pauseMs?: number
 }
 
-/** TCP from one namespace to another: what was sent is what was received, whatever `during` does. */
+/** TCP from one namespace to another. All that was sent arrives, whatever `during` does. */
 export async function transfer({ from, to, address, port, bytes, pauseMs = 0 }: Transfer, during = async () => {}): Promise<void> {
   const receiving = output(start(to, ...program('transfer', 'receive', String(port))))
   await eventually('the receiver listens', () => receiving.text().includes('listening'))

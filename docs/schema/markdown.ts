@@ -1,4 +1,4 @@
-/** docs/configuration.md: the tables in sections, with docs/schema/configuration.md.in around them. */
+/** docs/configuration.md: the tables, and configuration.md.in around them. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CODE } from '../../src/cni/error.ts'

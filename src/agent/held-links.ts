@@ -129,7 +129,8 @@ export class HeldLinks implements Keeper {
   }
 
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
-    if (plan.host === undefined) return closeSync(ends.podFd) // a device that persists, for whoever attaches
+    // the device persists, for whoever attaches
+    if (plan.host === undefined) return closeSync(ends.podFd)
     const { netns, netnsId } = plan
     const fds = ends.hostFd === undefined ? [ends.podFd] : [ends.podFd, ends.hostFd]
     try {

@@ -9,7 +9,8 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs'
 
 import addonBase64 from 'koffi-addon'
 
-const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY // <asm-generic/fcntl.h>; the latter is another number on arm64
+// <asm-generic/fcntl.h>. O_DIRECTORY has another number on arm64.
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
 const DIRECTORIES = ['/dev/shm', '/run', process.execPath.slice(0, process.execPath.lastIndexOf('/') + 1), '/var/tmp', '/tmp']
 
 function loadFrom(directory: string, bytes: Buffer): unknown {

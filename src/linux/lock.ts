@@ -57,7 +57,8 @@ export function writeHolder(lock: number): void {
  */
 export function lockHolder(path: string): number | undefined {
   const file = lstatSync(path, { throwIfNoEntry: false })
-  if (!file?.isFile()) return undefined // through a symbolic link another daemon's lock would be found
+  // A symbolic link may lead to another daemon's lock.
+  if (!file?.isFile()) return undefined
   const written = Number(readNoFollow(path).trim())
   const candidates = [...(Number.isSafeInteger(written) && written > 0 ? [written] : []), ...lockersOf(file.ino, procLocks())]
   return candidates.find(pid => holdsLock(pid, file))

@@ -35,7 +35,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:1"
   disable_apparmor = true
-  device_ownership_from_security_context = true # a container's user may open the devices that it is given
+  # a container's user may open the container's devices
+  device_ownership_from_security_context = true
   restrict_oom_score_adj = true # a pod's first process may not get -998 without CAP_SYS_RESOURCE
 ${hasCdi ? `  enable_cdi = true\n  cdi_spec_dirs = ["${resolve(import.meta.dirname, '../../manifests/examples/cdi')}"]` : ''}
   [plugins."io.containerd.grpc.v1.cri".cni]

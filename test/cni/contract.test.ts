@@ -457,8 +457,8 @@ for (const [name, executable] of EXECUTABLES) {
       [{ 'tunlink.dev/far-end': 'node' }, /"tunlink.dev\/far-end" must be "host" or "attach", not "node"/],
       [{ 'tunlink.dev/peer': '10.0.0.1' }, /"tunlink.dev\/peer" is "10.0.0.1", but goes with the far end "attach" only/],
       [{ 'tunlink.dev/addresses': '10.1.1.1' }, /"tunlink.dev\/addresses" asks for 10.1.1.1: .* is in none of the ranges/],
-      [{ 'tunlink.dev/addresses': '10.66.0.1' }, /"tunlink.dev\/addresses" asks for 10.66.0.1: .* is not available/, {}, 100], // the gateway
-      [{ 'tunlink.dev/addresses': '10.66.0.7' }, /"tunlink.dev\/addresses" asks for 10.66.0.7: .* is not available/, {}, 100], // the other pod's
+      [{ 'tunlink.dev/addresses': '10.66.0.1' }, /"tunlink.dev\/addresses" asks for 10.66.0.1: .* is not available/, {}, 100],
+      [{ 'tunlink.dev/addresses': '10.66.0.7' }, /"tunlink.dev\/addresses" asks for 10.66.0.7: .* is not available/, {}, 100],
       [
         { 'tunlink.dev/addresses': '10.66.0.9' },
         /"tunlink.dev\/addresses" is "10.66.0.9", but the network has no "ipam"/,

@@ -1,7 +1,7 @@
 /**
- * The tables of docs/schema/ against what reads the configuration: the built executable takes each value
- * that they allow, and refuses each that they do not, naming the key. Runs apart, as STATUS makes
- * the directories that it is told of.
+ * The tables of docs/schema/ against what reads the configuration: the built executable takes each
+ * value that they allow. It refuses each other one, naming the key. Runs apart, as STATUS makes the
+ * directories that it is told of.
  */
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'

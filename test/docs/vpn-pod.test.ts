@@ -21,7 +21,8 @@ mount -t tmpfs tmpfs /dev/net
 mknod -m 666 /dev/net/tun c 10 200`
 
 test('its commands run, and print what it says', () => {
-  execFileSync(resolve(ROOT, 'test/clients/vpn-image'), { stdio: 'ignore' }) // installs the programs
+  // installs the programs
+  execFileSync(resolve(ROOT, 'test/clients/vpn-image'), { stdio: 'ignore' })
   for (const { output } of runTutorial(PAGE, {}, PRELUDE)) {
     const [, rate] = /([\d.]+ [MG]bits\/sec) +receiver/.exec(output) ?? []
     if (rate !== undefined) console.log(`measured: openvpn as in ${PAGE}: ${rate}`)

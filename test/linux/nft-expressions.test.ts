@@ -1,4 +1,4 @@
-/** Expressions of rules, byte by byte, against what nft(8) 1.0.6 sends: strace -e sendmsg -e write=all. */
+/** Expressions of rules, byte by byte, as nft(8) 1.0.6 sends them (strace -e write=all). */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { NF_DROP } from '../../src/linux/nfnetlink.ts'

@@ -6,7 +6,7 @@ import { s32, struct, u8, u16, u32, u64 } from '../../src/linux/struct.ts'
 
 const test = suite('struct')
 const hex = (text: string) => Buffer.from(text.replace(/\s+/g, ''), 'hex')
-/** struct { uint8_t a; uint32_t b; uint16_t c; uint64_t d; int32_t e; } but for the end's padding. */
+/** struct { uint8_t a; uint32_t b; uint16_t c; uint64_t d; int32_t e; }, unpadded at its end. */
 const sample = struct({ a: u8, b: u32, c: u16, d: u64, e: s32 })
 const VALUES = { a: 0x11, b: 0x22334455, c: 0x6677, d: 0x0a0b0c0d0e0f, e: -2 }
 const BYTES = hex('11 000000 55443322 7766 000000000000 0f0e0d0c0b0a0000 feffffff')

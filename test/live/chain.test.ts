@@ -139,7 +139,8 @@ for (const [name, executable] of EXECUTABLES) {
       for (const file of [`links/net/${pod}:tun0.json`, `ipam/net/.owners/${pod}:tun0`]) {
         const text = readFileSync(join(lab.dataDir, file), 'utf8')
         assert.match(text, '"cniIfname":"eth0"')
-        writeFileSync(join(lab.dataDir, file), text.replace(/,"cniIfname":"eth0"/, '')) // leases are links to this inode
+        // in place: leases are links to this inode
+        writeFileSync(join(lab.dataDir, file), text.replace(/,"cniIfname":"eth0"/, ''))
       }
       const files = lab.files().sort()
       assert.equal(chain.gc([pod]), [undefined, undefined])

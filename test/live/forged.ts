@@ -24,7 +24,8 @@ for source, destination in json.loads(sys.argv[1]):
         total = sum(struct.unpack('!10H', header + number(source) + number(destination)))
         total = (total & 0xffff) + (total >> 16)
         header = header[:10] + struct.pack('!H', ~((total & 0xffff) + (total >> 16)) & 0xffff)
-    mac = bytes.fromhex('027400000001') # of the veth pairs of firewall-table.test.ts; a TUN has none
+    # of the veth pairs of firewall-table.test.ts; a TUN has none
+    mac = bytes.fromhex('027400000001')
     s.sendto(header + number(source) + number(destination) + body, ('eth0', 0x86dd if six else 0x0800, 0, 0, mac))`
   inside(netns, 'python3', '-c', program, JSON.stringify(packets))
 }

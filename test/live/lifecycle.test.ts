@@ -41,7 +41,8 @@ for (const [name, executable] of EXECUTABLES) {
 const HOLD = `
 import fcntl, struct, sys, time
 tun = open('/dev/net/tun', 'r+b', buffering=0)
-fcntl.ioctl(tun, 0x400454ca, struct.pack('16sH14x', b'eth0', 0x5001))  # TUNSETIFF: IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
+# TUNSETIFF: IFF_TUN | IFF_NO_PI | IFF_VNET_HDR
+fcntl.ioctl(tun, 0x400454ca, struct.pack('16sH14x', b'eth0', 0x5001))
 print('ready', flush=True)
 time.sleep(float(sys.argv[1]))`
 

@@ -23,7 +23,7 @@ const DAY_S = isLong ? 24 * 3600 : 20 * 60
 const SPAN = isLong ? '24 hours' : '20 minutes'
 /** What a process takes once, it takes until then: the first measurement. */
 const WARM_UP_S = DAY_S / 4
-/** A collector lets it swing by 35 MiB; a leak of 100 bytes a heartbeat is 62 MiB behind the warm-up. */
+/** A collector lets memory swing by 35 MiB. A leak of 100 bytes a heartbeat would be 62 MiB. */
 const RSS_SLACK_MIB = 48
 const DESCRIPTORS_SLACK = 4
 

@@ -19,9 +19,9 @@ const LANES = 4
 /** What a process takes once, it takes in so many pairs: then the first measurement. */
 const WARM_UP = PAIRS / 5
 /**
- * What each figure may grow by. A garbage collector gives memory back when it likes (a leak of 4 KiB
- * a pair is 31 MiB in the long run); threads and descriptors of a pool come and go, where a leak is
- * one a pair; other users of this machine load programs too, where a leak is two a pair.
+ * What each figure may grow by. A garbage collector gives memory back when it likes: a leak of 4
+ * KiB a pair would be 31 MiB in the long run. Threads and descriptors of a pool come and go: a leak
+ * would be one a pair. Other users of this machine load programs too: a leak would be two a pair.
  */
 const SLACK: Measured = { rssMiB: 24, descriptors: 4, threads: 4, links: 0, files: 0, elements: 0, programs: PAIRS / 2 }
 

@@ -177,7 +177,8 @@ bench('end() while it registers leaves no socket, and nothing is registered', as
   assert.equal(bench.kubelet.registrations, [])
 })
 bench('a kubelet whose socket has changed while it registered is not taken for one that knows it', async ({ kubelet, plugin }) => {
-  kubelet.registering = () => chmodSync(join(kubelet.directory, 'kubelet.sock'), 0o700) // another time of change
+  // gives the socket another time of change
+  kubelet.registering = () => chmodSync(join(kubelet.directory, 'kubelet.sock'), 0o700)
   await plugin.ensure()
   kubelet.registering = () => {}
   assert.equal([await plugin.ensure(), await plugin.ensure()], [true, false])
@@ -247,7 +248,8 @@ test('encode() and decode(): fields by number, lengths of two bytes, what is ski
   assert.equal(decode(message, 1).map(String), ['one', long])
   assert.equal(decode(decode(message, 16)[0]!, 2).map(String), ['inner'])
   assert.equal(decode(message, 3), [])
-  const fixed = Buffer.from('1801' + '0900000000000000000d000000000a0161', 'hex') // a varint, 64 bits, 32 bits, "a"
+  // a varint, 64 bits, 32 bits, "a"
+  const fixed = Buffer.from('1801' + '0900000000000000000d000000000a0161', 'hex')
   assert.equal(decode(fixed, 1).map(String), ['a'])
 })
 test('decode() refuses whatever is cut short', () => {
