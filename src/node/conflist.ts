@@ -2,10 +2,12 @@
  * The network configuration list that a runtime reads: see "Network configuration format" in the
  * CNI specification.
  */
+import { DEFAULT_DATA_DIR } from '../cni/data-dir.ts'
 import type { Environment } from '../cni/environment.ts'
 import { CniError, CODE } from '../cni/error.ts'
 import { parseNetConf } from '../cni/netconf.ts'
 import { parseIpam } from '../ipam/pool.ts'
+import { IPV6_MIN_MTU } from '../link/plan.ts'
 import { plainVersion } from './chained.ts'
 import type { NodeConfig } from './config.ts'
 import { withExtras } from './extras.ts'
@@ -32,7 +34,7 @@ export function conflist({ config, podCIDRs, mtu, portmap, versions }: ConflistI
     ...(config.peer === undefined ? {} : { peer: config.peer }),
     ...(config.annotations === undefined ? {} : { annotations: config.annotations }),
     ...(config.wire === undefined ? {} : { wire: config.wire }),
-    ...(config.dataDir === '/run/tunlink' ? {} : { dataDir: config.dataDir }),
+    ...(config.dataDir === DEFAULT_DATA_DIR ? {} : { dataDir: config.dataDir }),
     agent: { idleSeconds: 0 }, // the agent stays as long as the node is in the cluster
     ipMasq: false, // tunlinkd masquerades for all pods by one rule that knows the cluster
     capabilities: { ips: true, dns: true, bandwidth: true, 'io.kubernetes.cri.pod-annotations': true },
@@ -69,8 +71,8 @@ const AS_IF_ADDED: Environment = {
 
 /** Has the plugin itself validate the configuration, before a pod uses it. */
 function verify(plugin: { mtu: number; ipam: ReturnType<typeof poolOf> }, cniVersion: string): void {
-  if (plugin.mtu < 1280 && plugin.ipam.ranges.flat().some(({ subnet }) => subnet.includes(':')))
-    throw new CniError(CODE.invalidConfig, `"mtu" must be at least 1280 with IPv6 pod CIDRs, not ${plugin.mtu}`)
+  if (plugin.mtu < IPV6_MIN_MTU && plugin.ipam.ranges.flat().some(({ subnet }) => subnet.includes(':')))
+    throw new CniError(CODE.invalidConfig, `"mtu" must be at least ${IPV6_MIN_MTU} with IPv6 pod CIDRs, not ${plugin.mtu}`)
   parseNetConf(JSON.stringify({ cniVersion, name: NETWORK, ...plugin }), AS_IF_ADDED)
   parseIpam(plugin.ipam)
 }

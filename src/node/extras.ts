@@ -2,14 +2,16 @@
  * Extra interfaces of pods: plugins of type "tunlink" in `plugins` of config.json. Each has its own
  * `ifName` and `ipam`, and shares network and data directory with the pods' own interface.
  */
-import { networkSize, parseCidr, toNumber, withoutHostBits } from '../address.ts'
+import { familyOf, networkSize, parseCidr, toNumber, withoutHostBits } from '../address.ts'
 import { allowedSettings } from '../cni/annotations.ts'
+import { DEFAULT_DATA_DIR } from '../cni/data-dir.ts'
 import type { Environment } from '../cni/environment.ts'
 import { CniError } from '../cni/error.ts'
 import { optionalObject, refuse, type Values } from '../cni/must-be.ts'
 import { BUILT_IN_IPAM, type NetConf, parseNetConf } from '../cni/netconf.ts'
 import { describeRange, parseIpam } from '../ipam/pool.ts'
 import { IPV6_MIN_MTU } from '../link/plan.ts'
+import type { Route } from '../linux/route.ts'
 import type { NodeConfig } from './config.ts'
 
 /** STATUS reads all of a configuration but what is a pod's. */
@@ -30,7 +32,7 @@ export function withExtras({ plugins, dataDir }: NodeConfig, network: string, po
     if (plugin.type !== 'tunlink') return plugin
     const extra = {
       ...plugin,
-      ...(plugin.dataDir || dataDir === '/run/tunlink' ? {} : { dataDir }),
+      ...(plugin.dataDir || dataDir === DEFAULT_DATA_DIR ? {} : { dataDir }),
       agent: plugin.agent ?? { idleSeconds: 0 },
     }
     try {
@@ -61,11 +63,16 @@ function verifyAnnotations(plugin: Values): void {
     throw refuse('capabilities', `{"${ANNOTATIONS_CAPABILITY}": true} where "annotations" has any`, plugin.capabilities)
 }
 
-/** The nodes' pods have the addresses of the pod CIDRs. */
+/** The pods' own interface has the addresses of the pod CIDRs, and a default route for each family. */
 function verifyPool({ ipam, mtu }: NetConf, podCIDRs: string[]): void {
   if (ipam === undefined) throw refuse('ipam', 'an object with a "type"', ipam)
   if (ipam.type !== BUILT_IN_IPAM) return
-  const ranges = parseIpam(ipam).sets.flat()
+  const { sets, routes } = parseIpam(ipam)
+  const ranges = sets.flat()
+  const isSecondDefault = ({ dst, priority, table }: Route) =>
+    parseCidr(dst)!.prefix === 0 && !priority && !table && podCIDRs.some(podCIDR => familyOf(podCIDR) === familyOf(dst))
+  if (Array.isArray(ipam.routes) && routes.some(isSecondDefault))
+    throw refuse('ipam.routes', 'without a second default route of a family, or with a "priority" or "table" for it', ipam.routes)
   if (mtu !== undefined && mtu < IPV6_MIN_MTU && ranges.some(({ family }) => family === 6))
     throw refuse('mtu', `at least ${IPV6_MIN_MTU} with IPv6 ranges in "ipam"`, mtu)
   for (const podCIDR of podCIDRs) {

@@ -76,6 +76,8 @@ test('an extra interface in "plugins" has the directory of the network, and an a
   assert.is(listOf([{ ...EXTRA, dataDir: '/srv/tunlink' } as { type: string }], '/srv/tunlink')[1].dataDir, '/srv/tunlink')
   assert.equal(listOf([{ ...EXTRA, agent: { spawn: false } } as { type: string }])[1].agent, { spawn: false })
   assert.is(listOf([EXTRA, { ...EXTRA, ifName: 'tun1' } as { type: string }]).length, 3)
+  const routes = [{ dst: '10.100.0.0/16' }, { dst: '0.0.0.0/0', priority: 1000 }]
+  assert.equal(listOf([{ ...EXTRA, ipam: { ...EXTRA.ipam, routes } } as { type: string }])[1].ipam.routes, routes)
 })
 const V6 = { type: 'tunlink', ranges: [[{ subnet: 'fd99::/64' }]] }
 for (const [keys, message] of [
@@ -93,6 +95,10 @@ for (const [keys, message] of [
     /: "ipam" must be without addresses of the pod CIDR 10.244.0.0\/24, not "10.244.0.1-/,
   ],
   [{ ipam: { type: 'tunlink', subnet: '10.244.0.0/16' } }, /: "ipam" must be without addresses of the pod CIDR/],
+  [
+    { ipam: { type: 'tunlink', subnet: '10.99.0.0/24', routes: [{ dst: '0.0.0.0/0' }] } },
+    /: "ipam.routes" must be without a second default route of a family, .* not \[{"dst":"0.0.0.0\/0"}\]/,
+  ],
   [{ dataDir: '/srv/other' }, /: "dataDir" must be "\/run\/tunlink", .* not "\/srv\/other"/],
   [{ capabilities: undefined }, /: "capabilities" must be {"io.kubernetes.cri.pod-annotations": true} .*, but is missing/],
   [{ capabilities: { 'io.kubernetes.cri.pod-annotations': false } }, /: "capabilities" must be .*, not {/],
