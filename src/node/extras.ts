@@ -63,7 +63,7 @@ function verifyAnnotations(plugin: Values): void {
     throw refuse('capabilities', `{"${ANNOTATIONS_CAPABILITY}": true} where "annotations" has any`, plugin.capabilities)
 }
 
-/** The pods' own interface has the addresses of the pod CIDRs, and a default route for each family. */
+/** Pods have the addresses of the pod CIDRs already, and a default route for each family. */
 function verifyPool({ ipam, mtu }: NetConf, podCIDRs: string[]): void {
   if (ipam === undefined) throw refuse('ipam', 'an object with a "type"', ipam)
   if (ipam.type !== BUILT_IN_IPAM) return
