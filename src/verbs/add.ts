@@ -24,9 +24,10 @@ import { removeAttachment, removeLink } from './link.ts'
 /** Bytes: the MTU of Ethernet, for a TUN whose far end is not the node. */
 const ATTACH_MTU = 1500
 
-/** A process that was killed closes its TUNs within so many tries, of which each waits BUSY_MS. */
-const MOST_TRIES = 25
-const BUSY_MS = 40
+/** A process that was killed closes its TUNs within so many milliseconds. */
+const MOST_BUSY_MS = 1_000
+/** Milliseconds from one try to the next. */
+const RETRY_MS = 40
 
 /**
  * Resolves with the result's JSON. `netns` is the pod's namespace, which the caller closes.
@@ -34,13 +35,14 @@ const BUSY_MS = 40
  * link may exist after that.
  */
 export async function add(context: Context, keeper: Keeper, netns: Netns, isCallerGone = () => false): Promise<string> {
-  for (let tries = 1; ; tries++) {
+  const until = performance.now() + MOST_BUSY_MS
+  for (;;) {
     try {
       return await addOnce(context, keeper, netns, isCallerGone)
     } catch (error) {
-      if (!isBusy(error) || tries === MOST_TRIES) throw error
+      if (!isBusy(error) || performance.now() > until) throw error
     }
-    await new Promise(resolve => setTimeout(resolve, BUSY_MS))
+    await new Promise(resolve => setTimeout(resolve, RETRY_MS))
   }
 }
 
