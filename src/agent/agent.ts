@@ -46,6 +46,7 @@ export class Agent {
         return this.#del(request)
       case 'open':
         await this.#turns.take(hostIfname(request.attachment), () => this.#links.open(request.attachment))
+        await this.#links.carried(hostIfname(request.attachment))
         return {}
       case 'list':
         return { links: this.list() }

@@ -4,6 +4,7 @@
  * up in the same way.
  */
 import { closeSync } from 'node:fs'
+import { CniError, CODE } from '../cni/error.ts'
 import type { Ends } from '../link/apply.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname, type LinkPlan } from '../link/plan.ts'
@@ -98,7 +99,16 @@ export class HeldLinks implements Keeper {
     const plan = recordRead(this.#dataDir, attachment)
     refuseUnreadable(plan)
     if (plan === undefined || isBroken(plan) || plan.host === undefined || this.#held.has(link)) return
-    await this.keep(plan, takeUp(plan))
+    await this.#take(plan, takeUp(plan))
+  }
+
+  /** Resolves when the link's packets are carried. Throws CniError 11 when no thread does so. */
+  async carried(link: string): Promise<void> {
+    try {
+      await this.#wires.carried(link)
+    } catch (error) {
+      throw new CniError(CODE.tryAgainLater, (error as Error).message, 'see the limits of kernel.threads-max and of the cgroup')
+    }
   }
 
   /**
@@ -129,6 +139,11 @@ export class HeldLinks implements Keeper {
   }
 
   async keep(plan: LinkPlan, ends: Ends): Promise<void> {
+    await this.#take(plan, ends)
+    if (plan.host !== undefined) await this.carried(plan.host.ifname)
+  }
+
+  async #take(plan: LinkPlan, ends: Ends): Promise<void> {
     // the device persists, for whoever attaches
     if (plan.host === undefined) return closeSync(ends.podFd)
     const { netns, netnsId } = plan

@@ -10,15 +10,13 @@ import { leaveCgroup } from '../linux/cgroup.ts'
 import { isLocked, lockHolder, openLock, tryLock, writeHolder } from '../linux/lock.ts'
 import { listenUnix } from '../linux/unix-socket.ts'
 import { Agent } from './agent.ts'
-import { agentHangs, agentIsForeign, ask, noAgent } from './client.ts'
 import { endAgent, killHolder } from './end.ts'
 import { log } from './log.ts'
+import { probe } from './probe.ts'
 import { lockPath, socketPath } from './protocol.ts'
 import { type Inherited, inherit } from './renew.ts'
 import { Service, type ServiceOptions } from './service.ts'
 
-/** An agent that has not answered a status request within this time hangs. */
-const PROBE_MS = 2_000
 /** Between lock and socket an agent takes up its links again, within this time. */
 const START_MS = 10_000
 const RETRY_MS = 20
@@ -94,17 +92,4 @@ async function takeLock(dataDir: string): Promise<number | undefined> {
   }
   writeHolder(lock)
   return lock
-}
-
-/** `absent`: it is about to serve, or about to end. */
-async function probe(dataDir: string): Promise<'serves' | 'hangs' | 'foreign' | 'absent'> {
-  try {
-    await ask(dataDir, { op: 'status' }, PROBE_MS)
-    return 'serves'
-  } catch (error) {
-    if (noAgent(error)) return 'absent'
-    if (agentHangs(error)) return 'hangs'
-    if (agentIsForeign(error)) return 'foreign'
-    return 'serves' // it answers, though with an error
-  }
 }

@@ -7,7 +7,6 @@
  * many at a time, while this one looks whether the link is still there.
  */
 import { setImmediate } from 'node:timers/promises'
-import { SyscallError } from './errno.ts'
 import { IORING_OP_SEND, IOSQE_ASYNC, IoUring, SQE_ADDR, SQE_FD, SQE_LEN, SQE_USER_DATA } from './io-uring.ts'
 import { addressOf } from './libc.ts'
 import { linkDeletion, linkExists } from './link.ts'
@@ -30,8 +29,8 @@ export class LinkDeleter implements Disposable {
   readonly #ring = new IoUring(MAX_IN_FLIGHT, 2 * MAX_IN_FLIGHT)
   /** By user_data. The bytes must live until they are sent. */
   readonly #inFlight = new Map<number, { link: DoomedLink; bytes: Buffer }>()
-  /** Errors of send(2), by link: no acknowledgement will come. */
-  readonly #refusals = new WeakMap<DoomedLink, SyscallError>()
+  /** Links whose request was not sent: no acknowledgement will come. */
+  readonly #refused = new WeakSet<DoomedLink>()
   #next = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -81,10 +80,10 @@ export class LinkDeleter implements Disposable {
     return true
   }
 
+  /** Where the kernel can start no thread (kernel.threads-max, pids.max), this one sends and waits. */
   #finish(link: DoomedLink): void {
-    const refusal = this.#refusals.get(link)
-    if (refusal !== undefined) throw refusal
-    link.netlink.awaitAcknowledgements()
+    if (this.#refused.has(link)) link.netlink.requestBatch([linkDeletion(link.index)])
+    else link.netlink.awaitAcknowledgements()
   }
 
   #isInFlight(link: DoomedLink): boolean {
@@ -101,7 +100,7 @@ export class LinkDeleter implements Disposable {
     this.#ring.reap((userData, result) => {
       const { link } = this.#inFlight.get(userData)!
       this.#inFlight.delete(userData)
-      if (result < 0) this.#refusals.set(link, new SyscallError('send', -result, `the deletion of link ${link.index}`))
+      if (result < 0) this.#refused.add(link)
       if (!link.probe.isOpen) link.netlink[Symbol.dispose]()
       return true
     })

@@ -121,6 +121,26 @@ testWithLab('a process that does not have the lock is never killed, whatever the
   }
 })
 
+testWithLab('an agent that is only slow is not ended: ADD and DEL say so, and a second agent leaves it alone', async lab => {
+  const slow = spawn(process.execPath, [join(import.meta.dirname, 'slow-agent.ts'), lab.dataDir], { stdio: 'inherit' })
+  try {
+    await eventually('it serves', () => existsSync(socketPath(lab.dataDir)))
+    const pod = lab.netns()
+    for (const verb of ['ADD', 'DEL']) {
+      const { status, json } = lab.cni(verb, pod)
+      assert.is(status, 1)
+      assert.is(json.code, 11)
+      assert.match(json.msg, /did not answer within 10 s/)
+      assert.match(json.details, /alive, but slow/)
+    }
+    assert.match((await runAgent(lab).ended).stderr, /Another agent serves/)
+    assert.ok(alive(slow.pid!))
+    assert.equal(lab.links(pod), [])
+  } finally {
+    slow.kill()
+  }
+})
+
 testWithLab('an agent of 0.1.0, which answers anything with ok, is ended and replaced', async lab => {
   const old = spawn(process.execPath, [join(import.meta.dirname, 'old-agent.ts'), lab.dataDir], { stdio: 'inherit' })
   await eventually('it serves', () => existsSync(socketPath(lab.dataDir)))

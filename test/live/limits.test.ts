@@ -56,30 +56,37 @@ const pids = cgroup('pids', 'pids.max', 'pids.max')
 test.after(() => pids?.remove())
 
 /** pids.max is the same to a process as kernel.threads-max: clone(2) gives EAGAIN. */
-;(pids === undefined ? test.skip : test)(
-  'pids.max of an agent used up: kernel wires go on, thread wires come when there is room or by another agent (cgroup pids)',
-  async () => {
-    try {
-      using lab = new Lab()
-      const [pod, other] = [lab.netns(), lab.netns()]
-      const pid = await startAgent(lab)
-      writeFileSync(join(pids!.directory, 'cgroup.procs'), String(pid))
-      writeFileSync(pids!.limit, readFileSync(join(pids!.directory, 'pids.current'), 'utf8'))
-      lab.must('ADD', pod, { wire: 'thread' })
-      // 51 as long as this agent tries in vain; its runtime may end itself, and STATUS starts
-      // another
-      const { status, json } = lab.cni('STATUS', pod)
-      assert.ok(status === 0 || json.code === 51, JSON.stringify(json))
-      lab.must('ADD', other, { wire: 'kernel' })
-      assert.ok(pings(other, '10.66.0.1'))
-      writeFileSync(pids!.limit, 'max')
-      await eventually('STATUS is well', () => lab.cni('STATUS', pod).status === 0)
-      await eventually('the pod has its network', () => pings(pod, '10.66.0.1'))
-    } finally {
-      await eventually('the agent has ended', () => readFileSync(join(pids!.directory, 'cgroup.procs'), 'utf8') === '')
-    }
-  },
-)
+for (const [name, executable] of EXECUTABLES)
+  (pids === undefined ? test.skip : test)(
+    `${name}: pids.max of an agent used up: kernel wires go on; an ADD of a thread wire says so, or has another agent (cgroup pids)`,
+    async () => {
+      try {
+        using lab = new Lab(executable)
+        const [pod, other] = [lab.netns(), lab.netns()]
+        const pid = await startAgent(lab)
+        writeFileSync(join(pids!.directory, 'cgroup.procs'), String(pid))
+        writeFileSync(pids!.limit, readFileSync(join(pids!.directory, 'pids.current'), 'utf8'))
+        // An agent whose runtime ends itself where no thread can be had leaves the link to the next.
+        const { status, json } = lab.cni('ADD', pod, { wire: 'thread' })
+        if (status !== 0) {
+          assert.is(json.code, 11)
+          assert.match(json.msg, /no thread carries the link's packets/)
+          assert.equal(lab.links(pod), [])
+        } else assert.ok(pings(pod, '10.66.0.1'), 'it says that it carries packets')
+        lab.must('ADD', other, { wire: 'kernel' })
+        assert.ok(pings(other, '10.66.0.1'))
+        lab.must('DEL', other, { wire: 'kernel' })
+        assert.equal(lab.links(other), [])
+        writeFileSync(pids!.limit, 'max')
+        if (status !== 0) lab.must('ADD', pod, { wire: 'thread' })
+        assert.ok(pings(pod, '10.66.0.1'))
+        assert.is(lab.cni('STATUS', pod).status, 0)
+      } finally {
+        writeFileSync(pids!.limit, 'max')
+        await eventually('the agent has ended', () => readFileSync(join(pids!.directory, 'cgroup.procs'), 'utf8') === '')
+      }
+    },
+  )
 
 // <asm/unistd.h>
 const SYS_INOTIFY_INIT1 = process.arch === 'arm64' ? 26 : 294

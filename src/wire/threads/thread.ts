@@ -22,6 +22,11 @@ export interface ThreadOptions {
 
 /** A thread that has failed is started again within less than this, unless none can be had. */
 const STUCK_MS = 1_000
+/**
+ * The time to wait for a thread to carry a new wire: longer than a thread needs that goes over to
+ * epoll first, shorter than a plugin waits for its agent.
+ */
+const CARRIED_MS = 6_000
 
 export class WireThread {
   /** Number of joined wires. */
@@ -32,6 +37,9 @@ export class WireThread {
   readonly #shared: table.Shared
   readonly #free: number[]
   readonly #parted = new Map<number, () => void>()
+  /** Slots of the wires that the present thread has taken up. */
+  readonly #carried = new Set<number>()
+  readonly #onCarried = new Map<number, () => void>()
   readonly #restarts = new Restarts()
   #packetsAtTrim = 0
   /** Undefined while it waits to be started again. */
@@ -39,6 +47,8 @@ export class WireThread {
   #restart: NodeJS.Timeout | undefined
   /** When the last thread ended; undefined while one runs. */
   #downSinceMs: number | undefined
+  /** Why the last thread ended, or what the present one does. */
+  #reason = ''
 
   /**
    * `onGone`: a device of this wire is gone. `onWithoutIoUring`: the thread goes on by epoll, as
@@ -83,15 +93,32 @@ export class WireThread {
     counters.fill(0, slot * 2 * table.COUNTER_FIELDS, (slot + 1) * 2 * table.COUNTER_FIELDS)
     Atomics.add(wanted, at + table.GENERATION, 1)
     this.load++
-    // after the answer to the ADD: packets can wait in the devices, but the runtime waits for the
-    // process
-    setImmediate(() => this.#wake())
+    this.#wake()
     return slot
+  }
+
+  /**
+   * Resolves when a thread carries the wire. Rejects when none does in time: kernel.threads-max, or
+   * pids.max of the cgroup, lets no thread start.
+   */
+  carried(slot: number): Promise<void> {
+    if (this.#carried.has(slot)) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#onCarried.delete(slot)
+        reject(new Error(`no thread carries the link's packets after ${CARRIED_MS / 1000} s: ${this.#reason}`))
+      }, CARRIED_MS)
+      this.#onCarried.set(slot, () => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
   }
 
   /** Resolves when no thread uses either descriptor any more. */
   part(slot: number): Promise<void> {
     const parted = new Promise<void>(resolve => this.#parted.set(slot, resolve))
+    this.#carried.delete(slot)
     Atomics.add(this.#shared.wanted, slot * table.WANTED_WORDS + table.GENERATION, 1)
     if (this.#worker === undefined) this.#settle(slot)
     else this.#wake()
@@ -132,7 +159,7 @@ export class WireThread {
 
   #start(): void {
     const startedMs = Date.now()
-    let reason = 'it ended by itself'
+    this.#reason = 'it has not started'
     try {
       const worker = new Worker(this.#entry, {
         argv: [table.WIRE_THREAD],
@@ -143,23 +170,27 @@ export class WireThread {
       worker.on('message', (report: table.Report) => ('gone' in report ? this.#onGone(report.wire) : this.#settled(report)))
       worker.on('online', () => {
         this.#downSinceMs = undefined
+        this.#reason = 'it ended by itself'
       })
       worker.on('error', error => {
-        reason = error.message
+        this.#reason = error.message
       })
-      worker.on('exit', () => this.#ended(reason, startedMs))
+      worker.on('exit', () => this.#ended(startedMs))
       this.#worker = worker
     } catch (error) {
       // no thread can be started: kernel.threads-max, or pids.max of the cgroup
-      this.#ended((error as Error).message, startedMs)
+      this.#reason = (error as Error).message
+      this.#ended(startedMs)
     }
   }
 
   /**
    * The thread has ended: it uses no descriptor any more, and another one is started after a while.
    */
-  #ended(reason: string, startedMs: number): void {
+  #ended(startedMs: number): void {
+    const reason = this.#reason
     this.#worker = undefined
+    this.#carried.clear()
     this.#downSinceMs ??= Date.now()
     const { control } = this.#shared
     if (Atomics.load(control, table.STOP) === 1) return // it has closed its ring itself
@@ -180,8 +211,13 @@ export class WireThread {
    * matter.
    */
   #settled({ wire, generation }: { wire: number; generation: number }): void {
-    const isLast = generation === this.#shared.wanted[wire * table.WANTED_WORDS + table.GENERATION]
-    if ((generation & 1) === 0 && isLast) this.#settle(wire)
+    if (generation !== this.#shared.wanted[wire * table.WANTED_WORDS + table.GENERATION]) return
+    if ((generation & 1) === 0) this.#settle(wire)
+    else {
+      this.#carried.add(wire)
+      this.#onCarried.get(wire)?.()
+      this.#onCarried.delete(wire)
+    }
   }
 
   #settle(slot: number): void {

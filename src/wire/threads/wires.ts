@@ -108,6 +108,12 @@ export class Wires {
     return wire && { podToHost: wire.thread.counters(wire.slot, table.POD), hostToPod: wire.thread.counters(wire.slot, table.HOST) }
   }
 
+  /** Resolves when a thread carries the wire; rejects as WireThread.carried() does. */
+  async carried(id: string): Promise<void> {
+    const wire = this.#wires.get(id)
+    await wire?.thread.carried(wire.slot)
+  }
+
   /** False when the wire is not here, or its thread cannot be started: see WireThread.isStuck. */
   serves(id: string): boolean {
     return this.#wires.get(id)?.thread.isStuck === false
