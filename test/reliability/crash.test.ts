@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import { EXECUTABLES } from '../support.ts'
 import { Bench, describe } from './bench.ts'
 import { Budget, chosen, isWanted, SEED, shuffled } from './budget.ts'
-import { answerFaults, clean, leftovers } from './outcome.ts'
+import { answerFaults, clean, leftovers, told } from './outcome.ts'
 import { perform, prepare, SCENARIOS, type Scenario } from './scenarios.ts'
 import type { Point } from './watch.ts'
 
@@ -41,7 +41,7 @@ for (const scenario of scenarios)
       const outcome = await crashAt(scenario, point, before)
       done++
       if (outcome.isHit) hit++
-      faults.push(...outcome.faults.map(fault => `${nameOf(point)}: ${fault}`))
+      faults.push(...told(outcome.faults.map(fault => `${nameOf(point)}: ${fault}`)))
     }
     const changing = points.filter(({ changes }) => changes).length
     console.log(

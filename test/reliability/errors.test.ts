@@ -8,7 +8,7 @@ import { EXECUTABLES } from '../support.ts'
 import { Bench, describe, type Ran } from './bench.ts'
 import { Budget, chosen, isWanted, SEED, shuffled } from './budget.ts'
 import { errnosOf, isOurs, numberOf } from './errnos.ts'
-import { answerFaults, clean, leftovers, linkFaults } from './outcome.ts'
+import { answerFaults, clean, leftovers, linkFaults, told } from './outcome.ts'
 import { perform, prepare, SCENARIOS, type Scenario } from './scenarios.ts'
 import type { Point } from './watch.ts'
 
@@ -48,7 +48,7 @@ for (const scenario of scenarios)
     for (const injection of injections) {
       if (done > 0 && Date.now() > untilMs) break
       done++
-      faults.push(...(await failAt(scenario, injection, before)).map(fault => `${nameOf(injection)}: ${fault}`))
+      faults.push(...told((await failAt(scenario, injection, before)).map(fault => `${nameOf(injection)}: ${fault}`)))
     }
     console.log(`figure: errors: ${scenario.name}: ${done} of ${injections.length} injections at ${watch.points.length} calls`)
     total.injections += injections.length

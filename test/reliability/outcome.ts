@@ -24,6 +24,12 @@ function difference(before: string, after: string): string {
   return [...gone, ...now.filter(line => !old.includes(line)).map(line => `+ ${line}`)].join('\n')
 }
 
+/** Prints faults at once: a whole sweep takes an hour, and the runner prints them at its end. */
+export function told(faults: string[]): string[] {
+  for (const fault of faults) console.log(`fault: ${fault}`)
+  return faults
+}
+
 /** A link that an ADD has reported is whole: CHECK finds no fault, and it carries a packet. */
 export async function linkFaults(bench: Bench, { wire, conf }: Scenario, added: Ran): Promise<string[]> {
   const check = await bench.verb('CHECK', { ...conf, prevResult: added.json })
