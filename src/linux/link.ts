@@ -20,6 +20,8 @@ export interface Link {
   stats: LinkStats
   /** True when the device has a carrier: a TUN has one while a process holds it open. */
   running: boolean
+  /** IF_OPER_UP and its like: what the kernel has made of the carrier so far. */
+  operState: number
   /** `type` 1 is TUN, 2 TAP. */
   tun?: { type: number; owner?: number; group?: number; persist: boolean; multiQueue: boolean; vnetHdr: boolean }
 }
@@ -92,6 +94,7 @@ export function decodeLink(payload: Buffer): Link {
     mtu: found.get(uapi.IFLA_MTU)?.readUInt32LE() ?? 0,
     txQLen: found.get(uapi.IFLA_TXQLEN)?.readUInt32LE() ?? 0,
     running: found.get(uapi.IFLA_CARRIER)?.readUInt8() === 1,
+    operState: found.get(uapi.IFLA_OPERSTATE)?.readUInt8() ?? uapi.IF_OPER_UNKNOWN,
     stats: decodeStats(found.get(uapi.IFLA_STATS64)),
   }
   const mac = found.get(uapi.IFLA_ADDRESS)

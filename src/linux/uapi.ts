@@ -93,6 +93,7 @@ export const IFF_NOARP = 0x80
 export const IFLA_IFNAME = 3
 export const IFLA_MTU = 4
 export const IFLA_TXQLEN = 13
+export const IFLA_OPERSTATE = 16
 export const IFLA_LINKINFO = 18
 export const IFLA_IFALIAS = 20
 export const IFLA_STATS64 = 23
@@ -193,6 +194,10 @@ export const NTF_SELF = 0x02
 export const NUD_NOARP = 0x40
 export const NUD_PERMANENT = 0x80
 export const ndmsg = struct({ family: u8, pad1: u8, pad2: u16, ifindex: s32, state: u16, flags: u8, type: u8 })
+
+// <linux/if.h>: RFC 2863
+export const IF_OPER_UNKNOWN = 0
+export const IF_OPER_UP = 6
 
 // <linux/if_link.h>: VXLAN
 export const IFLA_ADDRESS = 1

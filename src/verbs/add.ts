@@ -11,6 +11,7 @@ import { openDataDir } from '../link/data-dir.ts'
 import { defaultRouteMtu } from '../link/default-mtu.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Circumstances, hostIfname, type LinkPlan, planLink } from '../link/plan.ts'
+import { untilReady } from '../link/ready.ts'
 import { isBroken, recordRead, recordTime, recordWrite, refuseUnreadable } from '../link/record.ts'
 import { namespaceIsThere } from '../link/remove.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
@@ -62,6 +63,7 @@ async function addOnce(context: Context, keeper: Keeper, netns: Netns, isCallerG
     const plan = planLink(context.conf, attachmentOf(context), circumstances(context, netns), lease)
     recordWrite(dataDir, plan)
     await keeper.keep(plan, apply(plan, dataDir, netns))
+    await untilReady(plan, netns)
     const result = printResult(resultOf(context, plan, lease), context.conf.cniVersion)
     if (isCallerGone()) throw new CniError(CODE.tryAgainLater, 'the runtime gave up before the link was made')
     return result
