@@ -13,7 +13,8 @@ function conflist({ files, confDir }: World): Finding[] {
     networks.flatMap(({ warnings }) => warnings.map(text => warning(`${confDir}/${name}: ${text}`, 'correct the key'))),
   )
   if (files.some(hasTunlink) || errors.length > 0) return [...errors, ...keys]
-  const found = files.length === 0 ? 'is empty or missing' : `has no configuration of tunlink (${files.map(({ name }) => name).join(', ')})`
+  const others = files.map(({ name, types }) => `${name} has ${types.join(', ') || 'none'}`).join('; ')
+  const found = files.length === 0 ? 'is empty or missing' : `has no plugin of the type "tunlink": ${others}`
   return [
     fault(`${confDir} ${found}`, 'write 10-tunlink.conflist there, see "Install" in the README; or name another directory with --conf-dir'),
   ]
