@@ -7,6 +7,7 @@ import { print, styled } from './output.ts'
 export const command: Command = {
   usage: 'help [COMMAND]',
   about: 'Prints what tunlink can do, or all about one command.',
+  takesWords: true,
   options: {},
   async run({ words: [name] }) {
     if (name === undefined) return print(overview())

@@ -22,7 +22,9 @@ export const COMMANDS: Record<string, { summary: string; load(): Promise<{ comma
 export async function runCommand(argv: string[]): Promise<number> {
   const [name, ...rest] = argv
   if (name === undefined) {
-    process.stderr.write(`CNI tunlink plugin ${VERSION}\nCNI protocol versions supported: ${SUPPORTED.join(', ')}\n`)
+    process.stderr.write(
+      `CNI tunlink plugin ${VERSION}\nCNI protocol versions supported: ${SUPPORTED.join(', ')}\n"tunlink help" lists the commands\n`,
+    )
     return STATUS.ok
   }
   // a reader that stops early, such as head(1), is not an error

@@ -1,5 +1,5 @@
 /** `tunlink ls`, `show`, `up`, `down`: what they print about real links, and their errors. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -19,6 +19,8 @@ test.before(() => {
 test.after(() => lab.close())
 
 const ADDED = { agent: { idleSeconds: 0 } }
+/** A namespace that is not the node's; nothing is made in it. */
+const UP = ['up', '--netns', `/proc/${process.pid}/ns/net`]
 const run = (...words: string[]) => tunlink(lab, [...words, '--data-dir', lab.dataDir])
 /** The fields of the first line of a table under its titles. */
 const cells = (stdout: string) => {
@@ -77,7 +79,7 @@ test('show prints devices, addresses and routes as ip(8) does, and finds no faul
   const [{ local, address }] = ip(pod, '-4', 'addr', 'show', 'dev', 'eth0')[0].addr_info
   assert.match(stdout, new RegExp(`^ +${ifindex}: eth0: <POINTOPOINT,NOARP,UP`, 'm'))
   assert.match(stdout, new RegExp(`^ +inet ${local} peer ${address}/32$`, 'm'))
-  assert.match(stdout, new RegExp(`^ +default via ${address}$`, 'm'))
+  assert.match(stdout, new RegExp(`^ +route default via ${address}$`, 'm'))
   assert.match(stdout, /^CHECK: no fault$/m)
 })
 
@@ -159,6 +161,17 @@ test('an up that fails leaves nothing', () => {
   assert.is(run('show', blue).status, 3)
 })
 
+test('a link whose namespace is gone: show says who removes it, and down does', () => {
+  const blue = lab.netns()
+  assert.is(run('up', '--netns', blue, '--local', '10.99.0.1', '--peer', '10.99.0.2').status, 0)
+  execFileSync('ip', ['netns', 'delete', blue])
+  const { status, stdout } = run('show', blue)
+  assert.is(status, 1)
+  assert.match(stdout, new RegExp(`is gone: "tunlink down ${blue} tun0" removes the record`))
+  assert.is(run('down', blue, 'tun0').status, 0)
+  assert.is(run('show', blue).status, 3)
+})
+
 test('down leaves a container’s link alone', () => {
   const { status, stderr } = run('down', 'web-1')
   assert.is(status, 1)
@@ -169,9 +182,19 @@ test('down leaves a container’s link alone', () => {
 for (const [words, error] of [
   [['nonsense'], /^tunlink nonsense: there is no command "nonsense"; "tunlink help" lists them/],
   [['toString'], /there is no command "toString"/],
-  [['ls', '--bogus'], /^tunlink ls: Unknown option '--bogus'/],
+  [['ls', '--bogus'], /^tunlink ls: Unknown option '--bogus'; "tunlink help ls" says what it takes/],
+  [['ls', 'web'], /^tunlink ls: Unexpected argument 'web'; "tunlink help ls" says what it takes/],
   [['ls', '-o', 'xml'], /^tunlink ls: --output must be table or wide or json or name, not "xml"/],
   [['show'], /^tunlink show: LINK is missing; see "tunlink ls"/],
+  [['up', '--netns', '/proc/self/ns/net'], /"\/proc\/self\/ns\/net" is the node's own network namespace; name that of a pod/],
+  [[...UP, '--local', '10.99.0.1', '--peer', 'fd99::2'], /--local 10.99.0.1 has no --peer beside it; give one of IPv4 too/],
+  [
+    [...UP, '--local', '10.99.0.1', '--peer', '10.99.0.2', '--peer', 'fd99::2'],
+    /--peer fd99::2 has no --local beside it; give one of IPv6/,
+  ],
+  [[...UP, '--local', '10.99.0.1', '--peer', '10.99.0.2', '--mtu', '5'], /--mtu must be from 68 to 65535, not "5"/],
+  [[...UP, '--local', '10.99.0.1', '--peer', '10.99.0.2', '--ifname', 'much-too-long-name'], /name is too long.* --ifname is "much-too/],
+  [['up', '--netns', '/no/such'], /^tunlink up: there is no network namespace "\/no\/such"; "ip netns" lists/],
   [['up', '--netns', 'no-such'], /^tunlink up: there is no network namespace "no-such"; make it with "ip netns add no-such"/],
   [['agent', '--spin', 'x'], /^tunlink agent: --spin must be a whole number, not "x"/],
   [['agent', '--wire', 'x'], /^tunlink agent: --wire must be io_uring or epoll, not "x"/],

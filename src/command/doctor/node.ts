@@ -86,7 +86,7 @@ function sourceChecks({ linkFaults }: World): Finding[] {
     .filter(([text]) => isSourceCheck(text))
     .map(([text, plans]) => {
       const key = /^sysctl (\S+) is 0/.exec(text)?.[1]
-      const mend = key === undefined ? 'an agent restores it: "tunlink agent", or the next ADD, starts one' : `sysctl -w ${key}=1`
+      const mend = key === undefined ? 'an agent restores it: "tunlink agent &", or the next ADD, starts one' : `sysctl -w ${key}=1`
       return fault(plans.length === 1 ? text : `${text} (${plans.length} links)`, mend)
     })
 }
