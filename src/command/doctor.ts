@@ -15,7 +15,7 @@ Each fault comes with its mend. Exit status 1 when there is one; warnings do not
 It changes nothing. The checks:
   ${CHECKS.map(({ name }) => name)
     .join(', ')
-    .replaceAll(/(.{60,90},) /g, '$1\n  ')}`,
+    .replace(/(.{60,90},) /, '$1\n  ')}`,
   options: {
     output: { value: 'FORM', short: 'o', default: 'text', help: 'text or json' },
     'conf-dir': { value: 'DIR', default: '/etc/cni/net.d', help: 'where the runtime reads network configurations' },

@@ -117,6 +117,8 @@ function verifyPairs(locals: string[], peers: string[]): void {
     if (alone !== undefined)
       throw usageError(`${option} ${alone} has no ${other} beside it`, `give one of ${familyOf(alone) === 4 ? 'IPv4' : 'IPv6'} too`)
   }
+  const both = peers.find(peer => locals.includes(peer))
+  if (both !== undefined) throw usageError(`--local and --peer are both ${both}`, 'the far end needs an address of its own')
 }
 
 function refuseTaken(dataDir: string, attachment: Attachment, netns: Netns): void {

@@ -187,6 +187,7 @@ for (const [words, error] of [
   [['ls', '-o', 'xml'], /^tunlink ls: --output must be table or wide or json or name, not "xml"/],
   [['show'], /^tunlink show: LINK is missing; see "tunlink ls"/],
   [['up', '--netns', '/proc/self/ns/net'], /"\/proc\/self\/ns\/net" is the node's own network namespace; name that of a pod/],
+  [[...UP, '--local', '10.99.0.1', '--peer', '10.99.0.1'], /--local and --peer are both 10.99.0.1; the far end needs an/],
   [[...UP, '--local', '10.99.0.1', '--peer', 'fd99::2'], /--local 10.99.0.1 has no --peer beside it; give one of IPv4 too/],
   [
     [...UP, '--local', '10.99.0.1', '--peer', '10.99.0.2', '--peer', 'fd99::2'],
