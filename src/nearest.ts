@@ -1,6 +1,6 @@
 /** The name that somebody meant who has slipped. Pure. */
 
-/** A name this long may have two slips; a shorter one, such as `mtu`, would be taken for another. */
+/** A word this long may have two slips; a shorter one would be taken for what it is not. */
 const LONG = 6
 
 /**

@@ -1,6 +1,6 @@
 /**
- * The names of the configuration's keys, and warnings about keys that are nearly one of them: Go's
- * decoder takes `ipmasq` for `ipMasq`, this program does not. docs/schema/ says what each key means.
+ * The names of the configuration's keys, and warnings about keys that are nearly one of them. Go's
+ * decoder takes `ipmasq` for `ipMasq`, this program does not. docs/schema/ says what each means.
  */
 import { nearest } from '../nearest.ts'
 import type { Values } from './must-be.ts'
