@@ -37,7 +37,9 @@ export async function runCommand(argv: string[]): Promise<number> {
   } catch (error) {
     const { message, hint, details, code } = error as { message: string; hint?: string; details?: string; code?: unknown }
     const isForRoot = process.geteuid!() !== 0 && ['EACCES', 'EPERM'].includes(String(code))
-    printError(name, { message, hint: hint ?? details ?? (isForRoot ? 'run it as root' : undefined) })
+    const isOfNode = name === 'up' && !(error instanceof CommandError)
+    const general = isForRoot ? 'run it as root' : isOfNode ? '"tunlink doctor" looks for the reason' : undefined
+    printError(name, { message, hint: hint ?? details ?? general })
     return error instanceof CommandError ? error.status : STATUS.failed
   }
 }

@@ -117,6 +117,10 @@ test('null is an absent key everywhere, and "mtu": 0 the default', () => {
   assert.is(parse({ mtu: 0 }).mtu, undefined)
 })
 
+test('a whole conflist is refused as one', () => {
+  refused(7, /this is a whole conflist/, () => parse({ type: undefined, plugins: [{ type: 'tunlink' }] }))
+})
+
 test('a key that is nearly a known one is named', () => {
   const foreign = { capabilities: {}, other: 1, isGateway: true, mode: 'x', master: 'm', ips: [], delegates: [] }
   assert.equal(parse({ ipMasq: true, ...foreign }).warnings, [])

@@ -174,6 +174,24 @@ const FAULTS: Record<string, Planted> = {
       return writeConflist
     },
   },
+  'a conflist that is no object': {
+    check: 'conflist',
+    text: /10-tunlink\.conflist: it is no JSON object/,
+    plant: () => {
+      writeFileSync(conflist, 'null')
+      return writeConflist
+    },
+  },
+  'a network without addresses': {
+    check: 'conflist',
+    level: 'warning',
+    text: /"ipam" is missing: an ADD fails/,
+    also: ['leases'],
+    plant: () => {
+      writeConflist({ ipam: undefined })
+      return writeConflist
+    },
+  },
   'a misspelled key': {
     check: 'conflist',
     level: 'warning',

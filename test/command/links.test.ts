@@ -161,6 +161,14 @@ test('an up that fails leaves nothing', () => {
   assert.is(run('show', blue).status, 3)
 })
 
+test('an up that the node cannot do says who looks for the reason', () => {
+  const withoutTun = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /dev/net && exec "$@"', 'sh']
+  const words = [...UP.slice(0, 2), lab.netns(), '--local', '10.99.0.1', '--peer', '10.99.0.2', '--data-dir', lab.dataDir]
+  const { status, stderr } = tunlink(lab, words, withoutTun)
+  assert.is(status, 1)
+  assert.match(stderr, /^tunlink up: .*\/dev\/net\/tun'; "tunlink doctor" looks for the reason\n$/)
+})
+
 test('a link whose namespace is gone: show says who removes it, and down does', () => {
   const blue = lab.netns()
   assert.is(run('up', '--netns', blue, '--local', '10.99.0.1', '--peer', '10.99.0.2').status, 0)

@@ -77,10 +77,12 @@ async function chained(world: World): Promise<Finding[]> {
   return findings
 }
 
+const DEBIANS = 'Debian’s package containernetworking-plugins has them in /usr/lib/cni'
+
 async function pluginFaults(world: World, { name, versions }: ConfigurationFile, type: string): Promise<Finding[]> {
   const path = join(world.binDir, type)
   const refusal = runRefusal(path)
-  if (refusal !== undefined) return [fault(`the plugin "${type}" of ${name} ${refusal} (${path})`, installHint(world))]
+  if (refusal !== undefined) return [fault(`the plugin "${type}" of ${name} ${refusal} (${path})`, `${installHint(world)}; ${DEBIANS}`)]
   try {
     const spoken = await askVersion(path)
     const foreign = versions.filter(version => !spoken.includes(version))

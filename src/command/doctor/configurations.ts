@@ -37,6 +37,7 @@ export const readConfigurations = (directory: string): ConfigurationFile[] =>
 interface RawPlugin {
   type?: unknown
   ipam?: { type?: unknown } | null
+  capabilities?: Record<string, unknown> | null
 }
 
 interface RawList extends RawPlugin {
@@ -51,6 +52,7 @@ interface RawList extends RawPlugin {
  * refuses a file that has the other form.
  */
 function parse(list: RawList, isConflist: boolean): Omit<ConfigurationFile, 'name'> {
+  if (typeof list !== 'object' || list === null || Array.isArray(list)) throw new SyntaxError('it is no JSON object')
   const isList = Array.isArray(list.plugins)
   const plugins = isList ? list.plugins! : [list]
   const found: Omit<ConfigurationFile, 'name'> = {
@@ -65,7 +67,7 @@ function parse(list: RawList, isConflist: boolean): Omit<ConfigurationFile, 'nam
   for (const plugin of plugins.filter(({ type }) => type === TUNLINK)) {
     for (const cniVersion of found.versions) {
       try {
-        const conf = asIfAdded({ ...plugin, cniVersion, name: list.name })
+        const conf = asIfAdded(Object.assign({}, plugin, { cniVersion, name: list.name }))
         if (cniVersion === found.versions[0]) found.networks.push(conf)
       } catch (error) {
         const { message, details } = error as Error & { details?: string }
@@ -89,8 +91,10 @@ const ENVIRONMENT: Environment = {
 }
 
 /** What the plugin itself says of a configuration. Throws CniError. */
-function asIfAdded(plugin: object): NetConf {
+function asIfAdded(plugin: RawPlugin): NetConf {
   const conf = parseNetConf(JSON.stringify(plugin), ENVIRONMENT)
   if (conf.ipam?.type === BUILT_IN_IPAM) parseIpam(conf.ipam)
+  if (conf.ipam === undefined && conf.requestedIPs.length === 0 && plugin.capabilities?.ips !== true)
+    conf.warnings.push('"ipam" is missing: an ADD fails, unless CNI_ARGS asks for an address')
   return conf
 }
