@@ -1,6 +1,7 @@
 /** The command line: finds the command, runs it, prints its error. Each command loads itself. */
 import { VERSION } from '../agent/protocol.ts'
 import { SUPPORTED } from '../cni/version.ts'
+import { nearest } from '../nearest.ts'
 import { type Command, CommandError, parse, STATUS, usageError } from './command.ts'
 import { print, printError } from './output.ts'
 
@@ -46,8 +47,14 @@ export async function runCommand(argv: string[]): Promise<number> {
 
 async function run(name: string, argv: string[]): Promise<number> {
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined
-  if (found === undefined)
-    throw usageError(`there is no command "${name}"`, `"tunlink help" lists them: ${Object.keys(COMMANDS).join(', ')}`)
+  if (found === undefined) throw usageError(`there is no command "${name}"`, hintFor(name))
   const { command } = await found.load()
   return command.run(parse(command, argv))
+}
+
+function hintFor(name: string): string {
+  if (name.startsWith('-')) return 'options stand behind the command, as in "tunlink ls -o json"'
+  const names = Object.keys(COMMANDS)
+  const meant = nearest(name, names)
+  return meant === undefined ? `"tunlink help" lists them: ${names.join(', ')}` : `did you mean "${meant}"?`
 }

@@ -155,6 +155,8 @@ async function make(plan: LinkPlan, { conf }: Context, netns: Netns): Promise<vo
     await keeper.keep(plan, apply(plan, conf.dataDir, netns))
   } catch (error) {
     await removeAttachment(plan, conf.dataDir, keeper, () => {}, netns)
+    if (error instanceof CniError && error.details?.includes('has such a route already'))
+      throw new CommandError(error.message, 'the namespace has such a route already: leave out --route')
     throw error
   }
   if (plan.host !== undefined) await takeUp(conf, plan)

@@ -95,6 +95,7 @@ test('a link is found by any part of its names; a name that is the whole word go
   const [{ local }] = ip(pod, '-4', 'addr', 'show', 'dev', 'eth0')[0].addr_info
   for (const word of ['web', 'shop/web-1', local, pod]) assert.is(run('show', word, '-o', 'json').json.plan.containerID, pod)
   assert.is(run('show', 'net', pod, 'eth0', '-o', 'json').json.plan.containerID, pod)
+  assert.is(run('show', `${pod} eth0`, '-o', 'json').json.plan.containerID, pod)
   const other = lab.netns()
   lab.must('ADD', other)
   const both = run('show', 'eth0')
@@ -157,6 +158,7 @@ test('an up that fails leaves nothing', () => {
     '10.99.0.2/32',
   )
   assert.is(failed.status, 1)
+  assert.match(failed.stderr, /has such a route already: leave out --route\n$/)
   assert.equal(lab.links(blue), [])
   assert.is(run('show', blue).status, 3)
 })
@@ -189,6 +191,8 @@ test('down leaves a container’s link alone', () => {
 
 for (const [words, error] of [
   [['nonsense'], /^tunlink nonsense: there is no command "nonsense"; "tunlink help" lists them/],
+  [['sohw'], /^tunlink sohw: there is no command "sohw"; did you mean "show"\?/],
+  [['-o', 'json', 'ls'], /^tunlink -o: there is no command "-o"; options stand behind the command/],
   [['toString'], /there is no command "toString"/],
   [['ls', '--bogus'], /^tunlink ls: Unknown option '--bogus'; "tunlink help ls" says what it takes/],
   [['ls', 'web'], /^tunlink ls: Unexpected argument 'web'; "tunlink help ls" says what it takes/],
