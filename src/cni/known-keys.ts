@@ -1,7 +1,8 @@
 /**
- * The names of the configuration's keys, and warnings about keys that differ in case: Go's decoder
- * takes `ipmasq` for `ipMasq`, this program does not. docs/schema/ says what each key means.
+ * The names of the configuration's keys, and warnings about keys that are nearly one of them. Go's
+ * decoder takes `ipmasq` for `ipMasq`, this program does not. docs/schema/ says what each means.
  */
+import { nearest } from '../nearest.ts'
 import type { Values } from './must-be.ts'
 
 export const RANGE_KEYS = ['subnet', 'rangeStart', 'rangeEnd', 'gateway'] as const
@@ -40,7 +41,7 @@ export const NETWORK_KEYS = [
 export const IPAM_KEYS = ['type', ...RANGE_KEYS, 'ranges', 'pair', 'exclude', 'routes', 'dns', 'resolvConf', 'dataDir'] as const
 export const ROUTE_KEYS = ['dst', 'gw', 'mtu', 'advmss', 'priority', 'table', 'scope'] as const
 
-/** A sentence for each key of the configuration that differs from a known one in case only. */
+/** A sentence for each key of the configuration that is nearly a known one. */
 export function misspelledKeys(raw: Values): string[] {
   return [
     ...misspelled(raw, '', [...NETWORK_KEYS, ...LINK_KEYS]),
@@ -65,7 +66,7 @@ function misspelled(values: unknown, path: string, known: readonly string[]): st
   if (typeof values !== 'object' || values === null) return []
   return Object.keys(values).flatMap(key => {
     if (known.includes(key)) return []
-    const meant = known.find(candidate => candidate.toLowerCase() === key.toLowerCase())
+    const meant = nearest(key, known)
     return meant === undefined ? [] : [`unknown key ${JSON.stringify(path + key)}: did you mean ${JSON.stringify(meant)}?`]
   })
 }

@@ -61,6 +61,7 @@ export function parseNetConf(stdin: string, environment: Environment): NetConf {
   const rest = { ...LINK_DEFAULTS, agent: lenientAgentKeys(raw), requestedIPs: [], warnings: [] }
   switch (command) {
     case 'ADD': {
+      refuseList(raw)
       const pod = annotationsOf(raw)
       refuseUnleased(pod.addresses, identity.ipam?.type)
       const network = networkKeys(raw, identity, pod)
@@ -97,6 +98,15 @@ export function parseIpamConf(
     warnings: command === 'ADD' || command === 'STATUS' ? misspelledIpamKeys(ipam) : [],
     ...(command === 'GC' ? defined({ validAttachments: validAttachments(raw) }) : {}),
   }
+}
+
+/** Somebody calls the plugin by hand. */
+function refuseList({ type, plugins }: Values): void {
+  if (type === undefined && Array.isArray(plugins))
+    throw new CniError(
+      CODE.invalidConfig,
+      'this is a whole conflist, with "plugins": a plugin gets its own entry, with "name" and "cniVersion"',
+    )
 }
 
 function parseIdentity(raw: Values, command: string): Identity {

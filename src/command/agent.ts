@@ -6,7 +6,8 @@ import { print } from './output.ts'
 export const command: Command = {
   usage: 'agent [OPTION...]',
   about: `Runs the agent: it carries the packets of thread wires, holds the TUNs of other links, is warm for
-ADD and DEL, and restores the firewall. An ADD starts one where none answers.`,
+ADD and DEL, and restores the firewall. An ADD starts one where none answers.
+It stays in the foreground until it is ended, with its log on standard output.`,
   options: {
     'data-dir': DATA_DIR,
     'idle-exit': { value: 'SECONDS', default: '0', help: 'end when there was no link for so long; 0: never' },

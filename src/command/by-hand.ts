@@ -4,11 +4,14 @@ import { resolve } from 'node:path'
 import type { Environment } from '../cni/environment.ts'
 import { type NetConf, parseNetConf } from '../cni/netconf.ts'
 import type { Attachment } from '../link/plan.ts'
+import { netnsIdAt, ownNetnsId, sameNetns } from '../linux/netns.ts'
 import type { Context } from '../verbs/context.ts'
 import { usageError } from './command.ts'
 
 /** No runtime has a network of this name, so no runtime's GC removes these links. */
 export const BY_HAND = 'by-hand'
+
+const LIST = '"ip netns" lists those that have names'
 
 /**
  * Path of the network namespace that `text` names: a path, a name of ip-netns(8), or a process ID.
@@ -17,7 +20,13 @@ export const BY_HAND = 'by-hand'
 export function netnsPath(text: string): string {
   const paths = text.includes('/') ? [text] : [`/run/netns/${text}`, `/proc/${text}/ns/net`]
   const found = paths.map(path => resolve(path)).find(existsSync)
-  if (found === undefined) throw usageError(`there is no network namespace ${JSON.stringify(text)}`, `make it with "ip netns add ${text}"`)
+  if (found !== undefined && sameNetns(netnsIdAt(found)!, ownNetnsId()))
+    throw usageError(`${JSON.stringify(text)} is the node's own network namespace`, 'name that of a pod')
+  if (found === undefined)
+    throw usageError(
+      `there is no network namespace ${JSON.stringify(text)}`,
+      text.includes('/') ? LIST : `make it with "ip netns add ${text}"`,
+    )
   return found
 }
 

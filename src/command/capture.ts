@@ -27,6 +27,7 @@ Packets begin with their IP header (LINKTYPE_RAW), whatever the wire: the Ethern
 kernel wire puts in front is left out. "Outbound" is what leaves by that device: on the node what is
 for the pod, on the pod's TUN what the pod sends. Large TCP packets are not segmented yet, and have
 no checksum.`,
+  takesWords: true,
   options: {
     write: { value: 'FILE', short: 'w', default: '-', help: 'where to write; -: standard output' },
     count: { value: 'NUMBER', short: 'c', help: 'end after so many packets' },

@@ -42,6 +42,8 @@ export interface Command {
   /** The help text: lines of at most 100 columns. */
   about: string
   options: Record<string, Option>
+  /** The command takes words that are no options, such as LINK. */
+  takesWords?: boolean
   /** Resolves with the exit status. Throws CommandError. */
   run(given: Given): number | Promise<number>
 }
@@ -97,7 +99,7 @@ export class Given {
 }
 
 /** Parses the command line of `command`: `argv` without its name. Throws CommandError 2. */
-export function parse({ options }: Command, argv: string[]): Given {
+export function parse({ usage, options, takesWords = false }: Command, argv: string[]): Given {
   const config = Object.fromEntries(
     Object.entries(options).map(([name, { value, short, multiple, default: given }]) => [
       name,
@@ -110,9 +112,9 @@ export function parse({ options }: Command, argv: string[]): Given {
     ]),
   )
   try {
-    const { values, positionals } = parseArgs({ args: argv, allowPositionals: true, options: config })
+    const { values, positionals } = parseArgs({ args: argv, allowPositionals: takesWords, options: config })
     return new Given(positionals, values as Record<string, Value>)
   } catch (error) {
-    throw usageError((error as Error).message.split('. ')[0]!)
+    throw usageError((error as Error).message.split('. ')[0]!, `"tunlink help ${usage.split(' ')[0]}" says what it takes`)
   }
 }

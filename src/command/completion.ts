@@ -8,6 +8,7 @@ export const command: Command = {
   about: `Prints what a shell needs to complete commands, options and links.
   bash: source <(tunlink completion bash)
   zsh:  source <(tunlink completion zsh), after compinit`,
+  takesWords: true,
   options: {},
   async run({ words: [shell] }) {
     if (shell === 'bash') return print(bash(await optionsByCommand()))

@@ -1,4 +1,4 @@
-/** A device as ip(8) prints it: `ip -d address show`, then `ip route show`. */
+/** A device much as ip(8) prints it: `ip -d address show`, then each line of `ip route show`. */
 import { bits, familyOf } from '../address.ts'
 import type { LinkPlan } from '../link/plan.ts'
 import { type Address, addressList } from '../linux/address-messages.ts'
@@ -39,7 +39,7 @@ export function printDevice({ link, addresses, routes }: Device): string[] {
     `    link/${kind === 'tun' ? 'none' : `ether ${mac ?? ''}`.trim()} ${kind ?? ''}${tunWords(link)}`.trimEnd(),
     ...(alias === undefined ? [] : [`    alias ${alias}`]),
     ...addresses.map(address => `    ${inet(address.local)} ${addressWords(address)}`),
-    ...routes.map(route => `    ${routeWords(route)}`),
+    ...routes.map(route => `    route ${routeWords(route)}`),
   ]
 }
 

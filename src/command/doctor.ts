@@ -12,7 +12,10 @@ export const command: Command = {
   usage: 'doctor [-o json] [OPTION...]',
   about: `Looks whether this node is able to give pods their links, and whether those that it has are well.
 Each fault comes with its mend. Exit status 1 when there is one; warnings do not count.
-It changes nothing. The checks: ${CHECKS.map(({ name }) => name).join(', ')}.`.replace(/(.{70,100}), /g, '$1,\n'),
+It changes nothing. The checks:
+  ${CHECKS.map(({ name }) => name)
+    .join(', ')
+    .replace(/(.{60,90},) /, '$1\n  ')}`,
   options: {
     output: { value: 'FORM', short: 'o', default: 'text', help: 'text or json' },
     'conf-dir': { value: 'DIR', default: '/etc/cni/net.d', help: 'where the runtime reads network configurations' },

@@ -9,6 +9,7 @@ import { print } from './output.ts'
 export const command: Command = {
   usage: 'down LINK [OPTION...]',
   about: `Removes a link that "tunlink up" has made. A link of a container is for its runtime to remove.`,
+  takesWords: true,
   options: { 'data-dir': DATA_DIR },
   run: down,
 }

@@ -22,7 +22,8 @@ const namesOf = ({ network, containerID, podName, ifname, netns, pod, host }: Li
  */
 export function findLink(plans: LinkPlan[], words: string[]): LinkPlan {
   if (words.length === 0) throw usageError('LINK is missing', 'see "tunlink ls"')
-  const found = words.reduce(narrowed, plans)
+  // no name has a space: the names of a list may stand in quotes
+  const found = words.flatMap(word => word.split(/\s+/).filter(part => part !== '')).reduce(narrowed, plans)
   if (found.length === 1) return found[0]!
   const what = words.map(word => JSON.stringify(word)).join(' ')
   if (found.length > 1)

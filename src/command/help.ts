@@ -7,6 +7,7 @@ import { print, styled } from './output.ts'
 export const command: Command = {
   usage: 'help [COMMAND]',
   about: 'Prints what tunlink can do, or all about one command.',
+  takesWords: true,
   options: {},
   async run({ words: [name] }) {
     if (name === undefined) return print(overview())
@@ -22,8 +23,8 @@ ${Object.entries(COMMANDS)
   .map(([name, { summary }]) => `  tunlink ${styled('bold', name.padEnd(12))}${summary}\n`)
   .join('')}
 "tunlink help COMMAND" says all about one of them, "tunlink --version" the version.
-LINK is any part of a link's container ID, pod, addresses, network namespace or device names that no
-other link has.
+LINK is any part of a link's container ID, pod, own addresses, network, namespace or device names
+that no other link has.
 
 Exit status: 0 done, all is well; 1 it failed, or a fault was found; 2 the command line is wrong;
 3 no link, or more than one, is called so.

@@ -1,6 +1,7 @@
 /** The command line: finds the command, runs it, prints its error. Each command loads itself. */
 import { VERSION } from '../agent/protocol.ts'
 import { SUPPORTED } from '../cni/version.ts'
+import { nearest } from '../nearest.ts'
 import { type Command, CommandError, parse, STATUS, usageError } from './command.ts'
 import { print, printError } from './output.ts'
 
@@ -22,7 +23,9 @@ export const COMMANDS: Record<string, { summary: string; load(): Promise<{ comma
 export async function runCommand(argv: string[]): Promise<number> {
   const [name, ...rest] = argv
   if (name === undefined) {
-    process.stderr.write(`CNI tunlink plugin ${VERSION}\nCNI protocol versions supported: ${SUPPORTED.join(', ')}\n`)
+    process.stderr.write(
+      `CNI tunlink plugin ${VERSION}\nCNI protocol versions supported: ${SUPPORTED.join(', ')}\n"tunlink help" lists the commands\n`,
+    )
     return STATUS.ok
   }
   // a reader that stops early, such as head(1), is not an error
@@ -35,15 +38,23 @@ export async function runCommand(argv: string[]): Promise<number> {
   } catch (error) {
     const { message, hint, details, code } = error as { message: string; hint?: string; details?: string; code?: unknown }
     const isForRoot = process.geteuid!() !== 0 && ['EACCES', 'EPERM'].includes(String(code))
-    printError(name, { message, hint: hint ?? details ?? (isForRoot ? 'run it as root' : undefined) })
+    const isOfNode = name === 'up' && !(error instanceof CommandError)
+    const general = isForRoot ? 'run it as root' : isOfNode ? '"tunlink doctor" looks for the reason' : undefined
+    printError(name, { message, hint: hint ?? details ?? general })
     return error instanceof CommandError ? error.status : STATUS.failed
   }
 }
 
 async function run(name: string, argv: string[]): Promise<number> {
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined
-  if (found === undefined)
-    throw usageError(`there is no command "${name}"`, `"tunlink help" lists them: ${Object.keys(COMMANDS).join(', ')}`)
+  if (found === undefined) throw usageError(`there is no command "${name}"`, hintFor(name))
   const { command } = await found.load()
   return command.run(parse(command, argv))
+}
+
+function hintFor(name: string): string {
+  if (name.startsWith('-')) return 'options stand behind the command, as in "tunlink ls -o json"'
+  const names = Object.keys(COMMANDS)
+  const meant = nearest(name, names)
+  return meant === undefined ? `"tunlink help" lists them: ${names.join(', ')}` : `did you mean "${meant}"?`
 }

@@ -16,6 +16,7 @@ export const command: Command = {
   about: `Prints all about one link: its devices, addresses and routes on both sides as ip(8) prints them,
 its packets, the agent, and what CHECK finds. Exit status 1 when that is a fault.
 LINK may be several words, such as a pod and an interface.`,
+  takesWords: true,
   options: { output: { value: 'FORM', short: 'o', default: 'text', help: 'text or json' }, 'data-dir': DATA_DIR },
   run: show,
 }

@@ -13,7 +13,7 @@ new link's packets ("wire") and why nothing better does ("refusals"), how many l
       return print(`${JSON.stringify(await ask(dataDir, { op: 'status' }))}\n`)
     } catch (error) {
       if (!noAgent(error)) throw error
-      throw new CommandError(`no agent answers at ${dataDir}/agent.sock`, 'the next ADD starts one, and so does "tunlink agent"')
+      throw new CommandError(`no agent answers at ${dataDir}/agent.sock`, 'the next ADD starts one, and so does "tunlink agent &"')
     }
   },
 }

@@ -1,6 +1,8 @@
 /** `tunlink up`. */
-import { hostCidr, parseAddress, parseCidr } from '../address.ts'
+import { familyOf, hostCidr, parseAddress, parseCidr } from '../address.ts'
 import { verifyIfname } from '../cni/environment.ts'
+import { CniError } from '../cni/error.ts'
+import { LEAST_MTU, MOST_MTU } from '../cni/link-keys.ts'
 import { apply } from '../link/apply.ts'
 import { openDataDir } from '../link/data-dir.ts'
 import { defaultRouteMtu } from '../link/default-mtu.ts'
@@ -53,14 +55,27 @@ async function up(given: Given): Promise<number> {
   if (netnsText === undefined) throw usageError('--netns is missing', 'it says where the TUN is made')
   const path = netnsPath(netnsText)
   const attachment = { network: BY_HAND, containerID: containerIDOf(path), ifname: given.text('ifname')! }
-  verifyIfname(attachment.ifname, '--ifname')
-  const context = contextOf('ADD', attachment, path, keysOf(given))
+  const keys = keysOf(given)
+  const context = ofCommandLine(() => {
+    verifyIfname(attachment.ifname, '--ifname')
+    return contextOf('ADD', attachment, path, keys)
+  })
   using netns = openNetns(path, context.environment)
   refuseTaken(given.dataDir, attachment, netns)
   const plan = planOf(context, attachment, netns, given.texts('route'))
   await make(plan, context, netns)
   const lines = plan.pod.addresses.map(({ local, peer }) => `  ${local}${peer === undefined ? '' : ` peer ${peer}`}\n`).join('')
   return print(`${plan.ifname} in ${path} is up (${plan.wire === undefined ? 'attach to it' : `wire ${plan.wire}`})\n${lines}`)
+}
+
+/** What the plugin refuses of its input is wrong on the command line. Throws CommandError 2. */
+function ofCommandLine<T>(body: () => T): T {
+  try {
+    return body()
+  } catch (error) {
+    if (error instanceof CniError) throw usageError(error.message, error.details)
+    throw error
+  }
 }
 
 /** The keys of a network configuration that the options set. */
@@ -70,13 +85,14 @@ function keysOf(given: Given): object {
   if (peers.length === 0) throw usageError('--peer is missing', 'such as --peer 10.66.66.2')
   verifyAddresses('--local', locals)
   verifyAddresses('--peer', peers)
+  verifyPairs(locals, peers)
   const [owner, group] = [given.number('owner'), given.number('group')]
   const isAttach = owner !== undefined || group !== undefined
   return {
     dataDir: given.dataDir,
     farEnd: isAttach ? 'attach' : 'host',
     peer: peers,
-    mtu: given.number('mtu', 1),
+    mtu: given.number('mtu', LEAST_MTU, MOST_MTU),
     owner,
     group,
     wire: given.choice('wire', ['auto', 'kernel', 'thread']),
@@ -89,6 +105,20 @@ function keysOf(given: Given): object {
 function verifyAddresses(option: string, addresses: string[]): void {
   const wrong = addresses.find(address => parseAddress(address) === undefined && parseCidr(address) === undefined)
   if (wrong !== undefined) throw usageError(`${option} must be an address, not ${JSON.stringify(wrong)}`)
+}
+
+/** Each family is on both sides: the other side's default would be an address that nobody named. */
+function verifyPairs(locals: string[], peers: string[]): void {
+  for (const [option, addresses, other, others] of [
+    ['--local', locals, '--peer', peers],
+    ['--peer', peers, '--local', locals],
+  ] as const) {
+    const alone = addresses.find(address => !others.some(candidate => familyOf(candidate) === familyOf(address)))
+    if (alone !== undefined)
+      throw usageError(`${option} ${alone} has no ${other} beside it`, `give one of ${familyOf(alone) === 4 ? 'IPv4' : 'IPv6'} too`)
+  }
+  const both = peers.find(peer => locals.includes(peer))
+  if (both !== undefined) throw usageError(`--local and --peer are both ${both}`, 'the far end needs an address of its own')
 }
 
 function refuseTaken(dataDir: string, attachment: Attachment, netns: Netns): void {
@@ -125,6 +155,8 @@ async function make(plan: LinkPlan, { conf }: Context, netns: Netns): Promise<vo
     await keeper.keep(plan, apply(plan, conf.dataDir, netns))
   } catch (error) {
     await removeAttachment(plan, conf.dataDir, keeper, () => {}, netns)
+    if (error instanceof CniError && error.details?.includes('has such a route already'))
+      throw new CommandError(error.message, 'the namespace has such a route already: leave out --route')
     throw error
   }
   if (plan.host !== undefined) await takeUp(conf, plan)

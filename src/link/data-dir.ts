@@ -35,12 +35,13 @@ export function verifyOwner(dataDir: string, network?: string): void {
     if (found.isSymbolicLink()) throw refusal(dataDir, `${JSON.stringify(path)} is a symbolic link; put a directory in its place`)
     if (!found.isDirectory()) continue
     const { uid, mode } = found
-    if (uid !== process.geteuid!())
-      throw refusal(dataDir, `${where(path, dataDir)}user ${uid} owns it; chown it to user ${process.geteuid!()}`)
+    if (uid !== process.geteuid!()) throw refusal(dataDir, `${where(path, dataDir)}user ${uid} owns it; ${mendOf(uid)}`)
     if (mode & OTHERS_MAY_WRITE)
       throw refusal(dataDir, `${where(path, dataDir)}its mode is ${(mode & 0o777).toString(8)}: others may write to it; chmod 700 it`)
   }
 }
+
+const mendOf = (owner: number) => (owner === 0 ? 'run this as root' : `chown it to user ${process.geteuid!()}`)
 
 const partsOf = (network: string) => ['/links', `/links/${network}`, '/ipam', `/ipam/${network}`, `/ipam/${network}/.owners`]
 

@@ -13,6 +13,9 @@ import addonBase64 from 'koffi-addon'
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY
 const DIRECTORIES = ['/dev/shm', '/run', process.execPath.slice(0, process.execPath.lastIndexOf('/') + 1), '/var/tmp', '/tmp']
 
+/** What the addon needs besides libc: the loader's message begins with its name or path. */
+const LIBRARY = 'libstdc++.so.6'
+
 function loadFrom(directory: string, bytes: Buffer): unknown {
   const fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o700)
   try {
@@ -32,7 +35,9 @@ function load(): unknown {
     try {
       return loadFrom(directory, bytes)
     } catch (error) {
-      refusals.push((error as Error).message)
+      const { message } = error as Error
+      if (message.includes(LIBRARY)) throw new Error(`Cannot load ${LIBRARY}: install it, Debian's package is libstdc++6 (${message})`)
+      refusals.push(message)
     }
   }
   throw new Error(

@@ -80,7 +80,7 @@ export class LinkDeleter implements Disposable {
     return true
   }
 
-  /** Where the kernel can start no thread (kernel.threads-max, pids.max), this one sends and waits. */
+  /** Where no thread can be started (kernel.threads-max, pids.max), this one sends and waits. */
   #finish(link: DoomedLink): void {
     if (this.#refused.has(link)) link.netlink.requestBatch([linkDeletion(link.index)])
     else link.netlink.awaitAcknowledgements()

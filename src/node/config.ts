@@ -1,6 +1,7 @@
 /** The ConfigMap's `config.json`: an operator's settings for all nodes. */
 import { MOST_MTU } from '../cni/link-keys.ts'
 import { optionalBoolean, optionalChoice, optionalInteger, optionalString, optionalStrings } from '../cni/must-be.ts'
+import { nearest } from '../nearest.ts'
 
 export const WIRES = ['auto', 'kernel', 'thread'] as const
 
@@ -53,7 +54,7 @@ export function parseConfig(text: string): NodeConfig {
 function refuseUnknown(raw: Record<string, unknown>): void {
   const unknown = Object.keys(raw).find(key => raw[key] !== null && !(NODE_KEYS as readonly string[]).includes(key))
   if (unknown === undefined) return
-  const meant = NODE_KEYS.find(key => key.toLowerCase() === unknown.toLowerCase())
+  const meant = nearest(unknown, NODE_KEYS)
   const hint = meant === undefined ? `it has ${NODE_KEYS.join(', ')}` : `did you mean "${meant}"?`
   throw new SyntaxError(`${JSON.stringify(unknown)} is no key of config.json: ${hint}`)
 }

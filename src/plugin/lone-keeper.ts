@@ -37,7 +37,7 @@ export class LoneKeeper implements Keeper {
       throw new CniError(
         CODE.pluginNotAvailable,
         `no agent answers at ${dataDir}/agent.sock`,
-        '"agent.spawn" is false: start one with "tunlink agent"',
+        '"agent.spawn" is false: start one with "tunlink agent &"',
       )
     await startAgent(dataDir, agent.idleSeconds)
     const { network, containerID, ifname } = plan

@@ -117,8 +117,19 @@ test('null is an absent key everywhere, and "mtu": 0 the default', () => {
   assert.is(parse({ mtu: 0 }).mtu, undefined)
 })
 
-test('a key that differs from a known one in case only is named', () => {
-  assert.equal(parse({ ipMasq: true, other: 1, IPAM2: 1 }).warnings, [])
+test('a whole conflist is refused as one', () => {
+  refused(7, /this is a whole conflist/, () => parse({ type: undefined, plugins: [{ type: 'tunlink' }] }))
+})
+
+test('a key that is nearly a known one is named', () => {
+  const foreign = { capabilities: {}, other: 1, isGateway: true, mode: 'x', master: 'm', ips: [], delegates: [] }
+  assert.equal(parse({ ipMasq: true, ...foreign }).warnings, [])
+  for (const [slip, meant] of Object.entries({ ipMask: 'ipMasq', adressing: 'addressing', mut: 'mtu', multi_queue: 'multiQueue' }))
+    assert.equal(parse({ [slip]: 1 }).warnings, [`unknown key "${slip}": did you mean "${meant}"?`])
+  assert.equal(parse({ ipam: { type: 'tunlink', rangse: [], subnets: 'x' } }).warnings, [
+    'unknown key "ipam.rangse": did you mean "ranges"?',
+    'unknown key "ipam.subnets": did you mean "subnet"?',
+  ])
   assert.equal(
     parse({ ipmasq: true, agent: { Spawn: true }, ipam: { type: 'tunlink', rangestart: 'x', ranges: [[{ Subnet: 'x' }]] } }).warnings,
     [

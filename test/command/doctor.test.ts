@@ -127,7 +127,7 @@ const FAULTS: Record<string, Planted> = {
   },
   'no conflist': {
     check: 'conflist',
-    text: /has no configuration of tunlink|is empty or missing/,
+    text: /is empty or missing/,
     plant: () => {
       renameSync(conflist, join(root, 'away'))
       return () => renameSync(join(root, 'away'), conflist)
@@ -138,6 +138,66 @@ const FAULTS: Record<string, Planted> = {
     text: /10-tunlink\.conflist: .*JSON/i,
     plant: () => {
       writeFileSync(conflist, '{"cniVersion":')
+      return writeConflist
+    },
+  },
+  'a conflist without plugins': {
+    check: 'conflist',
+    text: /10-tunlink\.conflist: it has no list "plugins"/,
+    plant: () => {
+      writeFileSync(conflist, JSON.stringify(lab.conf))
+      return writeConflist
+    },
+  },
+  'a conflist of another name': {
+    check: 'conflist',
+    text: /10-tunlink\.json: a file with "plugins" must be called \*\.conflist/,
+    plant: () => {
+      renameSync(conflist, join(confDir, '10-tunlink.json'))
+      return () => renameSync(join(confDir, '10-tunlink.json'), conflist)
+    },
+  },
+  'a version of CNI that there is not': {
+    check: 'conflist',
+    text: /incompatible CNI versions: config is "9\.0\.0", plugin supports \["0\.1\.0"/,
+    also: ['chained plugins'],
+    plant: () => {
+      writeConflist({ cniVersion: '9.0.0' })
+      return writeConflist
+    },
+  },
+  'a network of other plugins alone': {
+    check: 'conflist',
+    text: /has no plugin of the type "tunlink": 10-tunlink\.conflist has tunlinkk, portmap/,
+    plant: () => {
+      writeConflist({ type: 'tunlinkk' })
+      return writeConflist
+    },
+  },
+  'a conflist that is no object': {
+    check: 'conflist',
+    text: /10-tunlink\.conflist: it is no JSON object/,
+    plant: () => {
+      writeFileSync(conflist, 'null')
+      return writeConflist
+    },
+  },
+  'a network without addresses': {
+    check: 'conflist',
+    level: 'warning',
+    text: /"ipam" is missing: an ADD fails/,
+    also: ['leases'],
+    plant: () => {
+      writeConflist({ ipam: undefined })
+      return writeConflist
+    },
+  },
+  'a misspelled key': {
+    check: 'conflist',
+    level: 'warning',
+    text: /10-tunlink\.conflist: unknown key "ipMask": did you mean "ipMasq"\?/,
+    plant: () => {
+      writeConflist({ ipMask: true })
       return writeConflist
     },
   },

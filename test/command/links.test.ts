@@ -1,5 +1,5 @@
 /** `tunlink ls`, `show`, `up`, `down`: what they print about real links, and their errors. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -19,6 +19,8 @@ test.before(() => {
 test.after(() => lab.close())
 
 const ADDED = { agent: { idleSeconds: 0 } }
+/** A namespace that is not the node's; nothing is made in it. */
+const UP = ['up', '--netns', `/proc/${process.pid}/ns/net`]
 const run = (...words: string[]) => tunlink(lab, [...words, '--data-dir', lab.dataDir])
 /** The fields of the first line of a table under its titles. */
 const cells = (stdout: string) => {
@@ -77,7 +79,7 @@ test('show prints devices, addresses and routes as ip(8) does, and finds no faul
   const [{ local, address }] = ip(pod, '-4', 'addr', 'show', 'dev', 'eth0')[0].addr_info
   assert.match(stdout, new RegExp(`^ +${ifindex}: eth0: <POINTOPOINT,NOARP,UP`, 'm'))
   assert.match(stdout, new RegExp(`^ +inet ${local} peer ${address}/32$`, 'm'))
-  assert.match(stdout, new RegExp(`^ +default via ${address}$`, 'm'))
+  assert.match(stdout, new RegExp(`^ +route default via ${address}$`, 'm'))
   assert.match(stdout, /^CHECK: no fault$/m)
 })
 
@@ -93,6 +95,7 @@ test('a link is found by any part of its names; a name that is the whole word go
   const [{ local }] = ip(pod, '-4', 'addr', 'show', 'dev', 'eth0')[0].addr_info
   for (const word of ['web', 'shop/web-1', local, pod]) assert.is(run('show', word, '-o', 'json').json.plan.containerID, pod)
   assert.is(run('show', 'net', pod, 'eth0', '-o', 'json').json.plan.containerID, pod)
+  assert.is(run('show', `${pod} eth0`, '-o', 'json').json.plan.containerID, pod)
   const other = lab.netns()
   lab.must('ADD', other)
   const both = run('show', 'eth0')
@@ -155,7 +158,27 @@ test('an up that fails leaves nothing', () => {
     '10.99.0.2/32',
   )
   assert.is(failed.status, 1)
+  assert.match(failed.stderr, /has such a route already: leave out --route\n$/)
   assert.equal(lab.links(blue), [])
+  assert.is(run('show', blue).status, 3)
+})
+
+test('an up that the node cannot do says who looks for the reason', () => {
+  const withoutTun = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /dev/net && exec "$@"', 'sh']
+  const words = [...UP.slice(0, 2), lab.netns(), '--local', '10.99.0.1', '--peer', '10.99.0.2', '--data-dir', lab.dataDir]
+  const { status, stderr } = tunlink(lab, words, withoutTun)
+  assert.is(status, 1)
+  assert.match(stderr, /^tunlink up: .*\/dev\/net\/tun'; "tunlink doctor" looks for the reason\n$/)
+})
+
+test('a link whose namespace is gone: show says who removes it, and down does', () => {
+  const blue = lab.netns()
+  assert.is(run('up', '--netns', blue, '--local', '10.99.0.1', '--peer', '10.99.0.2').status, 0)
+  execFileSync('ip', ['netns', 'delete', blue])
+  const { status, stdout } = run('show', blue)
+  assert.is(status, 1)
+  assert.match(stdout, new RegExp(`is gone: "tunlink down ${blue} tun0" removes the record`))
+  assert.is(run('down', blue, 'tun0').status, 0)
   assert.is(run('show', blue).status, 3)
 })
 
@@ -168,10 +191,23 @@ test('down leaves a container’s link alone', () => {
 
 for (const [words, error] of [
   [['nonsense'], /^tunlink nonsense: there is no command "nonsense"; "tunlink help" lists them/],
+  [['sohw'], /^tunlink sohw: there is no command "sohw"; did you mean "show"\?/],
+  [['-o', 'json', 'ls'], /^tunlink -o: there is no command "-o"; options stand behind the command/],
   [['toString'], /there is no command "toString"/],
-  [['ls', '--bogus'], /^tunlink ls: Unknown option '--bogus'/],
+  [['ls', '--bogus'], /^tunlink ls: Unknown option '--bogus'; "tunlink help ls" says what it takes/],
+  [['ls', 'web'], /^tunlink ls: Unexpected argument 'web'; "tunlink help ls" says what it takes/],
   [['ls', '-o', 'xml'], /^tunlink ls: --output must be table or wide or json or name, not "xml"/],
   [['show'], /^tunlink show: LINK is missing; see "tunlink ls"/],
+  [['up', '--netns', '/proc/self/ns/net'], /"\/proc\/self\/ns\/net" is the node's own network namespace; name that of a pod/],
+  [[...UP, '--local', '10.99.0.1', '--peer', '10.99.0.1'], /--local and --peer are both 10.99.0.1; the far end needs an/],
+  [[...UP, '--local', '10.99.0.1', '--peer', 'fd99::2'], /--local 10.99.0.1 has no --peer beside it; give one of IPv4 too/],
+  [
+    [...UP, '--local', '10.99.0.1', '--peer', '10.99.0.2', '--peer', 'fd99::2'],
+    /--peer fd99::2 has no --local beside it; give one of IPv6/,
+  ],
+  [[...UP, '--local', '10.99.0.1', '--peer', '10.99.0.2', '--mtu', '5'], /--mtu must be from 68 to 65535, not "5"/],
+  [[...UP, '--local', '10.99.0.1', '--peer', '10.99.0.2', '--ifname', 'much-too-long-name'], /name is too long.* --ifname is "much-too/],
+  [['up', '--netns', '/no/such'], /^tunlink up: there is no network namespace "\/no\/such"; "ip netns" lists/],
   [['up', '--netns', 'no-such'], /^tunlink up: there is no network namespace "no-such"; make it with "ip netns add no-such"/],
   [['agent', '--spin', 'x'], /^tunlink agent: --spin must be a whole number, not "x"/],
   [['agent', '--wire', 'x'], /^tunlink agent: --wire must be io_uring or epoll, not "x"/],

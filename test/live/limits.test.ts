@@ -66,7 +66,7 @@ for (const [name, executable] of EXECUTABLES)
         const pid = await startAgent(lab)
         writeFileSync(join(pids!.directory, 'cgroup.procs'), String(pid))
         writeFileSync(pids!.limit, readFileSync(join(pids!.directory, 'pids.current'), 'utf8'))
-        // An agent whose runtime ends itself where no thread can be had leaves the link to the next.
+        // An agent whose runtime ends itself where it gets no thread leaves the link to the next.
         const { status, json } = lab.cni('ADD', pod, { wire: 'thread' })
         if (status !== 0) {
           assert.is(json.code, 11)

@@ -138,6 +138,12 @@ const SITUATIONS: Record<string, Situation> = {
     ),
     words: /Cannot load the foreign function interface: one of .* must be writable and not mounted noexec/,
   },
+  'libstdc++ is missing': {
+    wrapper: mounted(
+      'for library in $(ldconfig -p | sed -n "s/.*libstdc++\\.so\\.6 .*=> //p"); do mount --bind /dev/null $(realpath $library); done',
+    ),
+    words: /Cannot load libstdc\+\+\.so\.6: install it/,
+  },
   '"dataDir" is full': {
     wrapper: mounted('mount -t tmpfs -o size=16k,mode=700 none $D; head -c 16384 /dev/zero >$D/full'),
     words: /"dataDir" .*: ENOSPC/,

@@ -24,6 +24,14 @@ function sidebar() {
 
 const item = page => ({ text: titleOf(page), link: `/${published(page).replace(/(index)?\.md$/, '')}` })
 
+/** Anchors as GitHub makes them, for which the pages' links are written. */
+const slugify = heading =>
+  heading
+    .trim()
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\d _-]/gu, '')
+    .replaceAll(' ', '-')
+
 export default {
   title: 'tunlink',
   description: 'A CNI plugin that gives a pod a true point-to-point network link',
@@ -33,6 +41,7 @@ export default {
   base: process.env.SITE_BASE ?? '/',
   // none: a browser would ask for /favicon.ico
   head: [['link', { rel: 'icon', href: 'data:,' }]],
+  markdown: { anchor: { slugify } },
   themeConfig: {
     sidebar: sidebar(),
     outline: [2, 3],

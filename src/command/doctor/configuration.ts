@@ -13,7 +13,8 @@ function conflist({ files, confDir }: World): Finding[] {
     networks.flatMap(({ warnings }) => warnings.map(text => warning(`${confDir}/${name}: ${text}`, 'correct the key'))),
   )
   if (files.some(hasTunlink) || errors.length > 0) return [...errors, ...keys]
-  const found = files.length === 0 ? 'is empty or missing' : `has no configuration of tunlink (${files.map(({ name }) => name).join(', ')})`
+  const others = files.map(({ name, types }) => `${name} has ${types.join(', ') || 'none'}`).join('; ')
+  const found = files.length === 0 ? 'is empty or missing' : `has no plugin of the type "tunlink": ${others}`
   return [
     fault(`${confDir} ${found}`, 'write 10-tunlink.conflist there, see "Install" in the README; or name another directory with --conf-dir'),
   ]
@@ -76,10 +77,12 @@ async function chained(world: World): Promise<Finding[]> {
   return findings
 }
 
+const DEBIANS = 'Debian’s package containernetworking-plugins has them in /usr/lib/cni'
+
 async function pluginFaults(world: World, { name, versions }: ConfigurationFile, type: string): Promise<Finding[]> {
   const path = join(world.binDir, type)
   const refusal = runRefusal(path)
-  if (refusal !== undefined) return [fault(`the plugin "${type}" of ${name} ${refusal} (${path})`, installHint(world))]
+  if (refusal !== undefined) return [fault(`the plugin "${type}" of ${name} ${refusal} (${path})`, `${installHint(world)}; ${DEBIANS}`)]
   try {
     const spoken = await askVersion(path)
     const foreign = versions.filter(version => !spoken.includes(version))

@@ -28,7 +28,7 @@ export const readConfigurations = (directory: string): ConfigurationFile[] =>
   configurationNames(directory).map(name => {
     const nothing = { name, types: [], ipamTypes: [], versions: [], networks: [] }
     try {
-      return { ...nothing, ...parse(JSON.parse(readFileSync(join(directory, name), 'utf8'))) }
+      return { ...nothing, ...parse(JSON.parse(readFileSync(join(directory, name), 'utf8')), name.endsWith('.conflist')) }
     } catch (error) {
       return { ...nothing, errors: [(error as Error).message] }
     }
@@ -37,6 +37,7 @@ export const readConfigurations = (directory: string): ConfigurationFile[] =>
 interface RawPlugin {
   type?: unknown
   ipam?: { type?: unknown } | null
+  capabilities?: Record<string, unknown> | null
 }
 
 interface RawList extends RawPlugin {
@@ -46,9 +47,14 @@ interface RawList extends RawPlugin {
   plugins?: RawPlugin[]
 }
 
-/** A conflist, or the older form with one plugin alone. */
-function parse(list: RawList): Omit<ConfigurationFile, 'name'> {
-  const plugins = list.plugins ?? [list]
+/**
+ * A conflist, or the older form with one plugin alone: a runtime goes by the file's name, and
+ * refuses a file that has the other form.
+ */
+function parse(list: RawList, isConflist: boolean): Omit<ConfigurationFile, 'name'> {
+  if (typeof list !== 'object' || list === null || Array.isArray(list)) throw new SyntaxError('it is no JSON object')
+  const isList = Array.isArray(list.plugins)
+  const plugins = isList ? list.plugins! : [list]
   const found: Omit<ConfigurationFile, 'name'> = {
     types: texts(plugins.map(({ type }) => type)),
     ipamTypes: texts(plugins.map(({ ipam }) => ipam?.type)),
@@ -56,13 +62,16 @@ function parse(list: RawList): Omit<ConfigurationFile, 'name'> {
     networks: [],
     errors: [],
   }
+  if (isConflist && !isList) found.errors.push('it has no list "plugins", which a conflist must have')
+  if (!isConflist && isList) found.errors.push('a file with "plugins" must be called *.conflist, or the runtime refuses it')
   for (const plugin of plugins.filter(({ type }) => type === TUNLINK)) {
     for (const cniVersion of found.versions) {
       try {
-        const conf = asIfAdded({ ...plugin, cniVersion, name: list.name })
+        const conf = asIfAdded(Object.assign({}, plugin, { cniVersion, name: list.name }))
         if (cniVersion === found.versions[0]) found.networks.push(conf)
       } catch (error) {
-        found.errors.push((error as Error).message)
+        const { message, details } = error as Error & { details?: string }
+        found.errors.push(details === undefined ? message : `${message}: ${details}`)
       }
     }
   }
@@ -82,8 +91,10 @@ const ENVIRONMENT: Environment = {
 }
 
 /** What the plugin itself says of a configuration. Throws CniError. */
-function asIfAdded(plugin: object): NetConf {
+function asIfAdded(plugin: RawPlugin): NetConf {
   const conf = parseNetConf(JSON.stringify(plugin), ENVIRONMENT)
   if (conf.ipam?.type === BUILT_IN_IPAM) parseIpam(conf.ipam)
+  if (conf.ipam === undefined && conf.requestedIPs.length === 0 && plugin.capabilities?.ips !== true)
+    conf.warnings.push('"ipam" is missing: an ADD fails, unless CNI_ARGS asks for an address')
   return conf
 }

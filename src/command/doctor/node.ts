@@ -36,10 +36,13 @@ function kernel(): Finding[] {
     : []
 }
 
+const mendOf = (tunRefusal: string) =>
+  tunRefusal.includes('/dev/net/tun') ? 'see the check "device"' : 'run as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN'
+
 /** A link needs one of the two wires; only with "wire": "kernel" must it be the kernel wire. */
 function wires({ networks }: World): Finding[] {
   const tun = tunRefusal()
-  if (tun !== undefined) return [fault(`no TUN device can be made: ${tun}`, 'run as root, with CAP_NET_ADMIN and CAP_SYS_ADMIN')]
+  if (tun !== undefined) return [fault(`no TUN device can be made: ${tun}`, mendOf(tun))]
   const refusal = kernelRefusal()
   if (refusal === undefined) return []
   const mend = 'allow bpf(2), and load the modules veth, sch_ingress and cls_bpf'
@@ -86,7 +89,7 @@ function sourceChecks({ linkFaults }: World): Finding[] {
     .filter(([text]) => isSourceCheck(text))
     .map(([text, plans]) => {
       const key = /^sysctl (\S+) is 0/.exec(text)?.[1]
-      const mend = key === undefined ? 'an agent restores it: "tunlink agent", or the next ADD, starts one' : `sysctl -w ${key}=1`
+      const mend = key === undefined ? 'an agent restores it: "tunlink agent &", or the next ADD, starts one' : `sysctl -w ${key}=1`
       return fault(plans.length === 1 ? text : `${text} (${plans.length} links)`, mend)
     })
 }

@@ -6,9 +6,8 @@ import { BUILT_IN_IPAM, type NetConf, parseNetConf } from '../../cni/netconf.ts'
 import { capacity } from '../../ipam/candidates.ts'
 import { type LeaseOnDisk, leaseList } from '../../ipam/lease.ts'
 import { isIn, parseIpam } from '../../ipam/pool.ts'
-import type { LinkPlan } from '../../link/plan.ts'
-import { namespaceIsThere } from '../../link/remove.ts'
 import { QUESTIONS } from '../../verbs/status.ts'
+import { isGone } from '../faults.ts'
 import { podOf } from '../links.ts'
 import { isForwarding, isSourceCheck } from './node.ts'
 import { type Check, type Finding, fault, networksWithLeases, type World, warning } from './world.ts'
@@ -47,16 +46,8 @@ function links(world: World): Finding[] {
 
 const mendOf = (text: string) =>
   text.includes('agent')
-    ? 'start one: "tunlink agent"; see agent.log beside its socket'
+    ? 'start one: "tunlink agent &", and the next ADD does; see agent.log beside its socket'
     : 'end the pod and start it again, which makes the link anew'
-
-function isGone({ netns, netnsId }: LinkPlan): boolean {
-  try {
-    return !namespaceIsThere(netns, netnsId)
-  } catch {
-    return false
-  }
-}
 
 /**
  * An ADD takes an address before it writes the record: a lease younger than this is not stray yet.
@@ -112,7 +103,7 @@ async function agent({ dataDirs, networks, links }: World): Promise<Finding[]> {
 }
 
 async function agentFaults(dataDir: string, networks: NetConf[], hasLinks: boolean): Promise<Finding[]> {
-  const mend = `start one: "tunlink agent --data-dir ${dataDir}"; see ${dataDir}/agent.log`
+  const mend = `start one: "tunlink agent --data-dir ${dataDir} &", and the next ADD does; see ${dataDir}/agent.log`
   for (const conf of networks) {
     try {
       await QUESTIONS.agent(conf)
