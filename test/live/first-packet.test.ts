@@ -6,11 +6,10 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, environment, Lab } from '../support.ts'
+import { EXECUTABLES, environment, isSlow, Lab } from '../support.ts'
 
 const test = suite('first packet')
 
-const isSlow = process.env.TUNLINK_SLOW === '1'
 const BUSY = isSlow ? 4 : 16
 const PODS = isSlow ? 6 : 16
 
