@@ -7,7 +7,7 @@
 import { closeSync, constants, fsyncSync, lstatSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
 import { asFileName } from '../fnv.ts'
-import { writeAll } from '../linux/write-all.ts'
+import { writeAll } from '../linux/read-write.ts'
 import { makeDirectory } from '../make-directory.ts'
 import { readSmallFile } from '../read-file.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
