@@ -116,7 +116,8 @@ export class Service {
       const [own, present] = [fstatSync(this.#own.lock), lstatSync(lockPath(dataDir), { throwIfNoEntry: false })]
       if (own.ino === present?.ino && own.dev === present.dev) rmSync(socketPath(dataDir), { force: true })
     } catch (error) {
-      log('socket not removed', { error: (error as Error).message }) // such as on a read-only file system
+      // such as on a read-only file system
+      log('socket not removed', { error: (error as Error).message })
     }
   }
 

@@ -43,7 +43,8 @@ export function delegate(command: string, type: string, stdin: string, directori
     })
     if (stderr) process.stderr.write(stderr)
     const code = (error as NodeJS.ErrnoException | undefined)?.code
-    const hasRun = error === undefined || (code === 'EPIPE' && status !== null) // it need not read its input
+    // a plugin need not read its input
+    const hasRun = error === undefined || (code === 'EPIPE' && status !== null)
     if (code === 'ETXTBSY' && tries < BUSY_TRIES) {
       // an installer is writing the file
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)

@@ -54,8 +54,8 @@ const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants
 const WRITE_FLAGS = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK
 
 /**
- * Writes atomically and synced: after a power cut, too, a reader sees the whole plan or none. Throws
- * CniError 7 for a plan that no reader would take: nothing may be made by it.
+ * Writes atomically and synced: after a power cut, too, a reader sees the whole plan or none.
+ * Throws CniError 7 for a plan that no reader would take: nothing may be made by it.
  */
 export function recordWrite(dataDir: string, plan: LinkPlan): void {
   const text = textOf(plan)

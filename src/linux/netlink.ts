@@ -180,9 +180,9 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Sends requests and waits for every acknowledgement. Throws the first refusal: a NetlinkError, or
-   * an error with the same code that says what was being done. Up to MOST_REQUESTS requests go in one
-   * datagram, and a transaction of nf_tables always does: it ends with a silent request.
+   * Sends requests and waits for every acknowledgement. Throws the first refusal: a NetlinkError,
+   * or an error with the same code that says what was being done. Up to MOST_REQUESTS requests go
+   * in one datagram; a transaction of nf_tables, which ends with a silent request, always does.
    */
   requestBatch(requests: Request[]): void {
     const most = requests.some(({ silent }) => silent) ? requests.length : MOST_REQUESTS

@@ -84,7 +84,9 @@ export function asKept({ mtu, advmss, priority, table, ...route }: Route): Route
   return kept
 }
 
-/** Equivalent to: ip route show table all dev INDEX, without the kernel's own of the table local. */
+/**
+ * Equivalent to: ip route show table all dev INDEX, without the kernel's own of the table local.
+ */
 export function routeList(netlink: NetlinkSocket, index: number): Route[] {
   return [uapi.AF_INET, uapi.AF_INET6]
     .flatMap(family => netlink.get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode({ family }), attribute(uapi.RTA_OIF, u32(index))))
