@@ -18,9 +18,14 @@ export function readSmallFile(path: string, links: 'follow' | 'refuse' = 'refuse
   try {
     const stat = fstatSync(fd)
     if (!stat.isFile()) throw new SyntaxError('it is no regular file')
-    if (stat.size > MOST) throw new SyntaxError(`it has ${stat.size} bytes, more than ${MOST}`)
+    refuseLarge(stat.size)
     return readFileSync(fd, 'utf8')
   } finally {
     closeSync(fd)
   }
+}
+
+/** Throws SyntaxError for more bytes than readSmallFile() reads. */
+export function refuseLarge(bytes: number): void {
+  if (bytes > MOST) throw new SyntaxError(`it has ${bytes} bytes, more than ${MOST}`)
 }

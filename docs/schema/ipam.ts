@@ -2,7 +2,7 @@
 import { DEFAULT_DATA_DIR, MOST_WITHOUT_SOCKET } from '../../src/cni/data-dir.ts'
 import type { IPAM_KEYS, RANGE_KEYS, ROUTE_KEYS } from '../../src/cni/known-keys.ts'
 import { MOST_EXCLUDED, MOST_RANGES } from '../../src/ipam/pool.ts'
-import { U32_MAX } from '../../src/ipam/routes.ts'
+import { U8_MAX, U32_MAX } from '../../src/ipam/routes.ts'
 import { address, addressOrNetwork, boolean, integer, list, network, path, type Table, table, text } from './key.ts'
 
 export const RANGE: Table<(typeof RANGE_KEYS)[number]> = {
@@ -95,7 +95,7 @@ export const IPAM: Table<(typeof IPAM_KEYS)[number]> = {
   },
 }
 
-const routeNumber = (meaning: string) => ({ type: integer(0, U32_MAX), default: 'the kernel’s', meaning })
+const routeNumber = (meaning: string, most = U32_MAX) => ({ type: integer(0, most), default: 'the kernel’s', meaning })
 
 export const ROUTE: Table<(typeof ROUTE_KEYS)[number]> = {
   dst: {
@@ -116,5 +116,5 @@ export const ROUTE: Table<(typeof ROUTE_KEYS)[number]> = {
   advmss: routeNumber('The MSS that TCP announces, in bytes.'),
   priority: routeNumber('The route’s metric.'),
   table: routeNumber('The routing table.'),
-  scope: routeNumber('The scope, as in rtnetlink(7).'),
+  scope: routeNumber('The scope, as in rtnetlink(7).', U8_MAX),
 }

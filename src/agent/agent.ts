@@ -94,8 +94,18 @@ export class Agent {
     const { plans, broken } = recordList(this.#dataDir)
     for (const { file, reason } of broken) log('record cannot be used', { file, reason })
     this.#guard.start()
-    await this.#links.takeUp(plans, () => void this.reconcile())
+    await this.#links.takeUp(plans, () => void this.#reconcileAgain())
     await this.sweep()
+  }
+
+  /** Never rejects: the agent goes on, with the links that it has, when records cannot be read. */
+  async #reconcileAgain(): Promise<void> {
+    try {
+      await this.reconcile()
+    } catch (error) {
+      log('links not taken up', { error: (error as Error).message })
+      this.#links.tryLater(() => void this.#reconcileAgain())
+    }
   }
 
   /** Closes the descriptors of links that are gone: see HeldLinks. */

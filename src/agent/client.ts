@@ -62,14 +62,14 @@ export async function ask<R extends Request>(dataDir: string, request: R, deadli
   const exchange = typeof Bun === 'undefined' ? exchangeByNode : exchangeByBun
   const path = socketPath(dataDir)
   const text = `${JSON.stringify({ protocol: PROTOCOL, ...request })}\n`
-  const until = Date.now() + deadlineMs
+  const until = performance.now() + deadlineMs
   if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) throw notASocket(path)
   for (let resets = 0; ; ) {
     try {
-      return parseAnswer(path, await exchange(path, text, Math.max(until - Date.now(), 1))) as Answers[R['op']]
+      return parseAnswer(path, await exchange(path, text, Math.max(until - performance.now(), 1))) as Answers[R['op']]
     } catch (error) {
       const isFull = codeOf(error) === 'EAGAIN' // the queue of connections is full
-      if (error === TIMEOUT || (isFull && Date.now() > until)) throw hangs(path, deadlineMs)
+      if (error === TIMEOUT || (isFull && performance.now() > until)) throw hangs(path, deadlineMs)
       if (isReset(error)) resets++
       else if (!isFull) throw error
       if (resets > MOST_RESETS) throw error

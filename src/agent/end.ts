@@ -74,9 +74,9 @@ export async function killHolder(path: string, lock: number, pid: number | undef
 
 /** False when the process still holds the lock after that time. */
 async function hasEnded(path: string, lock: number, pid: number | undefined, withinMs: number): Promise<boolean> {
-  const until = Date.now() + withinMs
+  const until = performance.now() + withinMs
   while (isLocked(lock) && [pid, undefined].includes(lockHolder(path))) {
-    if (Date.now() > until) return false
+    if (performance.now() > until) return false
     await sleep(RETRY_MS)
   }
   return true

@@ -79,17 +79,24 @@ export class HeldLinks implements Keeper {
   async takeUp(plans: LinkPlan[], again: () => void): Promise<void> {
     let refused = 0
     for (const plan of plans.filter(plan => plan.host !== undefined && !this.#held.has(plan.host.ifname))) {
-      if (!namespaceIsThere(plan.netns, plan.netnsId)) continue
       try {
+        if (!namespaceIsThere(plan.netns, plan.netnsId)) continue
         await this.#turns.take(hostIfname(plan), () => this.open(plan))
       } catch (error) {
         refused++
         log('link not taken up', { link: hostIfname(plan), containerID: plan.containerID, error: (error as Error).message })
       }
     }
-    this.#retryMs = refused === 0 ? FIRST_RETRY_MS : Math.min(2 * this.#retryMs, LAST_RETRY_MS)
+    if (refused > 0) return this.tryLater(again)
+    this.#retryMs = FIRST_RETRY_MS
     clearTimeout(this.#retry)
-    if (refused > 0) this.#retry = setTimeout(again, this.#retryMs)
+  }
+
+  /** Calls `again` later, each time after a longer while. */
+  tryLater(again: () => void): void {
+    this.#retryMs = Math.min(2 * this.#retryMs, LAST_RETRY_MS)
+    clearTimeout(this.#retry)
+    this.#retry = setTimeout(again, this.#retryMs)
   }
 
   /** Takes up a link on record by the names of its devices, after all other work on that link. */
@@ -118,16 +125,23 @@ export class HeldLinks implements Keeper {
    */
   async sweep(): Promise<void> {
     for (const [link, held] of this.#held) {
-      const { netns, netnsId, isSeen } = held
-      if (isSeen && !namespaceIsThere(netns, netnsId)) {
-        log('namespace gone, link let go', { link, netns })
-        await this.#turns.take(link, () => this.letGo(link))
-      } else if (!held.fds.every(hasDevice)) {
-        log('device gone, link let go', { link, netns })
-        await this.#turns.take(link, () => this.#letGoIfStale(link))
+      try {
+        await this.#sweepOne(link, held)
+      } catch (error) {
+        log('link not looked at', { link, error: (error as Error).message })
       }
     }
     this.#wires.trim()
+  }
+
+  async #sweepOne(link: string, { fds, netns, netnsId, isSeen }: Held): Promise<void> {
+    if (isSeen && !namespaceIsThere(netns, netnsId)) {
+      log('namespace gone, link let go', { link, netns })
+      await this.#turns.take(link, () => this.letGo(link))
+    } else if (!fds.every(hasDevice)) {
+      log('device gone, link let go', { link, netns })
+      await this.#turns.take(link, () => this.#letGoIfStale(link))
+    }
   }
 
   /**

@@ -2,13 +2,13 @@
  * The running agent: it answers requests, closes descriptors of links that are gone, ends when idle
  * or told to, and renews itself.
  */
-import { closeSync, type FSWatcher, rmSync, watch } from 'node:fs'
+import { closeSync, type FSWatcher, fstatSync, lstatSync, rmSync, watch } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
 import { kernelError } from '../link/errors.ts'
 import { duplicate } from '../linux/exec.ts'
 import type { Agent } from './agent.ts'
 import { log } from './log.ts'
-import { type AgentStatus, PROTOCOL, type Request, socketPath, VERSION } from './protocol.ts'
+import { type AgentStatus, lockPath, PROTOCOL, type Request, socketPath, VERSION } from './protocol.ts'
 import { isOutdated, renew, renewalRefusal } from './renew.ts'
 import { answer, encodeError } from './requests.ts'
 import { type Caller, LineServer, MAX_LINE } from './server.ts'
@@ -101,12 +101,24 @@ export class Service {
     if (this.#leaving === 'ending') return
     this.#leaving = 'ending'
     log('agent ends', { reason })
-    rmSync(socketPath(this.#options.dataDir), { force: true })
+    this.#removeSocket()
     closeSync(this.#own.listening)
     await this.#pause()
     await this.#own.agent.close()
     closeSync(this.#own.lock)
     process.exit(0)
+  }
+
+  /** The socket of another agent stays: somebody has removed the directory, or the lock's file. */
+  #removeSocket(): void {
+    const { dataDir } = this.#options
+    try {
+      const [own, present] = [fstatSync(this.#own.lock), lstatSync(lockPath(dataDir), { throwIfNoEntry: false })]
+      if (own.ino === present?.ino && own.dev === present.dev) rmSync(socketPath(dataDir), { force: true })
+    } catch (error) {
+      // such as on a read-only file system
+      log('socket not removed', { error: (error as Error).message })
+    }
   }
 
   async #renew(reason: string): Promise<void> {
@@ -199,8 +211,18 @@ export class Service {
     clearTimeout(this.#idling)
     this.#idling = setTimeout(() => {
       this.#idling = undefined
-      if (this.#underWay === 0 && !this.#own.agent.hasLinks) void this.#end('idle')
+      if (this.#underWay === 0 && !this.#hasLinks()) void this.#end('idle')
     }, idleMs)
+  }
+
+  /** True also when the records cannot be looked at just now. */
+  #hasLinks(): boolean {
+    try {
+      return this.#own.agent.hasLinks
+    } catch (error) {
+      log('records not read', { error: (error as Error).message })
+      return true
+    }
   }
 
   #tidyLater(): void {
@@ -216,7 +238,7 @@ export class Service {
     if (this.#watcher === undefined) this.#watch()
     this.#own.agent
       .sweep()
-      .then(() => this.#idling === undefined && !this.#own.agent.hasLinks && this.#awaitIdle())
+      .then(() => this.#idling === undefined && !this.#hasLinks() && this.#awaitIdle())
       .catch((error: Error) => log('sweep failed', { error: error.message }))
   }
 

@@ -73,7 +73,7 @@ function bindSocket(dataDir: string): number {
 async function takeLock(dataDir: string): Promise<number | undefined> {
   const path = lockPath(dataDir)
   const lock = openLock(path)
-  const startedMs = Date.now()
+  const startedMs = performance.now()
   while (!tryLock(lock)) {
     const holder = lockHolder(path)
     const state = await probe(dataDir)
@@ -84,7 +84,7 @@ async function takeLock(dataDir: string): Promise<number | undefined> {
     if (state === 'foreign') {
       log('agent of another version, ended', { pid: holder })
       await endAgent(dataDir)
-    } else if (state === 'hangs' || Date.now() - startedMs > START_MS) {
+    } else if (state === 'hangs' || performance.now() - startedMs > START_MS) {
       if (lockHolder(path) !== holder) continue // another agent has taken over meanwhile
       log('agent does not answer, killed', { pid: holder })
       if (holder !== undefined || isLocked(lock)) await killHolder(path, lock, holder)

@@ -14,9 +14,12 @@ export type Verbs = Record<
 export class Stats {
   readonly #verbs = { ADD: new Histogram(), DEL: new Histogram() }
 
-  /** `started` in ms since the epoch; `code` is the CNI code of a failure. */
+  /**
+   * `started` in ms since the epoch; `code` is the CNI code of a failure. Where the clock was set
+   * meanwhile the duration is not known, and counts as 0: a sum must not fall.
+   */
   record(verb: 'ADD' | 'DEL', started: number, code?: number): void {
-    this.#verbs[verb].record((Date.now() - started) / 1000, code)
+    this.#verbs[verb].record(Math.max(Date.now() - started, 0) / 1000, code)
   }
 
   /**

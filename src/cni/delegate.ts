@@ -43,12 +43,14 @@ export function delegate(command: string, type: string, stdin: string, directori
     })
     if (stderr) process.stderr.write(stderr)
     const code = (error as NodeJS.ErrnoException | undefined)?.code
+    // a plugin need not read its input
+    const hasRun = error === undefined || (code === 'EPIPE' && status !== null)
     if (code === 'ETXTBSY' && tries < BUSY_TRIES) {
       // an installer is writing the file
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000)
       continue
     }
-    if (error !== undefined) throw new CniError(CODE.internal, `cannot run plugin ${path}: ${error.message}`)
+    if (!hasRun) throw new CniError(CODE.internal, `cannot run plugin ${path}: ${error.message}`)
     if (status === 0) return stdout
     throw delegateError(type, status, stdout)
   }

@@ -42,13 +42,16 @@ export function parseEnvironment(env: Record<string, string | undefined>): Envir
   return {
     command: command as Environment['command'],
     containerID: env.CNI_CONTAINERID ?? '',
-    netns: env.CNI_NETNS ?? '',
+    netns: absolute(env.CNI_NETNS ?? ''),
     ifname: env.CNI_IFNAME ?? '',
     args: env.CNI_ARGS ?? '',
     path: (env.CNI_PATH ?? '').split(':').filter(directory => directory !== ''),
     netnsOverride: /^(1|true)$/i.test(env.CNI_NETNS_OVERRIDE ?? ''),
   }
 }
+
+/** The agent, and later calls, have other working directories. */
+const absolute = (path: string) => (path === '' || path.startsWith('/') ? path : `${process.cwd()}/${path}`)
 
 /** Throws CniError 4. */
 export function verifyContainerID(containerID: string): void {

@@ -72,14 +72,14 @@ function openSocket(plan: LinkPlan, device: string, snapLength: number): PacketS
  * Copies packets from `socket` to `output`, until a limit, a signal, or the end of link or reader.
  */
 async function pump(socket: PacketSocket, output: number, limits: { count: number; seconds: number }) {
-  const until = Date.now() + limits.seconds * 1000
+  const until = performance.now() + limits.seconds * 1000
   let [count, isOver] = [0, false]
   const stop = () => {
     isOver = true
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop)
-  while (!isOver && count < limits.count && Date.now() < until) {
-    if (socket.wait(output, Math.min(TURN_MS, until - Date.now())) === 'closed') break
+  while (!isOver && count < limits.count && performance.now() < until) {
+    if (socket.wait(output, Math.min(TURN_MS, until - performance.now())) === 'closed') break
     const blocks = drain(socket, limits.count - count)
     count += blocks.length
     if (blocks.length > 0 && !writeAll(output, Buffer.concat(blocks))) break

@@ -12,7 +12,7 @@
 import { closeSync, constants, fsyncSync, linkSync, lstatSync, openSync, rmSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { parseAddress, toAddress, toNumber } from '../address.ts'
-import { writeAll } from '../linux/write-all.ts'
+import { writeAll } from '../linux/read-write.ts'
 import { makeDirectory } from '../make-directory.ts'
 import { readSmallFile } from '../read-file.ts'
 

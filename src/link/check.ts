@@ -7,10 +7,10 @@ import { type Address, addressList } from '../linux/address-messages.ts'
 import { type Link, linkFind } from '../linux/link.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { Netns, sameNetns } from '../linux/netns.ts'
-import { type Route, routeList } from '../linux/route.ts'
+import { asKept, type Route, routeList } from '../linux/route.ts'
 import { sysctlGet } from '../linux/sysctl.ts'
 import { type Shape, tbfRate } from '../linux/token-bucket.ts'
-import { IFF_NOARP, IFF_POINTOPOINT, IFF_UP, NETLINK_NETFILTER, RT_TABLE_MAIN } from '../linux/uapi.ts'
+import { IFF_NOARP, IFF_POINTOPOINT, IFF_UP, NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { podFaults, vethFaults } from '../wire/kernel.ts'
 import { NODE_MAC } from '../wire/programs.ts'
 import { linkAlias } from './device.ts'
@@ -142,13 +142,9 @@ function kernelRoute({ local, peer, prefix }: Address): Route[] {
 /** Only what the plan names is compared. */
 function sameRoute(present: Route, wanted: Route): boolean {
   const keys = ['gw', 'mtu', 'advmss', 'priority', 'table'] as const
-  if (canonicalCidr(wanted.dst) !== present.dst) return false
-  return keys.every(
-    key =>
-      wanted[key] === undefined ||
-      present[key] === wanted[key] ||
-      (key === 'table' && wanted.table === RT_TABLE_MAIN && present.table === undefined),
-  )
+  const asked = asKept(wanted)
+  if (asked.dst !== present.dst) return false
+  return keys.every(key => asked[key] === undefined || present[key] === asked[key])
 }
 
 /**

@@ -5,7 +5,8 @@ import { addressAddition } from '../linux/address-messages.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
 import { ADDR_GEN_MODE_NONE, type Link, linkChange, linkFind } from '../linux/link.ts'
 import type { NetlinkSocket, Request } from '../linux/netlink.ts'
-import { ecmpAddition, type Route, routeAddition } from '../linux/route.ts'
+import { asKept, ecmpAddition, type Route, routeAddition } from '../linux/route.ts'
+import { RT_TABLE_MAIN } from '../linux/uapi.ts'
 import { isNodeEnd } from '../wire/kernel.ts'
 import type { Attachment, EndPlan, LinkPlan } from './plan.ts'
 import { IPV6_MIN_MTU } from './plan.ts'
@@ -47,13 +48,15 @@ export const endRequests = (index: number, end: EndPlan): Request[] => [
 
 /**
  * A destination named more than once, with the same priority and table, is one route with several
- * next hops.
+ * next hops. A next hop named twice is one.
  */
 function groupByDestination(routes: Route[]): Route[][] {
   const groups = new Map<string, Route[]>()
   for (const route of routes) {
-    const key = `${route.dst} ${route.priority ?? ''} ${route.table ?? ''}`
-    groups.set(key, [...(groups.get(key) ?? []), route])
+    const { dst, priority, table = RT_TABLE_MAIN } = asKept(route)
+    const key = `${dst} ${priority ?? ''} ${table}`
+    const group = groups.get(key) ?? []
+    if (!group.some(({ gw }) => gw === route.gw)) groups.set(key, [...group, route])
   }
   return [...groups.values()]
 }

@@ -47,6 +47,8 @@ export interface LinkPlan extends Attachment {
   farEnd: 'host' | 'attach'
   /** What carries the packets; absent for `attach`. */
   wire?: Wire
+  /** The call that makes the link: when its process began, in ms since the epoch. */
+  started?: number
   /** `namespace/name` of the Kubernetes pod; absent when the runtime names none. */
   podName?: string
   /** Path of the pod's network namespace, as the runtime gave it. */
@@ -104,13 +106,15 @@ export interface Circumstances {
   wire: Wire | undefined
   mtu: number
   podName?: string | undefined
+  /** See LinkPlan. */
+  started?: number
 }
 
 /** Throws CniError 7 when configuration and lease do not fit together. */
 export function planLink(
   conf: NetConf,
   attachment: Attachment,
-  { netns, netnsId, wire, mtu, podName }: Circumstances,
+  { netns, netnsId, wire, mtu, podName, started }: Circumstances,
   lease: Leased,
 ): LinkPlan {
   if (lease.ips.length === 0)
@@ -137,6 +141,7 @@ export function planLink(
   }
   if (wire !== undefined) plan.wire = wire
   if (podName !== undefined) plan.podName = podName
+  if (started !== undefined) plan.started = started
   if (conf.txQLen !== undefined) plan.txQLen = conf.txQLen
   if (conf.owner !== undefined) plan.owner = conf.owner
   if (conf.group !== undefined) plan.group = conf.group

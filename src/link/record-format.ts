@@ -62,6 +62,7 @@ const FIELDS: Record<string, (value: unknown) => boolean> = {
   wire: value => value === undefined || value === 'kernel' || value === 'thread',
   netns: value => isText(value) && value.startsWith('/') && !value.includes('\0'),
   podName: optional(isText),
+  started: optional(Number.isFinite),
   netnsId: optional(value => isObject(value) && isCount(value.dev) && isCount(value.ino)),
   mtu: isFrom(LEAST_MTU, MOST_MTU),
   txQLen: optional(isFrom(1, MOST_TXQLEN)),

@@ -4,12 +4,12 @@
  * touched, and removed when the link is gone. A record that cannot be read is reported, and does
  * not hide the others.
  */
-import { closeSync, constants, fsyncSync, lstatSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, lstatSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { CniError, CODE } from '../cni/error.ts'
 import { asFileName } from '../fnv.ts'
-import { writeAll } from '../linux/write-all.ts'
+import { writeAll } from '../linux/read-write.ts'
 import { makeDirectory } from '../make-directory.ts'
-import { readSmallFile } from '../read-file.ts'
+import { readSmallFile, refuseLarge } from '../read-file.ts'
 import type { Attachment, LinkPlan } from './plan.ts'
 import { NewerRecordError, parseRecord } from './record-format.ts'
 
@@ -53,14 +53,18 @@ const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants
 /** Refuses a FIFO in the file's place, which would block. */
 const WRITE_FLAGS = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK
 
-/** Writes atomically and synced: after a power cut, too, a reader sees the whole plan or none. */
+/**
+ * Writes atomically and synced: after a power cut, too, a reader sees the whole plan or none.
+ * Throws CniError 7 for a plan that no reader would take: nothing may be made by it.
+ */
 export function recordWrite(dataDir: string, plan: LinkPlan): void {
+  const text = textOf(plan)
   makeDirectory(directory(dataDir, plan.network), 0o700)
   const file = path(dataDir, plan)
   try {
     const fd = openSync(temporary(file), WRITE_FLAGS, 0o600)
     try {
-      writeAll(fd, JSON.stringify(plan))
+      writeAll(fd, text)
       fsyncSync(fd)
     } finally {
       closeSync(fd)
@@ -72,13 +76,21 @@ export function recordWrite(dataDir: string, plan: LinkPlan): void {
   }
 }
 
+function textOf(plan: LinkPlan): string {
+  const text = JSON.stringify(plan)
+  try {
+    refuseLarge(Buffer.byteLength(text))
+    parseRecord(text)
+    return text
+  } catch (error) {
+    throw new CniError(CODE.invalidConfig, `the link's record could not be read again: ${(error as Error).message}`)
+  }
+}
+
 /** The plan; undefined when there is no record. */
 export function recordRead(dataDir: string, attachment: Attachment): LinkPlan | BrokenRecord | undefined {
   return read(dataDir, attachment.network, recordFile(attachment))
 }
-
-/** When the record was written, in ms since the epoch. Throws ENOENT. */
-export const recordTime = (dataDir: string, attachment: Attachment): number => statSync(path(dataDir, attachment)).mtimeMs
 
 /** Throws CniError 11 for a record that could not be read: work that needs it must wait. */
 export function refuseUnreadable(record: LinkPlan | BrokenRecord | undefined): void {

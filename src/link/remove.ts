@@ -72,7 +72,27 @@ function openUnlessGone(path: string): Netns | undefined {
   }
 }
 
-const PATH_IS_GONE = ['ENOENT', 'ENOTDIR']
+/** No process can open a namespace by such a path. */
+const PATH_IS_GONE = ['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG']
+
+/**
+ * True while the pod's end of the link is there, or the node's end of a kernel wire: the pod may
+ * have renamed its own. A namespace alone says nothing: a later one may have its path and its inode
+ * number. `opened` is the namespace that the caller has open.
+ */
+export function linkIsThere(plan: LinkPlan, opened: Netns): boolean {
+  const isOpened = plan.netnsId !== undefined && sameNetns(opened.id, plan.netnsId)
+  if (!isOpened && !namespaceIsThere(plan.netns, plan.netnsId)) return false
+  if (plan.wire === 'kernel' && isThere(plan, plan.host!.ifname)) return true
+  if (isOpened) return opened.enter(() => isThere(plan, plan.ifname))
+  using netns = openUnlessGone(plan.netns)
+  return netns?.enter(() => isThere(plan, plan.ifname)) ?? false
+}
+
+function isThere(plan: LinkPlan, ifname: string): boolean {
+  using netlink = new NetlinkSocket()
+  return findDevice(netlink, ifname, plan) !== undefined
+}
 
 /**
  * True when `path` leads to the namespace `id`; without `id` (records of 0.1.0), to any namespace.

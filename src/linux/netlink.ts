@@ -135,6 +135,12 @@ const REPLY = Buffer.alloc(65536)
 /** Bytes that every socket accepts in one datagram. */
 const ROOMY = 128 << 10
 
+/**
+ * Requests in one datagram. Their acknowledgements all wait in the receive buffer, where each takes
+ * some 770 bytes: the kernel's default of 208 KiB has room for 270.
+ */
+const MOST_REQUESTS = 100
+
 function during(doing: string | undefined, cause: NetlinkError): Error {
   if (doing === undefined || doing === '') return cause
   return Object.assign(new Error(`${doing}: ${cause.message}`, { cause }), { code: cause.code, doing })
@@ -174,12 +180,16 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Sends requests in one datagram and waits for every acknowledgement. Throws the first refusal: a
-   * NetlinkError, or an error with the same code that says what was being done.
+   * Sends requests and waits for every acknowledgement. Throws the first refusal: a NetlinkError,
+   * or an error with the same code that says what was being done. Up to MOST_REQUESTS requests go
+   * in one datagram; a transaction of nf_tables, which ends with a silent request, always does.
    */
   requestBatch(requests: Request[]): void {
-    this.#send(this.prepare(requests))
-    this.awaitAcknowledgements()
+    const most = requests.some(({ silent }) => silent) ? requests.length : MOST_REQUESTS
+    for (let at = 0; at < requests.length; at += most) {
+      this.#send(this.prepare(requests.slice(at, at + most)))
+      this.awaitAcknowledgements()
+    }
   }
 
   /**

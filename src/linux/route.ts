@@ -1,5 +1,5 @@
 /** `ip route`: see rtnetlink(7), "RTM_NEWROUTE". */
-import { formatAddress, parseCidr, withoutHostBits } from '../address.ts'
+import { canonicalCidr, familyOf, formatAddress, parseCidr, withoutHostBits } from '../address.ts'
 import { attribute, attributes, inet, type NetlinkSocket, nested, type Request, u32 } from './netlink.ts'
 import * as uapi from './uapi.ts'
 
@@ -65,12 +65,39 @@ function routeBody(route: Route, flags: number): Buffer[] {
   return body
 }
 
-/** Equivalent to: ip route show table all dev INDEX, without the kernel's own local table. */
+/** ip_metrics_convert() of net/ipv4/metrics.c takes these for larger values; of 32 bits each. */
+const MOST_MTU = 65535 - 15
+const MOST_ADVMSS = 65535 - 40
+/** IP6_RT_PRIO_USER of <linux/ipv6_route.h> */
+const IPV6_PRIORITY = 1024
+
+/**
+ * The route as routeList() will show it: for numbers that say nothing (0) or too much the kernel
+ * takes others.
+ */
+export function asKept({ mtu, advmss, priority, table, ...route }: Route): Route {
+  const kept: Route = { ...route, dst: canonicalCidr(route.dst)! }
+  if (mtu) kept.mtu = Math.min(mtu, MOST_MTU)
+  if (advmss) kept.advmss = Math.min(advmss, MOST_ADVMSS)
+  if (priority || (priority === 0 && familyOf(route.dst) === 6)) kept.priority = priority || IPV6_PRIORITY
+  if (table !== undefined) kept.table = table || uapi.RT_TABLE_MAIN
+  return kept
+}
+
+/**
+ * Equivalent to: ip route show table all dev INDEX, without the kernel's own of the table local.
+ */
 export function routeList(netlink: NetlinkSocket, index: number): Route[] {
   return [uapi.AF_INET, uapi.AF_INET6]
     .flatMap(family => netlink.get(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, uapi.rtmsg.encode({ family }), attribute(uapi.RTA_OIF, u32(index))))
+    .filter(payload => !isOfLocalTable(payload))
     .flatMap(decodeRoute)
-    .filter(route => route.table !== uapi.RT_TABLE_LOCAL)
+}
+
+/** The kernel makes these for its own addresses; others may put routes beside them. */
+function isOfLocalTable(payload: Buffer): boolean {
+  const { table, protocol } = uapi.rtmsg.decode(payload)
+  return table === uapi.RT_TABLE_LOCAL && protocol === uapi.RTPROT_KERNEL
 }
 
 /** Reads the payload of an RTM_NEWROUTE message: one route for each next hop. */

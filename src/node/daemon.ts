@@ -121,11 +121,11 @@ export class Daemon {
     const { dataDir } = this.#state
     const { signal } = this.#stopping
     const lock = openTunlinkdLock(dataDir)
-    let toldMs = 0
+    let toldMs = Number.NEGATIVE_INFINITY
     while (!signal.aborted && !tryLock(lock)) {
-      if (Date.now() - toldMs > LOCK_TOLD_MS) {
+      if (performance.now() - toldMs > LOCK_TOLD_MS) {
         log.info('waiting for the tunlinkd that runs already', { dataDir })
-        toldMs = Date.now()
+        toldMs = performance.now()
       }
       await sleep(LOCK_RETRY_MS, undefined, { signal }).catch(() => {})
     }

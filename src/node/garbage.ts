@@ -45,7 +45,7 @@ export async function collectGarbage(
   // Devices are read first, then records: a record is written before its device is made, and
   // removed after it.
   const present = linkList(netlink)
-  const devices = strays.look(strayDevices(present, knownLinks(dataDir)), Date.now())
+  const devices = strays.look(strayDevices(present, knownLinks(dataDir)), performance.now())
   for (const { index } of devices) linkDelete(netlink, index)
   const leases = strayLeases(leaseOwners(dataDir, NETWORK), knownLinks(dataDir), Date.now())
   for (const owner of leases) release(dataDir, NETWORK, owner)

@@ -10,7 +10,7 @@ import type { State } from './state.ts'
 export async function listen(version: string, state: State, failing: ReadonlyMap<string, string>, loop: Loop) {
   const { healthBindAddress: health, metricsBindAddress: metrics } = state.options
   const isAlive = () => {
-    const stuck = loop.stuck(Date.now())
+    const stuck = loop.stuck(performance.now())
     return stuck === undefined || `${stuck} is stuck`
   }
   const pages = {

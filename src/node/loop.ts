@@ -23,7 +23,7 @@ export class Loop {
   readonly #dueMs = new Map<string, number>()
   readonly #runningSinceMs = new Map<string, number>()
   readonly #failing = new Set<string>()
-  #roundMs = Date.now()
+  #roundMs = performance.now()
   #endRest = () => {}
   #stopping = false
 
@@ -35,8 +35,8 @@ export class Loop {
   /** Resolves after stop(). */
   async run(): Promise<void> {
     while (!this.#stopping) {
-      this.round(Date.now())
-      const restMs = Math.min(this.restMs(Date.now()), MOST_REST_MS)
+      this.round(performance.now())
+      const restMs = Math.min(this.restMs(performance.now()), MOST_REST_MS)
       await new Promise<void>(resolve => {
         const timer = setTimeout(resolve, restMs)
         this.#endRest = () => {

@@ -74,7 +74,7 @@ export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed
   let version: string | undefined
   let failures = 0
   while (!signal.aborted) {
-    const sinceMs = Date.now()
+    const sinceMs = performance.now()
     let reason: string | undefined
     let isHealthy = false
     try {
@@ -104,7 +104,7 @@ export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed
         reason = describe(error)
       }
     }
-    if (isHealthy || Date.now() - sinceMs > LASTING_MS) {
+    if (isHealthy || performance.now() - sinceMs > LASTING_MS) {
       backoff.reset()
       if (reason === undefined) continue
     }

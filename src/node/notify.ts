@@ -19,8 +19,8 @@ export class Notifier {
 
   tell(type: NodeEvent['type'], reason: string, message: string): void {
     const told = this.#told.get(reason)
-    if (told?.message === message && Date.now() - told.atMs < REPEAT_MS) return
-    this.#told.set(reason, { message, atMs: Date.now() })
+    if (told?.message === message && performance.now() - told.atMs < REPEAT_MS) return
+    this.#told.set(reason, { message, atMs: performance.now() })
     ;(type === 'Normal' ? log.info : log.warn)(message, { reason })
     this.#kube?.event(this.#node, { type, reason, message }).catch(error => log.warn('event not sent', { reason, error: describe(error) }))
   }

@@ -58,7 +58,7 @@ const LOOK_AGAIN_MS = 60_000
  */
 export class Network {
   readonly #hops = new Map<string, ReturnType<typeof nextHop>>()
-  #lookedMs = 0
+  #lookedMs = Number.NEGATIVE_INFINITY
   #wanted: { key: string; routes: Wanted } | undefined
   /** The kernel's state when everything was as wanted. */
   #settled: { key: string; dump: Buffer[]; programmed: Programmed } | undefined
@@ -70,14 +70,14 @@ export class Network {
     const vxlan = options.backend === 'vxlan' ? ensureVxlan(netlink, own, options) : undefined
     const key = `${nodes.version} ${own.name} ${vxlan ?? ''}`
     const dump = nodeRouteDump(netlink)
-    const isOld = Date.now() - this.#lookedMs > LOOK_AGAIN_MS
+    const isOld = performance.now() - this.#lookedMs > LOOK_AGAIN_MS
     const settled = this.#settled
     if (vxlan === undefined && !isOld && settled?.key === key && isSame(settled.dump, dump)) return settled.programmed
     const present = decodeOwnRoutes(dump)
     if (isOld || this.#isDoubtful(present)) {
       this.#hops.clear()
       this.#wanted = undefined
-      this.#lookedMs = Date.now()
+      this.#lookedMs = performance.now()
     }
     if (this.#wanted?.key !== key) this.#wanted = { key, routes: this.#work(netlink, nodes.all, own, vxlan) }
     const programmed = apply(netlink, this.#wanted.routes, present, vxlan)

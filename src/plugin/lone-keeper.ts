@@ -86,13 +86,13 @@ export async function reviveAgent({ dataDir, agent }: Conf, wait?: 'wait'): Prom
 }
 
 async function untilAnswered<T>(dataDir: string, question: () => Promise<T>, withinMs = START_MS): Promise<T> {
-  const deadline = Date.now() + withinMs
+  const deadline = performance.now() + withinMs
   for (;;) {
     try {
       return await question()
     } catch (error) {
       if (!noAgent(error)) throw error
-      if (Date.now() > deadline) throw new CniError(CODE.pluginNotAvailable, 'the agent did not start', `see ${logPath(dataDir)}`)
+      if (performance.now() > deadline) throw new CniError(CODE.pluginNotAvailable, 'the agent did not start', `see ${logPath(dataDir)}`)
     }
     await new Promise(resolve => setTimeout(resolve, LOOK_AGAIN_MS))
   }

@@ -3,7 +3,6 @@
  * ADD where one answers: it is running already, so this process loads next to nothing. Everything
  * else, and an ADD without an agent, is in here.ts.
  */
-import { readFileSync } from 'node:fs'
 import { askIfAny } from '../agent/reach.ts'
 import { DEFAULT_DATA_DIR } from '../cni/data-dir.ts'
 import { type Environment, parseEnvironment } from '../cni/environment.ts'
@@ -11,7 +10,7 @@ import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { SUPPORTED } from '../cni/version.ts'
 import { verifyOwner } from '../link/data-dir.ts'
 import { kernelError } from '../link/errors.ts'
-import { writeAll } from '../linux/write-all.ts'
+import { readAll, writeAll } from '../linux/read-write.ts'
 import { statusError } from '../verbs/status-error.ts'
 import { callerOf } from './caller.ts'
 
@@ -85,7 +84,7 @@ const TUNLINK = 'tunlink'
 /** All of standard input. Throws CniError 5. */
 function readStdin(): string {
   try {
-    return readFileSync(0, 'utf8')
+    return readAll(0)
   } catch (error) {
     throw new CniError(CODE.io, `error reading from stdin: ${(error as Error).message}`)
   }

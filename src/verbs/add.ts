@@ -12,8 +12,8 @@ import { defaultRouteMtu } from '../link/default-mtu.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Circumstances, hostIfname, type LinkPlan, planLink } from '../link/plan.ts'
 import { untilReady } from '../link/ready.ts'
-import { isBroken, recordRead, recordTime, recordWrite, refuseUnreadable } from '../link/record.ts'
-import { namespaceIsThere } from '../link/remove.ts'
+import { isBroken, recordRead, recordWrite, refuseUnreadable } from '../link/record.ts'
+import { linkIsThere } from '../link/remove.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import type { Netns } from '../linux/netns.ts'
@@ -56,7 +56,7 @@ const isBusy = (error: unknown) => (error as NodeJS.ErrnoException).code === 'EB
 async function addOnce(context: Context, keeper: Keeper, netns: Netns, isCallerGone: () => boolean): Promise<string> {
   const { dataDir } = context.conf
   openDataDir(dataDir, context.conf.name)
-  await clearLeftovers(context, keeper)
+  await clearLeftovers(context, keeper, netns)
   const ipam = ipamOf(context)
   try {
     const lease = ipam.acquire()
@@ -81,14 +81,14 @@ async function addOnce(context: Context, keeper: Keeper, netns: Netns, isCallerG
  * without a record (a killed process), a link that an agent began for this same ADD before it was
  * killed. No other process works on this attachment: a runtime makes one call at a time.
  */
-async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
+async function clearLeftovers(context: Context, keeper: Keeper, netns: Netns): Promise<void> {
   const { dataDir } = context.conf
   const attachment = attachmentOf(context)
   const record = recordRead(dataDir, attachment)
   refuseUnreadable(record)
   const ipam = ipamOf(context)
   if (record === undefined) {
-    if (ifNameToIndex(hostIfname(attachment)) !== 0) await removeLink(attachment, dataDir, keeper)
+    if (ifNameToIndex(hostIfname(attachment)) !== 0) await removeLink(attachment, dataDir, keeper, netns)
     if (!ipam.isDelegated) ipam.release()
     return
   }
@@ -98,20 +98,20 @@ async function clearLeftovers(context: Context, keeper: Keeper): Promise<void> {
       `CNI_CONTAINERID "${attachment.containerID}" has a link for CNI_IFNAME "${attachment.ifname}" already: ${record.file}: ${record.reason}`,
       'DEL it first',
     )
-  if (!isBroken(record) && namespaceIsThere(record.netns, record.netnsId) && recordTime(dataDir, attachment) < context.started) {
+  if (!isBroken(record) && record.started !== context.started && linkIsThere(record, netns)) {
     throw new CniError(
       CODE.invalidEnvironment,
       `CNI_CONTAINERID "${attachment.containerID}" has a link for CNI_IFNAME "${attachment.ifname}" already`,
       'DEL it first',
     )
   }
-  await removeAttachment(attachment, dataDir, keeper, () => ipam.release())
+  await removeAttachment(attachment, dataDir, keeper, () => ipam.release(), netns)
 }
 
-function circumstances({ conf, environment }: Context, { id }: Netns): Circumstances {
+function circumstances({ conf, environment, started }: Context, { id }: Netns): Circumstances {
   const mtu = conf.mtu ?? (conf.farEnd === 'host' ? nodeMtu() : ATTACH_MTU)
   const wire = conf.farEnd === 'host' ? chooseWire(conf.wire, mtu) : undefined
-  return { netns: environment.netns, netnsId: id, wire, mtu, podName: podNameOf(environment.args) }
+  return { netns: environment.netns, netnsId: id, wire, mtu, podName: podNameOf(environment.args), started }
 }
 
 function nodeMtu(): number {

@@ -15,8 +15,8 @@ const AGAIN_MS = 60_000
 export function remembered(find: () => string | undefined): () => string | undefined {
   let tried: { refusal: string | undefined; atMs: number } | undefined
   return () => {
-    if (tried === undefined || (tried.refusal !== undefined && Date.now() - tried.atMs > AGAIN_MS))
-      tried = { refusal: find(), atMs: Date.now() }
+    if (tried === undefined || (tried.refusal !== undefined && performance.now() - tried.atMs > AGAIN_MS))
+      tried = { refusal: find(), atMs: performance.now() }
     return tried.refusal
   }
 }

@@ -1,7 +1,7 @@
 /** One agent at a time, and always one that answers: whatever state the one before is in. */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { suite } from 'uvu'
@@ -12,6 +12,8 @@ import { answer, unknownRequest } from '../../src/agent/requests.ts'
 import { LineServer } from '../../src/agent/server.ts'
 import { openDataDir } from '../../src/link/data-dir.ts'
 import { openLock, tryLock } from '../../src/linux/lock.ts'
+import { inNetns } from '../../src/linux/netns.ts'
+import { attachTun } from '../../src/linux/tun.ts'
 import { listenUnix } from '../../src/linux/unix-socket.ts'
 import { EXECUTABLES, environment, eventually, Lab, pings } from '../support.ts'
 import { alive, holder, runAgent, startAgent, status } from './agents.ts'
@@ -39,6 +41,45 @@ for (const [name, executable] of EXECUTABLES) {
       assert.is(readFileSync(lockPath(lab.dataDir), 'utf8'), `${pid}\n`)
       assert.is((await status(lab)).links, 1)
       assert.ok(pings(pod, '10.66.0.1'))
+    },
+    executable,
+  )
+
+  testWithLab(
+    `${name}: an agent whose directory was removed leaves the socket to the one that has its place`,
+    async lab => {
+      lab.must('ADD', lab.netns())
+      const old = holder(lab)!
+      rmSync(lab.dataDir, { recursive: true })
+      mkdirSync(lab.dataDir, 0o700)
+      const pid = await startAgent(lab)
+      process.kill(old, 'SIGTERM')
+      await eventually('the old one has ended', () => !alive(old))
+      assert.is((await status(lab)).pid, pid)
+    },
+    executable,
+  )
+
+  testWithLab(
+    `${name}: a shortage of files while a device is tried again: the agent goes on, and takes it up later`,
+    async lab => {
+      const [one, two] = [lab.netns(), lab.netns()]
+      const conf = { wire: 'thread', agent: { idleSeconds: 60 } }
+      lab.must('ADD', one, { agent: { spawn: false } })
+      const descriptor = inNetns(`/run/netns/${one}`, () => attachTun({ name: 'eth0', vnetHdr: true }))
+      lab.must('ADD', two, conf)
+      const pid = holder(lab)!
+      const limit = (files: string) => execFileSync('prlimit', ['--pid', String(pid), `--nofile=${files}`])
+      limit('3:4096')
+      const log = () => readFileSync(join(lab.dataDir, 'agent.log'), 'utf8')
+      await eventually('the records cannot be read', () => log().includes('"links not taken up"'))
+      assert.ok(alive(pid))
+      assert.ok(pings(two, '10.66.0.1'))
+      closeSync(descriptor)
+      limit('4096:4096')
+      for (const until = Date.now() + 30_000; (await status(lab)).held < 2; await new Promise(done => setTimeout(done, 100)))
+        assert.ok(Date.now() < until, 'it is taken up')
+      assert.is(holder(lab), pid)
     },
     executable,
   )
@@ -155,9 +196,12 @@ for (const spawn of [true, false])
     const pod = lab.netns()
     const conf = { agent: { spawn } }
     const dying = createServer(socket => {
-      socket.once('data', () => {
+      socket.once('data', request => {
         dying.close()
         lab.must('ADD', pod, conf) // what it does, as its socket has gone
+        const record = join(lab.dataDir, `links/net/${pod}:eth0.json`)
+        const { started } = JSON.parse(String(request))
+        writeFileSync(record, JSON.stringify({ ...JSON.parse(readFileSync(record, 'utf8')), started }))
         socket.destroy()
       })
     }).listen(socketPath(lab.dataDir))

@@ -1,5 +1,5 @@
 /** Records on disk: what is written is found again, and one that is bad hides no other. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { suite } from 'uvu'
@@ -51,6 +51,25 @@ test('what was written is read, for its owner alone, and nothing else lies besid
   assert.equal(readdirSync(links), ['c1:eth0.json'])
   assert.is(statSync(join(links, 'c1:eth0.json')).mode & 0o777, 0o600)
   assert.is(statSync(links).mode & 0o777, 0o700)
+})
+
+test('what could not be read again is not written', ({ dataDir, links }) => {
+  const routes = Array.from({ length: 30_000 }, () => ({ dst: '10.0.0.0/8', gw: '10.66.0.1' }))
+  for (const [wrong, why] of [
+    [{ netns: 'netns/c1' }, /could not be read again: "netns" is "netns\/c1"/],
+    [{ masquerade: ['10.66.0.3'] }, /"masquerade" has "10.66.0.3"/],
+    [{ pod: { ...plan('c1').pod, routes } }, /it has \d+ bytes, more than 1048576/],
+  ] as const) {
+    try {
+      recordWrite(dataDir, { ...plan('c1'), ...wrong } as LinkPlan)
+      assert.unreachable()
+    } catch (error) {
+      assert.instance(error, CniError)
+      assert.is((error as CniError).code, 7)
+      assert.match((error as CniError).message, why)
+    }
+  }
+  assert.not.ok(existsSync(links))
 })
 
 test('what is not there is undefined, and removing it is no error', ({ dataDir }) => {

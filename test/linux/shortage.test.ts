@@ -13,8 +13,8 @@ import { checked, ifIndexToName, ifNameToIndex } from '../../src/linux/libc.ts'
 import { LinkDeleter } from '../../src/linux/link-deleter.ts'
 import { NetlinkSocket } from '../../src/linux/netlink.ts'
 import { Netns } from '../../src/linux/netns.ts'
+import { writeAll } from '../../src/linux/read-write.ts'
 import { sysctlGet } from '../../src/linux/sysctl.ts'
-import { writeAll } from '../../src/linux/write-all.ts'
 
 const test = suite('shortage')
 

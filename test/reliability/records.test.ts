@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { inside, ip, pings } from '../support.ts'
+import { eventually, inside, ip, pings } from '../support.ts'
 import { alone, callBeside, dual, inLab, listen } from './inside-lab.ts'
 
 const test = suite('records')
@@ -49,6 +49,45 @@ test('symbolic links in the place of its files are never followed: what they lea
     assert.is(readFileSync(join(outside, 'record'), 'utf8'), whole)
     for (const name of ['agent.log', 'agent.lock', 'draft', 'owner']) assert.is(readFileSync(join(outside, name), 'utf8'), 'prey\n', name)
     assert.equal([...lab.links(one), ...lab.links(two), ...lab.links(three), ...lab.links(lab.node), ...lab.files()], [])
+  }))
+
+test('a record whose namespace nobody can look at: the other links have their agent, and it is removed like any other', () =>
+  inLab(async lab => {
+    const [one, two, three] = [lab.netns(), lab.netns(), lab.netns()]
+    const thread = { ...dual, wire: 'thread', agent: { idleSeconds: 60 } }
+    for (const pod of [one, two, three]) lab.must('ADD', pod, thread)
+    process.kill(lab.agentPid()!, 'SIGKILL')
+    await eventually('the agent has ended', () => lab.agentPid() === undefined)
+    const loop = join(lab.dataDir, 'loop')
+    symlinkSync(loop, loop)
+    for (const [pod, netns] of [
+      [one, `/${'x'.repeat(300)}`],
+      [two, loop],
+    ] as const) {
+      const record = join(lab.dataDir, `links/net/${pod}:eth0.json`)
+      writeFileSync(record, JSON.stringify({ ...JSON.parse(readFileSync(record, 'utf8')), netns }))
+    }
+    lab.cni('STATUS', three, thread)
+    assert.ok(pings(three, '10.66.0.1'), 'the agent has taken up what it can')
+    lab.must('DEL', one, thread)
+    lab.must('GC', three, { ...thread, 'cni.dev/valid-attachments': [{ containerID: three, ifname: 'eth0' }] })
+    assert.is(lab.files().filter(name => name.startsWith(one) || name.startsWith(two)).length, 0)
+    assert.ok(pings(three, '10.66.0.1'))
+    lab.must('DEL', three, thread)
+  }))
+
+test('a namespace that is named by a relative path: CHECK, the firewall and DEL know the link', () =>
+  inLab(lab => {
+    const pod = lab.netns()
+    lab.wrapper = ['sh', '-c', 'cd /run && exec "$@"', '-']
+    const env = { CNI_NETNS: `netns/${pod}` }
+    const added = lab.must('ADD', pod, alone, env).json
+    assert.is(added.interfaces[1].sandbox, `/run/netns/${pod}`)
+    inside(lab.node, 'nft', 'flush', 'ruleset')
+    lab.must('ADD', lab.netns(), alone) // makes the table anew, for all links on record
+    lab.must('CHECK', pod, { ...alone, prevResult: added }, env)
+    lab.must('DEL', pod, alone, env)
+    assert.equal(lab.links(pod), [])
   }))
 
 test('pipes in the place of its files, or of the namespace, keep no call waiting', () =>

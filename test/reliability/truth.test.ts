@@ -79,6 +79,35 @@ test(`${PERMITTED.length} changes that later plugins may make are no fault, one 
     console.log(`figure: permitted changes that are no fault: ${PERMITTED.length + 1}`)
   }))
 
+const WITH_IPV6 = { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] }
+
+/** Numbers in whose place the kernel takes others, and more routes than one datagram carries. */
+const ROUTES: [what: string, routes: object[]][] = [
+  ['priority 0', [{ dst: '0.0.0.0/0', priority: 0 }]],
+  ['priority 0 of IPv6', [{ dst: '::/0', priority: 0 }]],
+  ['priority 0 beside none', [{ dst: '0.0.0.0/0', priority: 0 }, { dst: '0.0.0.0/0' }]],
+  ['mtu and advmss 0', [{ dst: '0.0.0.0/0', mtu: 0, advmss: 0 }]],
+  ['mtu and advmss above all', [{ dst: '::/0', mtu: 70_000, advmss: 70_000 }]],
+  ['table 0', [{ dst: '0.0.0.0/0', table: 0 }]],
+  ['table local', [{ dst: '192.0.2.0/24', table: 255 }]],
+  ['one route twice, host bits aside', [{ dst: '192.0.2.1/24' }, { dst: '192.0.2.0/24' }]],
+  ['one route of IPv6 twice', [{ dst: '::/0' }, { dst: '::/0' }]],
+  ['a thousand routes', Array.from({ length: 1000 }, (_, at) => ({ dst: `20.${at >> 8}.${at & 255}.0/24` }))],
+]
+
+test(`${ROUTES.length} lists of routes: CHECK after ADD succeeds, and fails when one of them is gone`, () =>
+  inLab(lab => {
+    for (const [what, routes] of ROUTES) {
+      const conf = { ...alone, ipam: { ...WITH_IPV6, routes } }
+      const { pod, result } = addPod(lab, conf)
+      const check = () => lab.cni('CHECK', pod, { ...conf, prevResult: result })
+      assert.is(check().status, 0, `${what}: ${check().stdout}`)
+      for (const family of ['-4', '-6']) inside(pod, 'sh', '-c', `ip ${family} route flush proto static table all`)
+      assert.match(check().json.msg, /route .* is missing/, what)
+      lab.must('DEL', pod, conf)
+    }
+  }))
+
 test('plugins of the package chain behind ours: tuning, portmap, firewall and sbr; CHECK of ours succeeds after each', () =>
   inLab(lab => {
     const { pod, result } = addPod(lab, { ...alone, cniVersion: '1.0.0' })

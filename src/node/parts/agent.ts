@@ -30,8 +30,8 @@ export function agentPart(state: State): Part {
   let unanswered = 0
 
   function start(executable: string): void {
-    if (Date.now() < startMs) return
-    startMs = Date.now() + backoff.next()
+    if (performance.now() < startMs) return
+    startMs = performance.now() + backoff.next()
     state.agentStarts++
     log.info('no agent answers, started', { executable, starts: state.agentStarts })
     const child = spawnAgent(executable, dataDir)
@@ -52,7 +52,7 @@ export function agentPart(state: State): Part {
       state.wake('conflist', 'garbage')
     }
     state.agentReady = true
-    askMs = Date.now() + ASK_MS
+    askMs = performance.now() + ASK_MS
     if (outdated !== true) {
       backoff.reset()
       return
@@ -65,7 +65,7 @@ export function agentPart(state: State): Part {
     name: 'agent',
     everyMs: 1_000,
     async run() {
-      if (Date.now() < askMs) return
+      if (performance.now() < askMs) return
       try {
         await askStatus()
       } catch (error) {

@@ -31,7 +31,7 @@ export function conflistPart(state: State): Part {
   const isAsMade = (config: NodeConfig, own: NodeInfo) =>
     last?.config === config &&
     last.own === own &&
-    Date.now() - last.atMs < LOOK_MS &&
+    performance.now() - last.atMs < LOOK_MS &&
     last.file !== undefined &&
     signature(path) === last.file
 
@@ -69,7 +69,7 @@ export function conflistPart(state: State): Part {
       notifier.warnWhile('ChainedPluginFault', faults.length > 0 ? `${faults.join('; ')}; CNI 1.1.0 is not offered` : undefined)
       const text = conflist({ config, podCIDRs: own.podCIDRs, mtu, portmap, versions })
       if (installText(text, path)) log.info('conflist installed', { path, podCIDRs: own.podCIDRs, mtu, versions })
-      last = { config: configured, own, file: signature(path), atMs: Date.now() }
+      last = { config: configured, own, file: signature(path), atMs: performance.now() }
       if (!state.conflistInstalled) state.wake('conditions')
       state.conflistInstalled = true
       notifier.warnWhile('ConflistShadowed', shadowedBy(configurationsBefore(cniConfDir, CONFLIST), cniConfDir))

@@ -72,7 +72,7 @@ export class WireThread {
    * again and again.
    */
   get isStuck(): boolean {
-    return this.#downSinceMs !== undefined && Date.now() - this.#downSinceMs > STUCK_MS
+    return this.#downSinceMs !== undefined && performance.now() - this.#downSinceMs > STUCK_MS
   }
 
   get realtime(): boolean {
@@ -158,7 +158,7 @@ export class WireThread {
   }
 
   #start(): void {
-    const startedMs = Date.now()
+    const startedMs = performance.now()
     this.#reason = 'it has not started'
     try {
       const worker = new Worker(this.#entry, {
@@ -191,13 +191,13 @@ export class WireThread {
     const reason = this.#reason
     this.#worker = undefined
     this.#carried.clear()
-    this.#downSinceMs ??= Date.now()
+    this.#downSinceMs ??= performance.now()
     const { control } = this.#shared
     if (Atomics.load(control, table.STOP) === 1) return // it has closed its ring itself
     this.#closeRing()
     for (const slot of this.#parted.keys()) this.#settle(slot)
     Atomics.store(control, table.REALTIME, 0)
-    const { afterMs, mode } = this.#restarts.failed(this.#shared.mode, Date.now() - startedMs)
+    const { afterMs, mode } = this.#restarts.failed(this.#shared.mode, performance.now() - startedMs)
     if (mode !== this.#shared.mode) {
       this.#shared.mode = mode
       this.#onWithoutIoUring(`its thread failed ${FAILURES_OF_IO_URING} times: ${reason}`)

@@ -1,0 +1,41 @@
+/** Standard input as runtimes give it. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { checked } from '../../src/linux/libc.ts'
+import { EXECUTABLES, environment, Lab } from '../support.ts'
+
+const test = suite('stdin')
+
+const pipe2 = checked('pipe2', ['void *', 'int'])
+const NONBLOCK_CLOEXEC = 0o2004000
+
+/** A pipe whose ends do not block: [to read from, to write to]. */
+function pipe(): [number, number] {
+  const ends = Buffer.alloc(8)
+  pipe2(ends, NONBLOCK_CLOEXEC)
+  return [ends.readInt32LE(0), ends.readInt32LE(4)]
+}
+
+for (const [name, executable] of EXECUTABLES)
+  test(`${name}: a configuration that comes late, in two parts, by a pipe that does not block`, async () => {
+    using lab = new Lab(executable)
+    const [from, to] = pipe()
+    const conf = { ...lab.conf, type: 'other', ipam: { ...lab.conf.ipam, dataDir: lab.dataDir } }
+    const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, ...environment('ADD', 'c1') }
+    const plugin = spawn(executable, { env, stdio: [from, 'pipe', 'inherit'] })
+    const text = JSON.stringify(conf)
+    const late = 'sleep 1; printf %s "$1"; sleep 1; printf %s "$2"'
+    spawn('sh', ['-c', late, '-', text.slice(0, 20), text.slice(20)], { stdio: ['ignore', to, 'inherit'] })
+    for (const end of [from, to]) closeSync(end)
+    let printed = ''
+    plugin.stdout!.on('data', chunk => (printed += chunk))
+    const [status] = await once(plugin, 'close')
+    assert.is(status, 0, printed)
+    assert.match(JSON.parse(printed).ips[0].address, /^10\.66\.0\.\d+\/24$/)
+  })
+
+test.run()
