@@ -77,7 +77,7 @@ async function crashAt(scenario: Scenario, point: Point, before: string): Promis
     isHit = watch.isHit
     if (target === 'agent' && verb !== 'agent' && ran.status !== 0) faults.push(...answerFaults(ran))
     await bench.must('DEL', conf)
-    faults.push(...leftovers(bench, before))
+    faults.push(...(await leftovers(bench, before)))
     await bench.must('ADD', conf)
     if (scenario.wire !== 'attach' && !(await bench.pings())) faults.push('the next link carries no packet')
   } catch (error) {

@@ -89,7 +89,7 @@ async function faultsOfSuccess(scenario: Scenario, ran: Ran, before: string): Pr
   if (scenario.verb !== 'ADD') return leftovers(bench, before)
   const faults = await linkFaults(bench, scenario, ran)
   await bench.must('DEL', scenario.conf)
-  return [...faults, ...leftovers(bench, before)]
+  return [...faults, ...(await leftovers(bench, before))]
 }
 
 /**
@@ -99,9 +99,9 @@ async function faultsOfSuccess(scenario: Scenario, ran: Ran, before: string): Pr
 async function faultsOfFailure(scenario: Scenario, ran: Ran, isLasting: boolean, before: string): Promise<string[]> {
   total.failed++
   const why = (faults: string[]) => faults.map(fault => `after ${describe(ran)}: ${fault}`)
-  if (scenario.verb === 'ADD' && !isLasting) return why(leftovers(bench, before))
+  if (scenario.verb === 'ADD' && !isLasting) return why(await leftovers(bench, before))
   await bench.must('GC', scenario.conf)
-  return why(leftovers(bench, before))
+  return why(await leftovers(bench, before))
 }
 
 test.run()
