@@ -4,9 +4,13 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, environment, isSlow, Lab } from '../support.ts'
+import type { LinkPlan } from '../../src/link/plan.ts'
+import { untilReady } from '../../src/link/ready.ts'
+import { Netns } from '../../src/linux/netns.ts'
+import { EXECUTABLES, environment, inside, isSlow, Lab } from '../support.ts'
 
 const test = suite('first packet')
 
@@ -62,5 +66,22 @@ for (const [name, executable] of EXECUTABLES)
       for (const { pid } of others) process.kill(-pid!, 'SIGKILL')
     }
   })
+
+test('ADD waits while the kernel does not send by a device, for a second at most', async () => {
+  using lab = new Lab()
+  const pod = lab.netns()
+  inside(pod, 'ip', 'link', 'add', 'one', 'type', 'veth', 'peer', 'name', 'other')
+  inside(pod, 'ip', 'link', 'set', 'one', 'up')
+  using netns = new Netns(`/run/netns/${pod}`)
+  let isReady = false
+  const wait = () => untilReady({ wire: 'kernel', host: { ifname: 'one' } } as LinkPlan, netns).then(() => (isReady = true))
+  const ready = wait()
+  await sleep(200)
+  assert.not.ok(isReady, 'the other end is down')
+  inside(pod, 'ip', 'link', 'set', 'other', 'up')
+  await ready
+  inside(pod, 'ip', 'link', 'set', 'other', 'down')
+  await wait()
+})
 
 test.run()
