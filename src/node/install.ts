@@ -15,10 +15,10 @@ import {
   renameSync,
   rmSync,
   statSync,
-  writeSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { openLock } from '../linux/lock.ts'
+import { writeAll } from '../linux/read-write.ts'
 import { makeDirectory } from '../make-directory.ts'
 
 /** The lock of the node's one tunlinkd, or of uninstall. */
@@ -63,14 +63,13 @@ export function installText(text: string, path: string): boolean {
   if (readText(path) === text) return false
   makeDirectory(dirname(path), 0o755)
   const temporary = hidden(path)
-  const fd = openSync(temporary, 'w', 0o600)
   try {
-    writeSync(fd, text)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
+    writeSynced(temporary, text)
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
   }
-  renameSync(temporary, path)
   return true
 }
 
@@ -109,6 +108,17 @@ function sameContent(one: string, other: string): boolean {
     }
   } finally {
     for (const fd of fds) closeSync(fd)
+  }
+}
+
+/** All of it: on a disk that becomes full, write(2) takes a part and reports no error. */
+function writeSynced(path: string, text: string): void {
+  const fd = openSync(path, 'w', 0o600)
+  try {
+    writeAll(fd, text)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
   }
 }
 
