@@ -66,7 +66,8 @@ async function takeLock(dataDir: string): Promise<number> {
 async function removeLinks(dataDir: string): Promise<number> {
   const netlink = new NetlinkSocket()
   try {
-    await collectGarbage(dataDir, netlink, new StrayDevices(), attachment => removeLink(dataDir, attachment))
+    const failed = (what: string, error: unknown) => log.warn('not removed', { what, error: describe(error) })
+    await collectGarbage(dataDir, netlink, new StrayDevices(), attachment => removeLink(dataDir, attachment), failed)
   } finally {
     netlink[Symbol.dispose]()
   }
