@@ -37,8 +37,8 @@ export class TunDevice implements Disposable {
   readonly name: string
   readonly #options: TunDeviceOptions
   readonly #flags: number
-  readonly #fd: number
-  readonly #netlink: NetlinkSocket
+  readonly #descriptor: number
+  readonly #socket: NetlinkSocket
   readonly #index: number
   readonly #closing = new AbortController()
 
@@ -48,8 +48,8 @@ export class TunDevice implements Disposable {
     this.name = made.name
     this.#options = options
     this.#flags = flags
-    this.#fd = made.fd
-    this.#netlink = made.netlink
+    this.#descriptor = made.fd
+    this.#socket = made.netlink
     this.#index = made.index
     try {
       setOwner(this.#fd, owner, group)
@@ -159,7 +159,6 @@ export class TunDevice implements Disposable {
    */
   async read(): Promise<Buffer> {
     for (;;) {
-      if (this.#closing.signal.aborted) throw Object.assign(new Error(`${this.name} is closed`), { code: 'EBADF' })
       const packet = this.readNow()
       if (packet !== undefined) return packet
       await packetMayHaveCome(this.#closing.signal)
@@ -198,6 +197,7 @@ export class TunDevice implements Disposable {
 
   /** Opens another queue of the same device, which must have been made with IFF_MULTI_QUEUE. */
   queue(): TunDevice {
+    this.#refuseClosed()
     if ((this.#flags & IFF_MULTI_QUEUE) === 0) throw new RangeError(`${this.name} has one queue: make it with IFF_MULTI_QUEUE`)
     return new TunDevice({ ...this.#options, name: this.name })
   }
@@ -206,12 +206,27 @@ export class TunDevice implements Disposable {
   close(): void {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
-    closeSync(this.#fd)
-    this.#netlink[Symbol.dispose]()
+    closeSync(this.#descriptor)
+    this.#socket[Symbol.dispose]()
   }
 
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  get #fd(): number {
+    this.#refuseClosed()
+    return this.#descriptor
+  }
+
+  get #netlink(): NetlinkSocket {
+    this.#refuseClosed()
+    return this.#socket
+  }
+
+  /** The numbers of closed descriptors are given to whatever the program opens next. */
+  #refuseClosed(): void {
+    if (this.#closing.signal.aborted) throw Object.assign(new Error(`${this.name} is closed`), { code: 'EBADF' })
   }
 
   get #link(): Link {

@@ -1,6 +1,8 @@
 /** The library against the kernel: each test in a network namespace of its own. Root. */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_TUN, TunDevice } from '../../src/library/index.ts'
@@ -134,6 +136,35 @@ testIn('a read that waits when the device is closed is rejected; errors name wha
     [() => new TunDevice({ netns: path }).add('10.8.0'), /Cannot parse "10.8.0"/],
   ] as const)
     assert.throws(attempt, words)
+})
+testIn('a closed device reaches nothing that was opened since', (_, path) => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunlink-closed-'))
+  const tun = new TunDevice({ name: 'closing', netns: path, flags: IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE })
+  tun.close()
+  tun.close()
+  // they get the numbers that the device had
+  const files = [0, 1, 2].map(at => openSync(join(directory, String(at)), 'w+'))
+  try {
+    for (const use of [
+      () => tun.write(Buffer.from('packet')),
+      () => tun.readNow(),
+      () => tun.fileno(),
+      () => tun.persist(),
+      () => tun.queue(),
+      () => tun.up(),
+      () => tun.mtu,
+      () => tun.addresses,
+      () => tun.add('10.8.0.1/24'),
+    ])
+      assert.throws(use, (error: NodeJS.ErrnoException) => error.code === 'EBADF' && error.message === 'closing is closed', String(use))
+    assert.equal(
+      files.map(file => fstatSync(file).size),
+      [0, 0, 0],
+    )
+  } finally {
+    for (const file of files) closeSync(file)
+    rmSync(directory, { recursive: true })
+  }
 })
 
 test.run()
