@@ -28,6 +28,9 @@ export interface TunDeviceOptions {
 /** The largest packet, and the header that IFF_VNET_HDR puts in front. */
 const MOST_BYTES = 65536 + 256
 
+/** After so many packets timers, signals and other input have their turn, even under a flood. */
+const AT_ONCE = 64
+
 /**
  * A TUN device (packets) or TAP device (frames), made or attached to. Everything but read() is done
  * when the call returns. Errors have a `code` such as EPERM, EBUSY, ENODEV. Needs CAP_NET_ADMIN,
@@ -41,6 +44,7 @@ export class TunDevice implements Disposable {
   readonly #socket: NetlinkSocket
   readonly #index: number
   readonly #closing = new AbortController()
+  #packets = 0
 
   constructor(options: TunDeviceOptions = {}) {
     const { name = 'tun%d', flags = IFF_TUN | IFF_NO_PI, netns, owner, group } = options
@@ -160,7 +164,10 @@ export class TunDevice implements Disposable {
   async read(): Promise<Buffer> {
     for (;;) {
       const packet = this.readNow()
-      if (packet !== undefined) return packet
+      if (packet !== undefined) {
+        if (++this.#packets % AT_ONCE === 0) await new Promise(resolve => setImmediate(resolve))
+        return packet
+      }
       await packetMayHaveCome(this.#closing.signal)
     }
   }
