@@ -3,6 +3,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { NetlinkSocket } from '../../src/linux/netlink.ts'
 import { inNetns } from '../../src/linux/netns.ts'
+import { NETLINK_NETFILTER } from '../../src/linux/uapi.ts'
+import { Masquerade } from '../../src/node/masquerade.ts'
 import { Nodes } from '../../src/node/nodes.ts'
 import { Network, podMtu } from '../../src/node/program.ts'
 import type { Backend } from '../../src/node/routes.ts'
@@ -33,6 +35,32 @@ test('vxlan: a node without an InternalIP is told in words', () => {
     using netlink = new NetlinkSocket()
     const own = { name: 'n1', internalIPs: [], podCIDRs: ['10.244.1.0/24'] }
     assert.throws(() => podMtu(netlink, own, 'vxlan'), /^Node n1 has no InternalIP, which --backend vxlan needs$/)
+  })
+})
+test('masquerading comes back whatever somebody takes out of its table, and is else left alone', () => {
+  using lab = new Lab()
+  const own = node('n1', '192.0.2.11', '10.244.1.0/24', 'fd01:1::/64')
+  const cluster = ['10.244.0.0/16', 'fd01::/48']
+  const nft = (command: string) => inside(lab.node, 'nft', ...command.split(' '))
+  inNetns(`/run/netns/${lab.node}`, () => {
+    using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
+    const masquerade = new Masquerade()
+    const apply = () => masquerade.apply(netfilter, own, cluster, true)
+    assert.equal([apply(), apply()], [true, false])
+    const whole = nft('list table inet tunlink-cluster')
+    assert.is(whole.match(/masquerade/g)?.length, 2)
+    for (const loss of [
+      'flush ruleset',
+      'flush table inet tunlink-cluster',
+      'flush set inet tunlink-cluster inside4',
+      'delete table inet tunlink-cluster',
+    ]) {
+      nft(loss)
+      assert.equal([apply(), apply()], [true, false], loss)
+      assert.is(nft('list table inet tunlink-cluster'), whole, loss)
+    }
+    nft('add table inet other')
+    assert.is(apply(), false)
   })
 })
 
