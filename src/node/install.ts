@@ -10,7 +10,6 @@ import {
   existsSync,
   fsyncSync,
   openSync,
-  readFileSync,
   readSync,
   renameSync,
   rmSync,
@@ -20,6 +19,7 @@ import { dirname, join } from 'node:path'
 import { openLock } from '../linux/lock.ts'
 import { writeAll } from '../linux/read-write.ts'
 import { makeDirectory } from '../make-directory.ts'
+import { readSmallFile } from '../read-file.ts'
 
 /** The lock of the node's one tunlinkd, or of uninstall. */
 export function openTunlinkdLock(dataDir: string): number {
@@ -73,12 +73,13 @@ export function installText(text: string, path: string): boolean {
   return true
 }
 
-/** undefined when the file does not exist. */
+/** undefined when the file does not exist. What is no regular file is refused, not waited for. */
 export function readText(path: string): string | undefined {
   try {
-    return readFileSync(path, 'utf8')
+    return readSmallFile(path, 'follow')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    if (error instanceof SyntaxError) throw new Error(`Cannot read ${path}: ${error.message}`)
     throw error
   }
 }

@@ -1,5 +1,5 @@
 /** Files appear whole, heal, and nobody else's are touched. */
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -58,6 +58,10 @@ test('installText() leaves the old text, and nothing else, where the new one doe
   assert.match(stderr, /EFBIG/)
   assert.is(readText(path), 'old')
   assert.equal(readdirSync(at('conf')), ['10-tunlink.conflist'])
+})
+test('readText() does not wait for a FIFO, and says what it is', () => {
+  execFileSync('mkfifo', [at('fifo')])
+  assert.throws(() => readText(at('fifo')), new RegExp(`^Cannot read ${at('fifo')}: it is no regular file$`))
 })
 test('a log that cannot be written ends nothing', () => {
   const program = `
