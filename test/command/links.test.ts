@@ -1,5 +1,5 @@
 /** `tunlink ls`, `show`, `up`, `down`: what they print about real links, and their errors. */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -59,6 +59,17 @@ test('ls -o json counts what passes, and measures rates where an interval is giv
   assert.ok(after.fromPod.packets > before.fromPod.packets)
   assert.ok(after.toPod.packets > before.toPod.packets)
   assert.type(after.rates.fromPod.bits, 'number')
+})
+
+test('output that cannot be written is an error in words; a reader that stops early is none', () => {
+  const into = (target: string) =>
+    spawnSync('ip', ['netns', 'exec', lab.node, 'sh', '-c', `"$@" ${target}`, 'sh', lab.executable, 'ls', '--data-dir', lab.dataDir], {
+      encoding: 'utf8',
+    })
+  const full = into('>/dev/full')
+  assert.is(full.status, 1)
+  assert.match(full.stderr, /^tunlink ls: .*ENOSPC.*\n$/)
+  assert.is(into('| true').stderr, '')
 })
 
 test('ls tells a link whose device was set down, and one that is deleted', () => {
