@@ -94,7 +94,7 @@ function fromAnnotations(annotations: Values): Bandwidth {
 const DECIMAL: Record<string, number> = { '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18 }
 const BINARY: Record<string, number> = { Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40, Pi: 2 ** 50, Ei: 2 ** 60 }
 
-/** A Kubernetes quantity, such as "10M", "1.5Gi" or "1e6", in whole bits; undefined for other text. */
+/** A Kubernetes quantity such as "10M", "1.5Gi", "1e6", in whole bits; undefined for other text. */
 function quantity(text: string): number | undefined {
   const [, digits, unit, exponent] = /^\+?(\d+\.?\d*|\.\d+)(?:(k|[MGTPE]|[KMGTPE]i)|[eE]([+-]?\d{1,3}))?$/.exec(text) ?? []
   if (digits === undefined) return undefined

@@ -148,7 +148,7 @@ export class Kube implements NodeApi {
 
   /**
    * Ends a request, and the reading of its answer, when its time is over: the client itself has no
-   * timeout, and would go on reading beside the next try. A moment later, so that the error is ours.
+   * timeout, and would read on beside the next try. A moment later, so that the error is ours.
    */
   get #limited() {
     return {

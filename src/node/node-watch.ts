@@ -114,7 +114,7 @@ export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed
   }
 }
 
-/** More than any cluster has: an answer that names a next page for ever must not fill the memory. */
+/** More than any cluster has: an API that always names a next page must not fill the memory. */
 const MOST_PAGES = 1_000
 
 /** Page by page: the Nodes of a large cluster are never in memory all at once. */

@@ -32,8 +32,8 @@ const STAYS =
   'links, or addresses of other plugins’ pods, are in use: executable and state stay for their DEL; delete those pods and run this again'
 
 /**
- * Returns how many links, and addresses of other plugins' pods, are in use and were left. Throws when a tunlinkd runs: it would restore
- * what is removed.
+ * Returns how many links, and addresses of other plugins' pods, are in use and were left. Throws
+ * when a tunlinkd runs: it would restore what is removed.
  */
 export async function uninstall(options: Options): Promise<number> {
   const conflistPath = join(options.cniConfDir, CONFLIST)
