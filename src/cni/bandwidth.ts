@@ -91,10 +91,13 @@ function fromAnnotations(annotations: Values): Bandwidth {
   return defined({ ingress: rate(ANNOTATIONS.ingress), egress: rate(ANNOTATIONS.egress) })
 }
 
-const UNITS: Record<string, number> = { '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40 }
+const DECIMAL: Record<string, number> = { '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18 }
+const BINARY: Record<string, number> = { Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40, Pi: 2 ** 50, Ei: 2 ** 60 }
 
-/** A Kubernetes quantity of whole bits, such as "10M" or "1.5Gi"; undefined for other text. */
+/** A Kubernetes quantity such as "10M", "1.5Gi", "1e6", in whole bits; undefined for other text. */
 function quantity(text: string): number | undefined {
-  const [, digits, unit] = /^(\d+(?:\.\d+)?)(k|[MGT]|[KMGT]i)?$/.exec(text) ?? []
-  return digits === undefined ? undefined : Math.round(Number(digits) * UNITS[unit ?? '']!)
+  const [, digits, unit, exponent] = /^\+?(\d+\.?\d*|\.\d+)(?:(k|[MGTPE]|[KMGTPE]i)|[eE]([+-]?\d{1,3}))?$/.exec(text) ?? []
+  if (digits === undefined) return undefined
+  const factor = exponent === undefined ? { ...DECIMAL, ...BINARY }[unit ?? '']! : 10 ** Number(exponent)
+  return Math.round(Number(digits) * factor)
 }

@@ -36,12 +36,13 @@ export function delegate(command: string, type: string, stdin: string, directori
   // not imported: that would cost a millisecond of start-up
   const { spawnSync } = process.getBuiltinModule('node:child_process')
   for (let tries = 1; ; tries++) {
-    const { status, stdout, stderr, error } = spawnSync(path, {
+    const { status, stdout, error } = spawnSync(path, {
       input: stdin,
       encoding: 'utf8',
       env: { ...process.env, CNI_COMMAND: command },
+      // what it logs, however long, goes where our own log goes
+      stdio: ['pipe', 'pipe', 'inherit'],
     })
-    if (stderr) process.stderr.write(stderr)
     const code = (error as NodeJS.ErrnoException | undefined)?.code
     // a plugin need not read its input
     const hasRun = error === undefined || (code === 'EPIPE' && status !== null)

@@ -1,12 +1,13 @@
 /** Links made by hand belong to a network of their own. */
-import { existsSync } from 'node:fs'
+import { closeSync, existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Environment } from '../cni/environment.ts'
 import { type NetConf, parseNetConf } from '../cni/netconf.ts'
 import type { Attachment } from '../link/plan.ts'
+import { openLock, tryLock } from '../linux/lock.ts'
 import { netnsIdAt, ownNetnsId, sameNetns } from '../linux/netns.ts'
 import type { Context } from '../verbs/context.ts'
-import { usageError } from './command.ts'
+import { CommandError, usageError } from './command.ts'
 
 /** No runtime has a network of this name, so no runtime's GC removes these links. */
 export const BY_HAND = 'by-hand'
@@ -43,6 +44,28 @@ export function contextOf(command: 'ADD' | 'DEL', attachment: Attachment, netns:
   const stdin = JSON.stringify({ cniVersion: '1.1.0', name: attachment.network, type: 'tunlink', ...keys })
   const conf: NetConf = parseNetConf(stdin, environment)
   return { environment, conf, stdin, started: performance.timeOrigin }
+}
+
+const LOCK_SECONDS = 30
+const LOCK_AGAIN_MS = 20
+
+/**
+ * Runs `body` alone among all of `up` and `down` with this data directory. A runtime never makes
+ * two calls on one attachment at a time, people do: one would undo what the other has made.
+ */
+export async function alone<T>(dataDir: string, body: () => Promise<T>): Promise<T> {
+  const lock = openLock(`${dataDir}/by-hand.lock`)
+  try {
+    const until = performance.now() + LOCK_SECONDS * 1000
+    while (!tryLock(lock)) {
+      if (performance.now() > until)
+        throw new CommandError(`another "up" or "down" has not ended for ${LOCK_SECONDS} s`, `"fuser ${dataDir}/by-hand.lock" names it`)
+      await new Promise(resolve => setTimeout(resolve, LOCK_AGAIN_MS))
+    }
+    return await body()
+  } finally {
+    closeSync(lock)
+  }
 }
 
 const NOBODY = { args: '', path: [], netnsOverride: false }

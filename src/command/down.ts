@@ -1,6 +1,6 @@
 /** `tunlink down LINK`. */
 import { delAttachment } from '../plugin/del.ts'
-import { BY_HAND, contextOf } from './by-hand.ts'
+import { alone, BY_HAND, contextOf } from './by-hand.ts'
 import { type Command, CommandError, DATA_DIR, type Given } from './command.ts'
 import { findLink } from './find-link.ts'
 import { plansOf } from './links.ts'
@@ -14,7 +14,12 @@ export const command: Command = {
   run: down,
 }
 
-async function down({ dataDir, words }: Given): Promise<number> {
+async function down(given: Given): Promise<number> {
+  findLink(plansOf(given.dataDir), given.words) // without a lock, which needs the directory
+  return alone(given.dataDir, () => remove(given))
+}
+
+async function remove({ dataDir, words }: Given): Promise<number> {
   const plan = findLink(plansOf(dataDir), words)
   if (plan.network !== BY_HAND)
     throw new CommandError(`${plan.containerID} ${plan.ifname} is of the network "${plan.network}", whose runtime made it`, 'end the pod')

@@ -29,7 +29,11 @@ export async function runCommand(argv: string[]): Promise<number> {
     return STATUS.ok
   }
   // a reader that stops early, such as head(1), is not an error
-  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => process.exit(code === 'EPIPE' ? STATUS.ok : STATUS.failed))
+  process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    if (code === 'EPIPE') process.exit(STATUS.ok)
+    printError(name, { message })
+    process.exit(STATUS.failed)
+  })
   if (['--version', '-v'].includes(name)) return print(`${VERSION}\n`)
   try {
     if (['--help', '-h'].includes(name)) return await run('help', [])

@@ -17,7 +17,7 @@ import type { Context } from '../verbs/context.ts'
 import { removeAttachment } from '../verbs/link.ts'
 import { openNetns } from '../verbs/netns.ts'
 import { chooseWire } from '../wire/choose.ts'
-import { BY_HAND, containerIDOf, contextOf, netnsPath } from './by-hand.ts'
+import { alone, BY_HAND, containerIDOf, contextOf, netnsPath } from './by-hand.ts'
 import { type Command, CommandError, DATA_DIR, type Given, usageError } from './command.ts'
 import { print } from './output.ts'
 
@@ -61,9 +61,13 @@ async function up(given: Given): Promise<number> {
     return contextOf('ADD', attachment, path, keys)
   })
   using netns = openNetns(path, context.environment)
-  refuseTaken(given.dataDir, attachment, netns)
-  const plan = planOf(context, attachment, netns, given.texts('route'))
-  await make(plan, context, netns)
+  openDataDir(given.dataDir)
+  const plan = await alone(given.dataDir, async () => {
+    refuseTaken(given.dataDir, attachment, netns)
+    const plan = planOf(context, attachment, netns, given.texts('route'))
+    await make(plan, context, netns)
+    return plan
+  })
   const lines = plan.pod.addresses.map(({ local, peer }) => `  ${local}${peer === undefined ? '' : ` peer ${peer}`}\n`).join('')
   return print(`${plan.ifname} in ${path} is up (${plan.wire === undefined ? 'attach to it' : `wire ${plan.wire}`})\n${lines}`)
 }
@@ -122,7 +126,6 @@ function verifyPairs(locals: string[], peers: string[]): void {
 }
 
 function refuseTaken(dataDir: string, attachment: Attachment, netns: Netns): void {
-  openDataDir(dataDir)
   const { containerID, ifname } = attachment
   if (recordRead(dataDir, attachment) !== undefined)
     throw new CommandError(`${containerID} has a link ${ifname} already`, `"tunlink down ${containerID}" removes it`)

@@ -16,10 +16,13 @@ export interface Candidate {
  */
 export function* candidates(pool: Pool, set: Range[], wish: bigint | undefined, owner: string): Generator<Candidate> {
   const step = pool.pair ? 2n : 1n
+  const blocks = reserved(pool, set[0]!.family)
+  /** What keeps an address, or the pair that it begins, from being leased. */
+  const obstacle = (value: bigint) => firstBlock(blocks, value, value + step - 1n)
   if (wish !== undefined) {
     const value = pool.pair ? wish - (wish % 2n) : wish
     const range = set.find(range => value >= range.first && value <= range.last)
-    if (range !== undefined && isLeasable(pool, range, value)) yield { value, range }
+    if (range !== undefined && obstacle(value) === undefined) yield { value, range }
     return
   }
   const sizes = set.map(range => (range.last - range.first) / step + 1n)
@@ -34,48 +37,68 @@ export function* candidates(pool: Pool, set: Range[], wish: bigint | undefined, 
     })
     const range = set[at]!
     const value = range.first + offset * step
-    if (isLeasable(pool, range, value)) yield { value, range }
-    else tried += skippable(pool, range, value, step, total - tried)
+    const block = obstacle(value)
+    if (block === undefined) yield { value, range }
+    else tried += skippable(block, range, value, step, total - tried)
   }
 }
 
+/** Inclusive bounds. */
+interface Block {
+  first: bigint
+  last: bigint
+}
+
 /**
- * Inclusive bounds of addresses that are never leased: excluded ones, and the gateways of every
- * set.
+ * Addresses that are never leased, in ascending order and apart from each other: excluded ones, and
+ * the gateways of every set.
  */
-function reserved(pool: Pool, family: Family): { first: bigint; last: bigint }[] {
+function reserved(pool: Pool, family: Family): Block[] {
   const gateways = pool.sets.flat().filter(range => range.family === family && range.gateway !== undefined)
-  return [...pool.exclude.filter(block => block.family === family), ...gateways.map(({ gateway }) => ({ first: gateway!, last: gateway! }))]
+  const all = [
+    ...pool.exclude.filter(block => block.family === family),
+    ...gateways.map(({ gateway }) => ({ first: gateway!, last: gateway! })),
+  ]
+  const merged: Block[] = []
+  for (const { first, last } of all.sort((a, b) => (a.first < b.first ? -1 : 1))) {
+    const before = merged.at(-1)
+    if (before === undefined || first > before.last) merged.push({ first, last })
+    else if (last > before.last) before.last = last
+  }
+  return merged
+}
+
+/** The first block that has an address from `first` to `last`. Halves the list at each step. */
+function firstBlock(blocks: Block[], first: bigint, last: bigint): Block | undefined {
+  let [low, high] = [0, blocks.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (blocks[middle]!.last < first) low = middle + 1
+    else high = middle
+  }
+  const found = blocks[low]
+  return found !== undefined && found.first <= last ? found : undefined
 }
 
 /**
  * How many more steps a reserved block covers: a large block is passed at once, not address by
  * address.
  */
-function skippable(pool: Pool, range: Range, value: bigint, step: bigint, most: bigint): bigint {
-  const block = reserved(pool, range.family).find(({ first, last }) => value >= first && value <= last)
-  if (block === undefined) return 0n
+function skippable(block: Block, range: Range, value: bigint, step: bigint, most: bigint): bigint {
   const end = block.last < range.last ? block.last : range.last
   const steps = (end - value) / step
   return steps < most ? steps : most
 }
 
-/** False for excluded addresses and gateways, and for pairs that contain one. */
-function isLeasable(pool: Pool, { family }: Range, value: bigint): boolean {
-  const last = pool.pair ? value + 1n : value
-  return !reserved(pool, family).some(block => block.first <= last && block.last >= value)
-}
-
 /** How many leases the set can give. */
 export function capacity(pool: Pool, set: Range[]): bigint {
   const step = pool.pair ? 2n : 1n
+  const all = reserved(pool, set[0]!.family)
   let total = 0n
-  for (const { family, first, last } of set) {
+  for (const { first, last } of set) {
     total += (last - first) / step + 1n
-    const blocks = reserved(pool, family)
-      .filter(block => block.first <= last && block.last >= first)
-      .sort((a, b) => (a.first < b.first ? -1 : 1))
-    let next = 0n // the first step that no earlier block has covered: blocks may overlap
+    const blocks = all.filter(block => block.first <= last && block.last >= first)
+    let next = 0n // the first step that no earlier block has covered: two may be in one pair
     for (const block of blocks) {
       const begin = block.first > first ? (block.first - first) / step : 0n
       const from = begin > next ? begin : next

@@ -28,6 +28,9 @@ export interface TunDeviceOptions {
 /** The largest packet, and the header that IFF_VNET_HDR puts in front. */
 const MOST_BYTES = 65536 + 256
 
+/** After so many packets timers, signals and other input have their turn, even under a flood. */
+const AT_ONCE = 64
+
 /**
  * A TUN device (packets) or TAP device (frames), made or attached to. Everything but read() is done
  * when the call returns. Errors have a `code` such as EPERM, EBUSY, ENODEV. Needs CAP_NET_ADMIN,
@@ -37,10 +40,11 @@ export class TunDevice implements Disposable {
   readonly name: string
   readonly #options: TunDeviceOptions
   readonly #flags: number
-  readonly #fd: number
-  readonly #netlink: NetlinkSocket
+  readonly #descriptor: number
+  readonly #socket: NetlinkSocket
   readonly #index: number
   readonly #closing = new AbortController()
+  #packets = 0
 
   constructor(options: TunDeviceOptions = {}) {
     const { name = 'tun%d', flags = IFF_TUN | IFF_NO_PI, netns, owner, group } = options
@@ -48,8 +52,8 @@ export class TunDevice implements Disposable {
     this.name = made.name
     this.#options = options
     this.#flags = flags
-    this.#fd = made.fd
-    this.#netlink = made.netlink
+    this.#descriptor = made.fd
+    this.#socket = made.netlink
     this.#index = made.index
     try {
       setOwner(this.#fd, owner, group)
@@ -159,9 +163,11 @@ export class TunDevice implements Disposable {
    */
   async read(): Promise<Buffer> {
     for (;;) {
-      if (this.#closing.signal.aborted) throw Object.assign(new Error(`${this.name} is closed`), { code: 'EBADF' })
       const packet = this.readNow()
-      if (packet !== undefined) return packet
+      if (packet !== undefined) {
+        if (++this.#packets % AT_ONCE === 0) await new Promise(resolve => setImmediate(resolve))
+        return packet
+      }
       await packetMayHaveCome(this.#closing.signal)
     }
   }
@@ -198,6 +204,7 @@ export class TunDevice implements Disposable {
 
   /** Opens another queue of the same device, which must have been made with IFF_MULTI_QUEUE. */
   queue(): TunDevice {
+    this.#refuseClosed()
     if ((this.#flags & IFF_MULTI_QUEUE) === 0) throw new RangeError(`${this.name} has one queue: make it with IFF_MULTI_QUEUE`)
     return new TunDevice({ ...this.#options, name: this.name })
   }
@@ -206,12 +213,27 @@ export class TunDevice implements Disposable {
   close(): void {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
-    closeSync(this.#fd)
-    this.#netlink[Symbol.dispose]()
+    closeSync(this.#descriptor)
+    this.#socket[Symbol.dispose]()
   }
 
   [Symbol.dispose](): void {
     this.close()
+  }
+
+  get #fd(): number {
+    this.#refuseClosed()
+    return this.#descriptor
+  }
+
+  get #netlink(): NetlinkSocket {
+    this.#refuseClosed()
+    return this.#socket
+  }
+
+  /** The numbers of closed descriptors are given to whatever the program opens next. */
+  #refuseClosed(): void {
+    if (this.#closing.signal.aborted) throw Object.assign(new Error(`${this.name} is closed`), { code: 'EBADF' })
   }
 
   get #link(): Link {

@@ -2,6 +2,7 @@
  * Waiting for a TUN device to become readable, without a thread: the kernel sends a signal when a
  * packet comes (O_ASYNC and F_SETSIG in fcntl(2)), of which Node tells the event loop.
  */
+import { isMainThread } from 'node:worker_threads'
 import { checked } from '../linux/libc.ts'
 
 // <asm-generic/fcntl.h>
@@ -11,8 +12,11 @@ const [O_RDWR, O_NONBLOCK, O_ASYNC] = [2, 0o4000, 0o20000]
 /** SIGURG is ignored where nobody handles it. The default signal, SIGIO, would end the process. */
 const SIGNAL = 23
 
-/** A suspended process gets no signals, and a signal handler keeps no process from ending. */
-const LOOK_AGAIN_MS = 1000
+/**
+ * A suspended process gets no signals, and a signal handler keeps no process from ending. In a
+ * worker thread Node tells of no signal at all.
+ */
+const LOOK_AGAIN_MS = isMainThread ? 1000 : 10
 
 const fcntl = checked('fcntl', ['int', 'int', 'int'])
 const waiting = new Set<() => void>()

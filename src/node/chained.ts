@@ -24,14 +24,19 @@ export interface Spoken {
   faults: string[]
 }
 
+/** One that did not answer is asked again: a node that has just started may have been too busy. */
+const AGAIN_MS = 60_000
+
 /** Asks executables for their versions, each only once while its file stays the same. */
 export class ChainedPlugins {
   readonly #directory: string
-  readonly #answers = new Map<string, { file: string; answer: string[] | Error }>()
+  readonly #againMs: number
+  readonly #answers = new Map<string, { file: string; answer: string[] | Error; atMs: number }>()
 
   /** `directory`: where the runtime looks for plugins. */
-  constructor(directory: string) {
+  constructor(directory: string, againMs = AGAIN_MS) {
     this.#directory = directory
+    this.#againMs = againMs
   }
 
   /** The versions that ours and all of `types` speak. */
@@ -52,9 +57,10 @@ export class ChainedPlugins {
     const file = signature(path)
     if (file === undefined) return new Error(`is not in ${this.#directory}: no pod can start; install it there or take it out of "plugins"`)
     const known = this.#answers.get(type)
-    if (known?.file === file) return known.answer
+    const isDoubtful = known?.answer instanceof Error && performance.now() - known.atMs > this.#againMs
+    if (known?.file === file && !isDoubtful) return known.answer
     const answer = await askVersion(path).catch(error => error as Error)
-    this.#answers.set(type, { file, answer })
+    this.#answers.set(type, { file, answer, atMs: performance.now() })
     return answer
   }
 }

@@ -10,7 +10,7 @@
  * translation they began with.
  */
 import { bits, maskOf, networkSize, parseCidr, toBytes, toNumber } from '../address.ts'
-import { attribute, type NetlinkSocket, type Request, text } from '../linux/netlink.ts'
+import type { NetlinkSocket, Request } from '../linux/netlink.ts'
 import * as nft from '../linux/nfnetlink.ts'
 import * as expr from '../linux/nft-expressions.ts'
 import * as nftSets from '../linux/nft-sets.ts'
@@ -19,9 +19,18 @@ const TABLE = 'tunlink-cluster'
 
 const SRCNAT = 100 // NF_IP_PRI_NAT_SRC in <linux/netfilter_ipv4.h>
 
-/** True when the table exists. */
-export function hasClusterTable(netfilter: NetlinkSocket): boolean {
-  return ignoringMissing(() => void nft.query(netfilter, nft.NFT_MSG_GETTABLE, 0, attribute(nft.NFTA_ANY_TABLE, text(TABLE))))
+/**
+ * The rules and the networks that the kernel has: the same bytes are the same table. undefined when
+ * there is none.
+ */
+export function clusterTable(netfilter: NetlinkSocket): Buffer | undefined {
+  try {
+    const networks = FAMILIES.flatMap(({ set }) => nftSets.keys(netfilter, TABLE, set))
+    return Buffer.concat([...nft.rules(netfilter, TABLE), ...networks])
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return undefined
+  }
 }
 
 /**
@@ -34,7 +43,13 @@ export function setClusterTable(netfilter: NetlinkSocket, podCIDRs: string[], in
 
 /** Equivalent to: nft delete table inet tunlink-cluster. True when it existed. */
 export function deleteClusterTable(netfilter: NetlinkSocket): boolean {
-  return ignoringMissing(() => netfilter.requestBatch(nft.transaction([nft.deleteTable(TABLE)])))
+  try {
+    netfilter.requestBatch(nft.transaction([nft.deleteTable(TABLE)]))
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return false
+  }
 }
 
 /** The messages that make the table. */
@@ -108,15 +123,4 @@ function parse(text: string) {
   const cidr = parseCidr(text)
   if (cidr === undefined) throw new SyntaxError(`Cannot parse network "${text}"`)
   return cidr
-}
-
-/** True when `body` succeeded, false when the table does not exist. */
-function ignoringMissing(body: () => void): boolean {
-  try {
-    body()
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    return false
-  }
 }

@@ -29,27 +29,45 @@ export interface Collected {
   leases: number
 }
 
-/** `del` removes a link with its record and leases: the agent's request of this name. */
+/**
+ * `del` removes a link with its record and leases: the agent's request of this name. What cannot be
+ * removed does not stop the rest; the errors are given to `failed`.
+ */
 export async function collectGarbage(
   dataDir: string,
   netlink: NetlinkSocket,
   strays: StrayDevices,
   del: (attachment: Attachment) => Promise<void>,
+  failed: (what: string, error: unknown) => void,
 ): Promise<Collected> {
-  let links = 0
-  for (const plan of recordList(dataDir).plans.filter(plan => isAbandoned(plan, isGone))) {
-    const { network, containerID, ifname } = plan
-    await del({ network, containerID, ifname })
-    links++
+  /** Removes each of `found`; returns how many it could. */
+  const each = async <T>(found: T[], nameOf: (one: T) => string, remove: (one: T) => void | Promise<void>): Promise<number> => {
+    let count = 0
+    for (const one of found) {
+      try {
+        await remove(one)
+        count++
+      } catch (error) {
+        failed(nameOf(one), error)
+      }
+    }
+    return count
   }
+  const nameOf = ({ containerID, ifname }: Owner) => `${containerID} ${ifname}`
+  const abandoned = recordList(dataDir).plans.filter(plan => isAbandoned(plan, isGone))
+  const links = await each(abandoned, nameOf, ({ network, containerID, ifname }) => del({ network, containerID, ifname }))
   // Devices are read first, then records: a record is written before its device is made, and
   // removed after it.
   const present = linkList(netlink)
-  const devices = strays.look(strayDevices(present, knownLinks(dataDir)), performance.now())
-  for (const { index } of devices) linkDelete(netlink, index)
-  const leases = strayLeases(leaseOwners(dataDir, NETWORK), knownLinks(dataDir), Date.now())
-  for (const owner of leases) release(dataDir, NETWORK, owner)
-  return { links, devices: devices.length, leases: leases.length }
+  const stray = strays.look(strayDevices(present, knownLinks(dataDir)), performance.now())
+  const devices = await each(
+    stray,
+    ({ name }) => name,
+    ({ index }) => linkDelete(netlink, index),
+  )
+  const owners = strayLeases(leaseOwners(dataDir, NETWORK), knownLinks(dataDir), Date.now())
+  const leases = await each(owners, nameOf, owner => release(dataDir, NETWORK, owner))
+  return { links, devices, leases }
 }
 
 /** Every attachment with a record, including records that cannot be used: DEL handles those. */

@@ -10,16 +10,16 @@ import {
   existsSync,
   fsyncSync,
   openSync,
-  readFileSync,
   readSync,
   renameSync,
   rmSync,
   statSync,
-  writeSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { openLock } from '../linux/lock.ts'
+import { writeAll } from '../linux/read-write.ts'
 import { makeDirectory } from '../make-directory.ts'
+import { readSmallFile } from '../read-file.ts'
 
 /** The lock of the node's one tunlinkd, or of uninstall. */
 export function openTunlinkdLock(dataDir: string): number {
@@ -63,23 +63,23 @@ export function installText(text: string, path: string): boolean {
   if (readText(path) === text) return false
   makeDirectory(dirname(path), 0o755)
   const temporary = hidden(path)
-  const fd = openSync(temporary, 'w', 0o600)
   try {
-    writeSync(fd, text)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
+    writeSynced(temporary, text)
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
   }
-  renameSync(temporary, path)
   return true
 }
 
-/** undefined when the file does not exist. */
+/** undefined when the file does not exist. What is no regular file is refused, not waited for. */
 export function readText(path: string): string | undefined {
   try {
-    return readFileSync(path, 'utf8')
+    return readSmallFile(path, 'follow')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    if (error instanceof SyntaxError) throw new Error(`Cannot read ${path}: ${error.message}`)
     throw error
   }
 }
@@ -109,6 +109,17 @@ function sameContent(one: string, other: string): boolean {
     }
   } finally {
     for (const fd of fds) closeSync(fd)
+  }
+}
+
+/** All of it: on a disk that becomes full, write(2) takes a part and reports no error. */
+function writeSynced(path: string, text: string): void {
+  const fd = openSync(path, 'w', 0o600)
+  try {
+    writeAll(fd, text)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
   }
 }
 

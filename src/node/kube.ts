@@ -14,6 +14,8 @@ import { followNodes, type NodeApi, type NodePage, type NodeWatchEvent, parseNod
 import type { Nodes } from './nodes.ts'
 
 const REQUEST_MS = 15_000
+/** The client replaces its own middleware unless told otherwise. */
+const APPENDED = { middlewareMergeStrategy: 'append' as const }
 /** Nodes in one page of a list: some 10 KB each. */
 const PAGE_NODES = 100
 
@@ -33,13 +35,15 @@ export interface NodeEvent {
 export class Kube implements NodeApi {
   readonly #config = new KubeConfig()
   readonly #core: CoreV1Api
+  readonly #requestMs: number
   /** The number of failed requests, for the metrics. */
   errors = 0
 
   /**
    * Uses a kubeconfig file if given, else the pod's service account. Throws when neither exists.
    */
-  constructor(kubeconfig?: string) {
+  constructor(kubeconfig?: string, requestMs = REQUEST_MS) {
+    this.#requestMs = requestMs
     if (kubeconfig !== undefined) this.#config.loadFromFile(kubeconfig)
     else {
       if (process.env.KUBERNETES_SERVICE_HOST === undefined)
@@ -71,13 +75,9 @@ export class Kube implements NodeApi {
       page = await response.body.text()
       return new ResponseContext(200, response.headers, { ...response.body, text: async () => '{"items":[]}' })
     }
-    const take = {
-      pre: (request: RequestContext) => new Observable(Promise.resolve(request)),
-      post: (response: ResponseContext) => new Observable(taken(response)),
-    }
+    const take = { ...this.#limited, post: (response: ResponseContext) => new Observable(taken(response)) }
     const from = next === undefined ? {} : { _continue: next }
-    const options = { middleware: [take], middlewareMergeStrategy: 'append' as const }
-    await within(this.#core.listNode({ limit: PAGE_NODES, ...from }, options), 'list nodes')
+    await this.#within(this.#core.listNode({ limit: PAGE_NODES, ...from }, { ...APPENDED, middleware: [take] }), 'list nodes')
     return parseNodePage(page!)
   }
 
@@ -123,7 +123,7 @@ export class Kube implements NodeApi {
       ...(present[condition.type] === condition.status ? {} : { lastTransitionTime: now }),
     }))
     const body = { status: { conditions: timed } }
-    const strategy = setHeaderOptions('Content-Type', PatchStrategy.StrategicMergePatch)
+    const strategy = setHeaderOptions('Content-Type', PatchStrategy.StrategicMergePatch, { ...APPENDED, middleware: [this.#limited] })
     await this.#counted(this.#core.patchNodeStatus({ name: node, body }, strategy), `set conditions of node ${node}`)
   }
 
@@ -142,32 +142,47 @@ export class Kube implements NodeApi {
       lastTimestamp: now,
       count: 1,
     }
-    await this.#counted(this.#core.createNamespacedEvent({ namespace: 'default', body }), `create event ${reason}`)
+    const options = { ...APPENDED, middleware: [this.#limited] }
+    await this.#counted(this.#core.createNamespacedEvent({ namespace: 'default', body }, options), `create event ${reason}`)
+  }
+
+  /**
+   * Ends a request, and the reading of its answer, when its time is over: the client itself has no
+   * timeout, and would read on beside the next try. A moment later, so that the error is ours.
+   */
+  get #limited() {
+    return {
+      pre: (request: RequestContext) => {
+        request.setSignal(AbortSignal.timeout(this.#requestMs + 100))
+        return new Observable(Promise.resolve(request))
+      },
+      post: (response: ResponseContext) => new Observable(Promise.resolve(response)),
+    }
+  }
+
+  /** Rejects when there is no answer in time, whatever the client does, and says what was tried. */
+  async #within<T>(request: Promise<T>, doing: string): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error('no answer in time')), this.#requestMs)
+    })
+    try {
+      return await Promise.race([request, timeout])
+    } catch (cause) {
+      const message = `Cannot ${doing}: ${(cause as Error).message.split('\n', 3).join(' ')}`
+      throw Object.assign(new Error(message, { cause }), { code: statusOf(cause) })
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   async #counted(request: Promise<unknown>, doing: string): Promise<void> {
     try {
-      await within(request, doing)
+      await this.#within(request, doing)
     } catch (error) {
       this.errors++
       throw error
     }
-  }
-}
-
-/** The client itself has no timeout. */
-async function within<T>(request: Promise<T>, doing: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('no answer in time')), REQUEST_MS)
-  })
-  try {
-    return await Promise.race([request, timeout])
-  } catch (cause) {
-    const message = `Cannot ${doing}: ${(cause as Error).message.split('\n', 3).join(' ')}`
-    throw Object.assign(new Error(message, { cause }), { code: statusOf(cause) })
-  } finally {
-    clearTimeout(timer)
   }
 }
 

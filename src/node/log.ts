@@ -2,11 +2,18 @@ import { writeSync } from 'node:fs'
 
 type Fields = Record<string, unknown>
 
-/** One JSON line on stdout. */
+/**
+ * One JSON line on stdout. Writing never throws: a full disk, or a reader that has gone, must not
+ * end tunlinkd.
+ */
 const write =
   (level: string) =>
   (message: string, fields: Fields = {}) => {
-    writeSync(1, `${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`)
+    try {
+      writeSync(1, `${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`)
+    } catch {
+      // There is no place left to report this error.
+    }
   }
 
 export const log = { info: write('info'), warn: write('warn'), error: write('error') }

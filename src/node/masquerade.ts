@@ -4,7 +4,8 @@
  */
 import { hostCidr } from '../address.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
-import { deleteClusterTable, hasClusterTable, setClusterTable } from './cluster-table.ts'
+import { generation } from '../linux/nfnetlink.ts'
+import { clusterTable, deleteClusterTable, setClusterTable } from './cluster-table.ts'
 import type { NodeInfo } from './node-info.ts'
 import type { Backend } from './routes.ts'
 
@@ -23,19 +24,35 @@ export function inside(nodes: NodeInfo[], backend: Backend): string[] {
 }
 
 /**
- * The table as last set: it is written again only when something changed, or when somebody flushed
- * it.
+ * The table as last set: it is written again only when something changed, or when somebody took
+ * anything out of it. While nobody changes any table, a look costs one question.
  */
 export class Masquerade {
   #set = ''
+  /** The kernel's table, and the generation of all tables in which it was so. */
+  #seen: { table: Buffer; generation: number } | undefined
 
   /** True when the table had to be written. */
   apply(netfilter: NetlinkSocket, own: NodeInfo, insideCIDRs: string[], on: boolean): boolean {
     if (!on) return deleteClusterTable(netfilter)
     const wanted = JSON.stringify([own.podCIDRs, insideCIDRs])
-    if (wanted === this.#set && hasClusterTable(netfilter)) return false
+    if (wanted === this.#set && this.#isIntact(netfilter)) return false
+    const before = generation(netfilter)
     setClusterTable(netfilter, own.podCIDRs, insideCIDRs)
     this.#set = wanted
+    const table = clusterTable(netfilter)
+    // where somebody else has changed a table meanwhile, ours is written once more the next time
+    const isOurs = table !== undefined && generation(netfilter) === before + 1
+    this.#seen = isOurs ? { table, generation: before + 1 } : undefined
     return true
+  }
+
+  #isIntact(netfilter: NetlinkSocket): boolean {
+    if (this.#seen === undefined) return false
+    const now = generation(netfilter)
+    if (now === this.#seen.generation) return true
+    const isIntact = clusterTable(netfilter)?.equals(this.#seen.table) ?? false
+    if (isIntact) this.#seen.generation = now
+    return isIntact
   }
 }

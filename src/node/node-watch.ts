@@ -114,16 +114,20 @@ export async function followNodes(api: NodeApi, nodes: Nodes, { backoff, changed
   }
 }
 
+/** More than any cluster has: an API that always names a next page must not fill the memory. */
+const MOST_PAGES = 1_000
+
 /** Page by page: the Nodes of a large cluster are never in memory all at once. */
 async function listAll(api: NodeApi): Promise<{ nodes: ReturnType<typeof nodeInfo>[]; resourceVersion: string }> {
   const nodes: ReturnType<typeof nodeInfo>[] = []
   let next: string | undefined
-  for (;;) {
+  for (let pages = 0; pages < MOST_PAGES; pages++) {
     const page: NodePage = await api.listNodes(next)
     nodes.push(...page.items.map(nodeInfo).filter(isNamed))
     if (page.next === undefined) return { nodes, resourceVersion: page.resourceVersion }
     next = page.next
   }
+  throw new Error(`Cannot list nodes: there is a next page behind ${MOST_PAGES}`)
 }
 
 function apply(nodes: Nodes, { type, object }: NodeWatchEvent): boolean {

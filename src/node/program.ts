@@ -3,7 +3,7 @@
  * and only entries of ours.
  */
 import { addressPart, bits, familyOf } from '../address.ts'
-import { addressAddition, addressList } from '../linux/address-messages.ts'
+import { addressAddition, addressDeletion, addressList } from '../linux/address-messages.ts'
 import { linkChange, linkDelete, linkMtu } from '../linux/link.ts'
 import * as neighbour from '../linux/neighbour.ts'
 import type { NetlinkSocket } from '../linux/netlink.ts'
@@ -43,7 +43,9 @@ export function podMtu(netlink: NetlinkSocket, own: NodeInfo, backend: Backend):
   const index = address === undefined ? undefined : indexOfAddress(netlink, address)
   const indexes = index === undefined || index === LOOPBACK_INDEX ? defaultRouteIndexes(netlink) : [index]
   const uplink = Math.min(...(indexes.length === 0 ? [1500] : indexes.map(index => linkMtu(netlink, index))), 65535)
-  return backend === 'vxlan' ? uplink - vxlanOverhead(familyOf(address!)) : uplink
+  if (backend !== 'vxlan') return uplink
+  if (address === undefined) throw new Error(`Node ${own.name} has no InternalIP, which --backend vxlan needs`)
+  return uplink - vxlanOverhead(familyOf(address))
 }
 
 /** The index of `lo` in every network namespace: see loopback_net_init() in the kernel. */
@@ -154,12 +156,17 @@ function withoutLinkLocal(netlink: NetlinkSocket, index: number): void {
 
 /**
  * The base address of each pod CIDR is on the device: the node sends to other nodes' pods from it,
- * so that their answers come back by VXLAN, too.
+ * so that their answers come back by VXLAN, too. That of a pod CIDR that the node had before is
+ * taken off: the route to the node that has it now would lead to an address of this one.
  */
 function ensureAddresses(netlink: NetlinkSocket, index: number, own: NodeInfo): void {
-  const present = addressList(netlink, index).map(({ local }) => local)
-  const missing = own.podCIDRs.map(addressPart).filter(local => !present.includes(local))
-  if (missing.length > 0) netlink.requestBatch(missing.map(local => addressAddition(index, { local, prefix: bits(familyOf(local)) })))
+  const present = addressList(netlink, index).filter(({ local, prefix }) => prefix === bits(familyOf(local)))
+  const bases = own.podCIDRs.map(addressPart)
+  const stale = present.filter(({ local }) => !bases.includes(local))
+  const missing = bases.filter(base => !present.some(({ local }) => local === base))
+  const additions = missing.map(local => addressAddition(index, { local, prefix: bits(familyOf(local)) }))
+  const requests = [...stale.map(address => addressDeletion(index, address)), ...additions]
+  if (requests.length > 0) netlink.requestBatch(requests)
 }
 
 function apply(netlink: NetlinkSocket, wanted: Wanted, present: NodeRoute[], vxlan?: number): Programmed {

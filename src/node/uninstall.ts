@@ -2,12 +2,12 @@
  * `tunlinkd uninstall`: first the conflist, so that no new pods come, then everything of ours that
  * no pod uses.
  */
-import { closeSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ask, noAgent } from '../agent/client.ts'
 import { endAgent } from '../agent/end.ts'
-import { release } from '../ipam/lease.ts'
+import { leaseList, type Owner, release } from '../ipam/lease.ts'
 import { deleteFirewall } from '../link/firewall.ts'
 import { droppingChains, openChain } from '../link/forward-policy.ts'
 import type { Keeper } from '../link/keeper.ts'
@@ -20,7 +20,7 @@ import { NETLINK_NETFILTER } from '../linux/uapi.ts'
 import { removeAttachment } from '../verbs/link.ts'
 import { deleteClusterTable } from './cluster-table.ts'
 import { parseConfig } from './config.ts'
-import { CONFLIST, dataDirOf } from './conflist.ts'
+import { CONFLIST, dataDirOf, NETWORK } from './conflist.ts'
 import { collectGarbage, StrayDevices } from './garbage.ts'
 import { openTunlinkdLock, readText, removeInstalled } from './install.ts'
 import { describe, log } from './log.ts'
@@ -28,10 +28,12 @@ import type { Options } from './options.ts'
 import { removeRoutes, removeVxlan } from './program.ts'
 
 const LOCK_SECONDS = 60
+const STAYS =
+  'links, or addresses of other plugins’ pods, are in use: executable and state stay for their DEL; delete those pods and run this again'
 
 /**
- * Returns how many links are in use and were left. Throws when a tunlinkd runs: it would restore
- * what is removed.
+ * Returns how many links, and addresses of other plugins' pods, are in use and were left. Throws
+ * when a tunlinkd runs: it would restore what is removed.
  */
 export async function uninstall(options: Options): Promise<number> {
   const conflistPath = join(options.cniConfDir, CONFLIST)
@@ -40,13 +42,15 @@ export async function uninstall(options: Options): Promise<number> {
   try {
     const conflist = removeInstalled(conflistPath)
     const links = await removeLinks(dataDir)
-    if (links === 0) await endAgent(dataDir).catch(error => log.warn('agent not ended', { error: describe(error) }))
-    const routes = removeNetwork(links)
-    const executable = links === 0 && removeInstalled(join(options.cniBinDir, 'tunlink'))
-    log.info('uninstalled', { conflist, executable, routes, linksLeft: links })
-    if (links > 0) log.warn('links are in use: executable and state stay for their DEL; delete those pods and run this again', { links })
+    const leases = leasesOfOthers(dataDir)
+    const left = links + leases
+    if (left === 0) await endAgent(dataDir).catch(error => log.warn('agent not ended', { error: describe(error) }))
+    const routes = removeNetwork(left)
+    const executable = left === 0 && removeInstalled(join(options.cniBinDir, 'tunlink'))
+    log.info('uninstalled', { conflist, executable, routes, linksLeft: links, leasesLeft: leases })
+    if (left > 0) log.warn(STAYS, { links, leases })
     else removeState(dataDir)
-    return links
+    return left
   } finally {
     closeSync(lock)
   }
@@ -62,15 +66,31 @@ async function takeLock(dataDir: string): Promise<number> {
   return lock
 }
 
-/** Removes links whose namespace is gone; returns the number of the others. */
+/**
+ * Removes links whose namespace is gone; returns the number of the others, those of a newer tunlink
+ * among them.
+ */
 async function removeLinks(dataDir: string): Promise<number> {
   const netlink = new NetlinkSocket()
   try {
-    await collectGarbage(dataDir, netlink, new StrayDevices(), attachment => removeLink(dataDir, attachment))
+    const failed = (what: string, error: unknown) => log.warn('not removed', { what, error: describe(error) })
+    await collectGarbage(dataDir, netlink, new StrayDevices(), attachment => removeLink(dataDir, attachment), failed)
   } finally {
     netlink[Symbol.dispose]()
   }
-  return recordList(dataDir).plans.length
+  const { plans, broken } = recordList(dataDir)
+  return plans.length + broken.filter(({ isNewer, isUnreadable }) => isNewer || isUnreadable).length
+}
+
+/** The number of leases that pods of other plugins have, whose IPAM is tunlink's. */
+function leasesOfOthers(dataDir: string): number {
+  const keyOf = (network: string, { containerID, ifname }: Owner) => `${network} ${containerID} ${ifname}`
+  const known = new Set(recordList(dataDir).plans.map(plan => keyOf(plan.network, plan)))
+  const directory = join(dataDir, 'ipam')
+  const entries = existsSync(directory) ? readdirSync(directory, { withFileTypes: true }) : []
+  const networks = entries.filter(entry => entry.isDirectory() && entry.name !== NETWORK)
+  const leases = networks.flatMap(({ name }) => leaseList(dataDir, name).map(lease => ({ name, ...lease })))
+  return leases.filter(({ name, owner }) => owner !== undefined && !known.has(keyOf(name, owner))).length
 }
 
 /** Asks the agent, which may hold a device of the link; without one, this process does it. */

@@ -25,6 +25,13 @@ test('quantities are those of Kubernetes', () => {
     ['1.5M', 1_500_000],
     ['10Gi', 10 * 2 ** 30],
     ['64', 64],
+    ['1P', 1e15], // the most that Kubernetes takes
+    ['4Pi', 4 * 2 ** 50],
+    ['1e6', 1_000_000],
+    ['1.5E3', 1500],
+    ['+10M', 10_000_000],
+    ['.5M', 500_000],
+    ['5.k', 5000],
   ])
     assert.is(bandwidthOf(annotated(text)).ingress!.rate, rate)
 })
@@ -36,7 +43,11 @@ test('what is no rate is refused, key and value named, with code 7', () => {
     [{ ingressRate: 7, ingressBurst: 8 }, /not 7/],
     [{ ingressRate: 80, ingressBurst: 2 ** 36 }, /"ingressBurst" must be/],
     [{ runtimeConfig: { bandwidth: { ingressRate: '1M', ingressBurst: 8 } } }, /"runtimeConfig.bandwidth.ingressRate" must be .* not "1M"/],
-    [annotated('1e3'), /annotation "kubernetes.io\/ingress-bandwidth" must be a rate in bits per second such as "10M", not "1e3"/],
+    [annotated('1e'), /annotation "kubernetes.io\/ingress-bandwidth" must be a rate in bits per second such as "10M", not "1e"/],
+    [annotated('1e0'), /not "1e0"/],
+    [annotated('1E'), /not "1E"/],
+    [annotated('1e999'), /not "1e999"/],
+    [annotated('.'), /not "\."/],
     [annotated(5), /not 5/],
     [annotated('0'), /not "0"/],
   ] as const)

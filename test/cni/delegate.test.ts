@@ -1,4 +1,5 @@
 /** Other plugins as they are: an IPAM plugin need not read what it is given. */
+import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,6 +22,16 @@ const LONG = ' '.repeat(3_000_000)
 test('a plugin that does not read its input has run: its result counts', ({ directory, plugin }) => {
   plugin('echo "$CNI_COMMAND"')
   assert.is(delegate('ADD', 'other', LONG, [directory]), 'ADD\n')
+})
+
+test('a plugin may log as much as it likes', ({ directory, plugin }) => {
+  plugin('head -c 3000000 /dev/zero >&2; echo "$CNI_COMMAND"')
+  const program = `
+    const { delegate } = await import(${JSON.stringify(new URL('../../src/cni/delegate.ts', import.meta.url).href)})
+    process.stdout.write(delegate('ADD', 'other', '{}', [process.argv[1]]))`
+  const options = { encoding: 'utf8', maxBuffer: 1 << 23 } as const
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', program, directory], options)
+  assert.equal([stdout, stderr.length], ['ADD\n', 3_000_000])
 })
 
 test('and so does its error', ({ directory, plugin }) => {

@@ -182,6 +182,22 @@ const FAULTS: Record<string, Planted> = {
       return writeConflist
     },
   },
+  'a FIFO, which nobody writes to': {
+    check: 'conflist',
+    text: /05-other\.conf: it is no regular file/,
+    plant: () => {
+      execFileSync('mkfifo', [join(confDir, '05-other.conf')])
+      return () => rmSync(join(confDir, '05-other.conf'))
+    },
+  },
+  'a conflist with a plugin that is no object': {
+    check: 'conflist',
+    text: /10-tunlink\.conflist: plugins\[0\] is no JSON object/,
+    plant: () => {
+      writeFileSync(conflist, '{"plugins": [null]}')
+      return writeConflist
+    },
+  },
   'a network without addresses': {
     check: 'conflist',
     level: 'warning',

@@ -1,12 +1,12 @@
 /** `tunlink ls`, `show`, `up`, `down`: what they print about real links, and their errors. */
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { describe } from '../../src/command/help.ts'
 import { COMMANDS } from '../../src/command/main.ts'
-import { eventually, inside, ip, Lab, pings } from '../support.ts'
-import { tunlink } from './run.ts'
+import { eventually, inside, ip, Lab, many, pings } from '../support.ts'
+import { tunlink, tunlinkBeside } from './run.ts'
 
 const test = suite('command line')
 let lab: Lab
@@ -59,6 +59,17 @@ test('ls -o json counts what passes, and measures rates where an interval is giv
   assert.ok(after.fromPod.packets > before.fromPod.packets)
   assert.ok(after.toPod.packets > before.toPod.packets)
   assert.type(after.rates.fromPod.bits, 'number')
+})
+
+test('output that cannot be written is an error in words; a reader that stops early is none', () => {
+  const into = (target: string) =>
+    spawnSync('ip', ['netns', 'exec', lab.node, 'sh', '-c', `"$@" ${target}`, 'sh', lab.executable, 'ls', '--data-dir', lab.dataDir], {
+      encoding: 'utf8',
+    })
+  const full = into('>/dev/full')
+  assert.is(full.status, 1)
+  assert.match(full.stderr, /^tunlink ls: .*ENOSPC.*\n$/)
+  assert.is(into('| true').stderr, '')
 })
 
 test('ls tells a link whose device was set down, and one that is deleted', () => {
@@ -162,6 +173,20 @@ test('an up that fails leaves nothing', () => {
   assert.equal(lab.links(blue), [])
   assert.is(run('show', blue).status, 3)
 })
+
+test('of several up of one link at once, one makes it and the others say so; of several down, one removes it', async () => {
+  const blue = lab.netns()
+  const up = ['up', '--netns', blue, '--local', '10.99.0.1', '--peer', '10.99.0.2', '--data-dir', lab.dataDir]
+  const statuses = async (words: string[]) => (await Promise.all([0, 1, 2].map(() => statusOf(words)))).sort()
+  for (let round = 0; round < many(3); round++) {
+    assert.equal(await statuses(up), [0, 1, 1])
+    assert.is(run('show', blue).status, 0)
+    assert.equal(await statuses(['down', blue, '--data-dir', lab.dataDir]), [0, 3, 3])
+    assert.equal(lab.links(blue), [])
+  }
+})
+
+const statusOf = (words: string[]) => new Promise<number | null>(done => tunlinkBeside(lab, words).on('close', status => done(status)))
 
 test('an up that the node cannot do says who looks for the reason', () => {
   const withoutTun = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /dev/net && exec "$@"', 'sh']

@@ -106,6 +106,17 @@ test('the last free address of a full pool is found without listing the others i
   assert.ok(statSync(join(dir, 'ipam/net/.owners/last:eth0')).size < 100)
 })
 
+test('all of a large pool is tried soon, with as many exclusions as there may be: an agent waits for it', () => {
+  const exclude = Array.from({ length: 4_000 }, (_, at) => `10.0.${at >> 6}.${(at & 63) * 4}`)
+  const pool = parseIpam({ subnet: '10.0.0.0/16', exclude })
+  const startedMs = performance.now()
+  let count = 0
+  for (const _ of candidates(pool, pool.sets[0]!, undefined, 'c1:eth0')) count++
+  assert.is(BigInt(count), capacity(pool, pool.sets[0]!))
+  const tookMs = performance.now() - startedMs
+  assert.ok(tookMs < 2_000, `${tookMs} ms`)
+})
+
 test('collect() frees an address whose owner file a power cut emptied, and keeps those that have an owner', () => {
   const pool = parseIpam({ ranges: [[{ subnet: '10.0.0.0/30' }], [{ subnet: 'fd00::/126', gateway: 'fd00::2' }]], exclude: ['fd00::3'] })
   acquire(dir, 'net', owner('a'), pool, [])

@@ -1,6 +1,10 @@
 /** The library against the kernel: each test in a network namespace of its own. Root. */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_TUN, TunDevice } from '../../src/library/index.ts'
@@ -134,6 +138,76 @@ testIn('a read that waits when the device is closed is rejected; errors name wha
     [() => new TunDevice({ netns: path }).add('10.8.0'), /Cannot parse "10.8.0"/],
   ] as const)
     assert.throws(attempt, words)
+})
+testIn('timers and signals have their turn while packets come faster than they are read', async (netns, path) => {
+  using tun = new TunDevice({ netns: path })
+  tun.add('10.8.0.1', '10.8.0.2')
+  tun.up()
+  inside(netns, 'bash', '-c', 'for ((count = 0; count < 300; count++)); do echo x >/dev/udp/10.8.0.2/9; done')
+  let [turns, packets, isOver] = [0, 0, false]
+  const turn = () => {
+    turns++
+    if (!isOver) setImmediate(turn)
+  }
+  setImmediate(turn)
+  for await (const _ of tun) if (++packets === 300) break
+  isOver = true
+  assert.ok(turns >= 4, `${turns} turns`)
+})
+testIn('a worker thread, which gets no signals, does not wait for a second either', async (netns, path) => {
+  const library = new URL('../../src/library/index.ts', import.meta.url).href
+  const program = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    import(${JSON.stringify(library)}).then(async ({ TunDevice }) => {
+      const tun = new TunDevice({ netns: workerData })
+      tun.add('10.8.0.1', '10.8.0.2')
+      tun.up()
+      parentPort.postMessage('up')
+      for await (const packet of tun) if (packet[9] === 17) parentPort.postMessage('packet')
+    })`
+  const worker = new Worker(program, { eval: true, workerData: path, trackUnmanagedFds: false })
+  try {
+    await once(worker, 'message')
+    let waitedMs = 0
+    for (let count = 0; count < 5; count++) {
+      inside(netns, 'bash', '-c', 'echo x >/dev/udp/10.8.0.2/9')
+      const sentMs = performance.now()
+      await once(worker, 'message')
+      waitedMs += performance.now() - sentMs
+    }
+    assert.ok(waitedMs < 1_000, `${waitedMs} ms for five packets`)
+  } finally {
+    await worker.terminate()
+  }
+})
+testIn('a closed device reaches nothing that was opened since', (_, path) => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunlink-closed-'))
+  const tun = new TunDevice({ name: 'closing', netns: path, flags: IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE })
+  tun.close()
+  tun.close()
+  // they get the numbers that the device had
+  const files = [0, 1, 2].map(at => openSync(join(directory, String(at)), 'w+'))
+  try {
+    for (const use of [
+      () => tun.write(Buffer.from('packet')),
+      () => tun.readNow(),
+      () => tun.fileno(),
+      () => tun.persist(),
+      () => tun.queue(),
+      () => tun.up(),
+      () => tun.mtu,
+      () => tun.addresses,
+      () => tun.add('10.8.0.1/24'),
+    ])
+      assert.throws(use, (error: NodeJS.ErrnoException) => error.code === 'EBADF' && error.message === 'closing is closed', String(use))
+    assert.equal(
+      files.map(file => fstatSync(file).size),
+      [0, 0, 0],
+    )
+  } finally {
+    for (const file of files) closeSync(file)
+    rmSync(directory, { recursive: true })
+  }
 })
 
 test.run()

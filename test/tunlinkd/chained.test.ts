@@ -48,6 +48,14 @@ test('a plugin is asked once, and again when its file is another one', async () 
   script('portmap', `${speaking('0.4.0', '1.0.0', '1.1.0')} # longer`)
   assert.equal((await plugins.spoken(['portmap'])).versions, ['0.4.0', '1.0.0', '1.1.0'])
 })
+test('a plugin that did not answer is asked again after a while, and not before', async () => {
+  script('busy', `[ -e "$0.rest" ] || exit 1; ${speaking('0.4.0', '1.0.0', '1.1.0')}`)
+  const [patient, soon] = [new ChainedPlugins(directory), new ChainedPlugins(directory, 0)]
+  for (const plugins of [patient, soon]) assert.is((await plugins.spoken(['busy'])).faults.length, 1)
+  writeFileSync(join(directory, 'busy.rest'), '')
+  assert.is((await patient.spoken(['busy'])).faults.length, 1)
+  assert.equal(await soon.spoken(['busy']), { versions: ['0.4.0', '1.0.0', '1.1.0'], faults: [] })
+})
 test('plainVersion() is 1.0.0 or the highest below, and there must be one', () => {
   assert.is(plainVersion(['0.4.0', '1.0.0', '1.1.0']), '1.0.0')
   assert.is(plainVersion(['0.3.1', '0.4.0']), '0.4.0')

@@ -2,7 +2,7 @@
  * tunlinkd in a namespace that stands for a node, against an API of its own: what it sets up,
  * heals, and removes. Needs root.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { suite } from 'uvu'
@@ -358,6 +358,22 @@ scenario('uninstall leaves a link in use its executable, and fails', async () =>
   assert.is(node.conflist(), null)
   assert.ok(existsSync(node.path('bin/tunlink')))
   assert.is.not(left().length, 0)
+})
+scenario('uninstall leaves the addresses of other plugins’ pods, and the executable for their DEL', async () => {
+  const ipam = (command: string) => {
+    const pool = { type: 'tunlink', subnet: '10.251.0.0/24', dataDir: node.path('data') }
+    const env = { CNI_COMMAND: command, CNI_CONTAINERID: 'other', CNI_NETNS: '/proc/1/ns/net', CNI_IFNAME: 'eth0', CNI_PATH: '/nowhere' }
+    const input = JSON.stringify({ cniVersion: '1.0.0', name: 'bridged', type: 'bridge', ipam: pool })
+    return spawnSync(node.path('bin/tunlink'), { input, encoding: 'utf8', env })
+  }
+  execFileSync('ip', ['netns', 'del', node.pod])
+  const added = ipam('ADD')
+  assert.is(added.status, 0, added.stdout)
+  assert.is(await ended(node.run(['uninstall'])), 1)
+  assert.ok(existsSync(node.path('bin/tunlink')))
+  assert.is(ipam('DEL').status, 0)
+  assert.is(await ended(node.run(['uninstall'])), 0)
+  assert.not(existsSync(node.path('data')))
 })
 
 /** /readyz is 200. */

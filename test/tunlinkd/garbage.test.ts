@@ -1,5 +1,5 @@
 /** What is garbage, and what only looks like it. */
-import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
@@ -7,7 +7,9 @@ import * as assert from 'uvu/assert'
 import { createOwnerFile } from '../../src/ipam/owner-file.ts'
 import type { LinkPlan } from '../../src/link/plan.ts'
 import { hostIfname } from '../../src/link/plan.ts'
-import { isAbandoned, isGone, leaseOwners, StrayDevices, strayDevices, strayLeases } from '../../src/node/garbage.ts'
+import { recordWrite } from '../../src/link/record.ts'
+import { NetlinkSocket } from '../../src/linux/netlink.ts'
+import { collectGarbage, isAbandoned, isGone, leaseOwners, StrayDevices, strayDevices, strayLeases } from '../../src/node/garbage.ts'
 
 const test = suite('garbage')
 const attachment = { network: 'tunlink', containerID: 'abc', ifname: 'eth0' }
@@ -87,6 +89,40 @@ test('leaseOwners() are whole files: no draft, nothing cut short, no symbolic li
     assert.equal(leaseOwners(directory, 'net'), [{ containerID: 'whole', ifname: 'eth0', sinceMs: 1_000_000 }])
   } finally {
     rmSync(directory, { recursive: true })
+  }
+})
+test('a link that cannot be removed does not stop the rest', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'tunlink-garbage-'))
+  using netlink = new NetlinkSocket()
+  try {
+    for (const containerID of ['c1', 'c2'])
+      recordWrite(dataDir, {
+        version: 2,
+        network: 'tunlink',
+        containerID,
+        ifname: 'eth0',
+        farEnd: 'attach',
+        netns: `/run/netns/no-such-${containerID}`,
+        mtu: 1500,
+        multiQueue: false,
+        pod: { ifname: 'eth0', addresses: [{ local: '10.66.0.2', prefix: 32 }], routes: [] },
+        masquerade: [],
+      })
+    const lease = join(dataDir, 'ipam/tunlink/.owners/old:eth0')
+    createOwnerFile(lease, { containerID: 'old', ifname: 'eth0' }, [])
+    utimesSync(lease, 1_000, 1_000)
+    const removed: string[] = []
+    const faults: string[] = []
+    const del = async ({ containerID }: { containerID: string }) => {
+      if (containerID === 'c1') throw new Error('busy')
+      removed.push(containerID)
+    }
+    const found = await collectGarbage(dataDir, netlink, new StrayDevices(), del, what => faults.push(what))
+    assert.equal([removed, faults], [['c2'], ['c1 eth0']])
+    assert.equal(found, { links: 1, devices: 0, leases: 1 })
+    assert.not(existsSync(lease))
+  } finally {
+    rmSync(dataDir, { recursive: true })
   }
 })
 

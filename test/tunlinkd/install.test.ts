@@ -1,5 +1,6 @@
 /** Files appear whole, heal, and nobody else's are touched. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
@@ -44,6 +45,36 @@ test('installText() writes when it differs, by a rename within the directory', (
   assert.ok(installText('two', at('conf/10-tunlink.conflist')))
   assert.is(readText(at('conf/10-tunlink.conflist')), 'two')
   assert.equal(readdirSync(at('conf')), ['10-tunlink.conflist'])
+})
+test('installText() leaves the old text, and nothing else, where the new one does not fit', () => {
+  const path = at('conf/10-tunlink.conflist')
+  installText('old', path)
+  const program = `
+    const { installText } = await import(${JSON.stringify(new URL('../../src/node/install.ts', import.meta.url).href)})
+    installText('x'.repeat(6000), process.argv[1])`
+  // as on a disk that becomes full: write(2) takes the first 4096 bytes, and then none
+  const { status, stderr } = spawnSync('prlimit', ['--fsize=4096', process.execPath, '-e', program, path], { encoding: 'utf8' })
+  assert.is(status, 1)
+  assert.match(stderr, /EFBIG/)
+  assert.is(readText(path), 'old')
+  assert.equal(readdirSync(at('conf')), ['10-tunlink.conflist'])
+})
+test('readText() does not wait for a FIFO, and says what it is', () => {
+  execFileSync('mkfifo', [at('fifo')])
+  assert.throws(() => readText(at('fifo')), new RegExp(`^Cannot read ${at('fifo')}: it is no regular file$`))
+})
+test('a log that cannot be written ends nothing', () => {
+  const program = `
+    const { log } = await import(${JSON.stringify(new URL('../../src/node/log.ts', import.meta.url).href)})
+    log.warn('x')
+    console.error('goes on')`
+  const full = openSync('/dev/full', 'w')
+  try {
+    const { stderr } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', stdio: ['ignore', full, 'pipe'] })
+    assert.is(stderr, 'goes on\n')
+  } finally {
+    closeSync(full)
+  }
 })
 test('configurationsBefore() finds what a runtime would take instead, and no other file', () => {
   for (const name of ['05-cilium.conflist', '00-multus.conf', '10-tunlink.conflist', '87-podman.conflist', '.05-x.conflist.tmp', 'README'])

@@ -119,5 +119,18 @@ test('a watch that fails goes on from its place; after three failures everything
   assert.equal(asked, ['list from the start', 'watch 1', 'watch 1', 'watch 1', 'list from the start', 'watch 1'])
   assert.is(failures, 3)
 })
+test('a list whose pages have no end is given up', async () => {
+  const stopping = new AbortController()
+  let asked = 0
+  const api: NodeApi = {
+    server: 'http://api',
+    listNodes: async () => ({ items: [k8sNode(String(asked++), '10.1.0.0/24')], resourceVersion: '1', next: 'more' }),
+    watchNodes: async () => assert.unreachable(),
+  }
+  const nodes = new Nodes()
+  await followNodes(api, nodes, { backoff: new Backoff(1, 2), changed: () => {}, failed: () => stopping.abort(), signal: stopping.signal })
+  assert.is(asked, 1_000)
+  assert.equal(nodes.all, [])
+})
 
 test.run()

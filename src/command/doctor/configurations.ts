@@ -1,10 +1,10 @@
 /** The files of a runtime's configuration directory, and the configurations of tunlink in them. */
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { configurationNames } from '../../cni/conf-dir.ts'
 import type { Environment } from '../../cni/environment.ts'
 import { BUILT_IN_IPAM, type NetConf, parseNetConf } from '../../cni/netconf.ts'
 import { parseIpam } from '../../ipam/pool.ts'
+import { readSmallFile } from '../../read-file.ts'
 
 export interface ConfigurationFile {
   name: string
@@ -28,7 +28,7 @@ export const readConfigurations = (directory: string): ConfigurationFile[] =>
   configurationNames(directory).map(name => {
     const nothing = { name, types: [], ipamTypes: [], versions: [], networks: [] }
     try {
-      return { ...nothing, ...parse(JSON.parse(readFileSync(join(directory, name), 'utf8')), name.endsWith('.conflist')) }
+      return { ...nothing, ...parse(JSON.parse(readSmallFile(join(directory, name), 'follow')), name.endsWith('.conflist')) }
     } catch (error) {
       return { ...nothing, errors: [(error as Error).message] }
     }
@@ -55,6 +55,8 @@ function parse(list: RawList, isConflist: boolean): Omit<ConfigurationFile, 'nam
   if (typeof list !== 'object' || list === null || Array.isArray(list)) throw new SyntaxError('it is no JSON object')
   const isList = Array.isArray(list.plugins)
   const plugins = isList ? list.plugins! : [list]
+  const other = plugins.findIndex(plugin => typeof plugin !== 'object' || plugin === null)
+  if (other >= 0) throw new SyntaxError(`plugins[${other}] is no JSON object`)
   const found: Omit<ConfigurationFile, 'name'> = {
     types: texts(plugins.map(({ type }) => type)),
     ipamTypes: texts(plugins.map(({ ipam }) => ipam?.type)),

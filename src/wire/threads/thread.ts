@@ -101,17 +101,19 @@ export class WireThread {
    * Resolves when a thread carries the wire. Rejects when none does in time: kernel.threads-max, or
    * pids.max of the cgroup, lets no thread start.
    */
-  carried(slot: number): Promise<void> {
+  carried(slot: number, patienceMs = CARRIED_MS): Promise<void> {
     if (this.#carried.has(slot)) return Promise.resolve()
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#onCarried.delete(slot)
-        reject(new Error(`no thread carries the link's packets after ${CARRIED_MS / 1000} s: ${this.#reason}`))
-      }, CARRIED_MS)
-      this.#onCarried.set(slot, () => {
+      const done = () => {
         clearTimeout(timer)
         resolve()
-      })
+      }
+      const timer = setTimeout(() => {
+        // the slot may be another wire's by now, for which somebody else waits
+        if (this.#onCarried.get(slot) === done) this.#onCarried.delete(slot)
+        reject(new Error(`no thread carries the link's packets after ${patienceMs / 1000} s: ${this.#reason}`))
+      }, patienceMs)
+      this.#onCarried.set(slot, done)
     })
   }
 

@@ -3,7 +3,7 @@
  * bytes read from one are written to the other.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
@@ -11,6 +11,7 @@ import * as assert from 'uvu/assert'
 import { eventfd } from '../../../src/linux/libc.ts'
 import { EFD_CLOEXEC, EFD_NONBLOCK } from '../../../src/linux/uapi.ts'
 import { ioUringRefusal, wiresPerThread } from '../../../src/wire/threads/ring.ts'
+import { WireThread } from '../../../src/wire/threads/thread.ts'
 import { Wires, type WiresOptions } from '../../../src/wire/threads/wires.ts'
 import { eventually } from '../../support.ts'
 
@@ -147,5 +148,35 @@ else {
     assert.match(refusalWithFewFiles('4096'), /io_uring_register of 8193 files: EMFILE/)
   })
 }
+
+test('who waits in vain for a wire that was let go of takes nothing from the next wire in its place', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tunlink-held-'))
+  process.env.HELD_FILE = join(directory, 'held')
+  writeFileSync(process.env.HELD_FILE, '')
+  const thread = new WireThread(
+    { entry: entry('held'), mode: 'epoll', spin: 0, room: 1 },
+    () => {},
+    () => {},
+  )
+  const { podFd, hostFd } = ends(0)
+  try {
+    const gone = thread.join(podFd, hostFd)
+    const inVain = thread.carried(gone, 300).then(
+      () => 'carried',
+      () => 'in vain',
+    )
+    await thread.part(gone)
+    const next = thread.join(podFd, hostFd)
+    assert.is(next, gone)
+    const carried = thread.carried(next, 20_000)
+    assert.is(await inVain, 'in vain')
+    rmSync(process.env.HELD_FILE)
+    await carried
+  } finally {
+    await thread.stop()
+    for (const fd of [podFd, hostFd]) closeSync(fd)
+    rmSync(directory, { recursive: true })
+  }
+})
 
 test.run()
