@@ -3,6 +3,7 @@
  * waits for it nor ends it.
  */
 import { closeSync, constants, openSync } from 'node:fs'
+import { tell } from '../linux/read-write.ts'
 import { makeDirectory } from '../make-directory.ts'
 import { logPath } from './protocol.ts'
 
@@ -59,7 +60,7 @@ export async function startAgent(dataDir: string, idleSeconds: number, { command
       stdio: ['ignore', log, log],
     },
   )
-  child.on('error', error => process.stderr.write(`Cannot start the agent: ${error.message}\n`))
+  child.on('error', error => tell(`Cannot start the agent: ${error.message}`))
   child.unref()
   closeSync(log)
 }

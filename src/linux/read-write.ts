@@ -29,6 +29,15 @@ export function writeAll(fd: number, text: string): void {
   for (let at = 0; at < bytes.length; ) at += patiently(() => writeSync(fd, bytes, at, bytes.length - at))
 }
 
+/** A line on standard error, for people: nothing fails where nobody can read it. */
+export function tell(line: string): void {
+  try {
+    writeSync(2, `${line}\n`)
+  } catch {
+    // closed, full, or a terminal that is gone
+  }
+}
+
 function patiently(call: () => number): number {
   for (let waits = 1; ; waits++) {
     try {

@@ -10,6 +10,7 @@ import type { Keeper } from '../link/keeper.ts'
 import type { Attachment, LinkPlan } from '../link/plan.ts'
 import { recordList } from '../link/record.ts'
 import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
+import { tell } from '../linux/read-write.ts'
 
 const START_MS = 10_000
 /** An agent that starts later takes the link up by its record. */
@@ -65,7 +66,7 @@ export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): 
     if (!agent.spawn || !noAgent(error)) return
     await startAgent(dataDir, agent.idleSeconds)
       .then(() => untilAnswered(dataDir, open, TAKE_UP_MS))
-      .catch((error: Error) => process.stderr.write(`No agent was started: ${error.message}\n`))
+      .catch((error: Error) => tell(`No agent was started: ${error.message}`))
   }
 }
 

@@ -10,7 +10,7 @@ import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { SUPPORTED } from '../cni/version.ts'
 import { verifyOwner } from '../link/data-dir.ts'
 import { kernelError } from '../link/errors.ts'
-import { readAll, writeAll } from '../linux/read-write.ts'
+import { readAll, tell, writeAll } from '../linux/read-write.ts'
 import { statusError } from '../verbs/status-error.ts'
 import { callerOf } from './caller.ts'
 
@@ -76,7 +76,7 @@ function isForAnother(stdin: string): boolean {
 }
 
 /** On standard error, which runtimes log. */
-export const warn = (warning: string): void => void process.stderr.write(`tunlink: ${warning}\n`)
+export const warn = (warning: string): void => tell(`tunlink: ${warning}`)
 
 /** The type by which a configuration names this plugin, and its built-in IPAM. */
 const TUNLINK = 'tunlink'

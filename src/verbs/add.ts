@@ -17,6 +17,7 @@ import { linkIsThere } from '../link/remove.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import type { Netns } from '../linux/netns.ts'
+import { tell } from '../linux/read-write.ts'
 import { chooseWire } from '../wire/choose.ts'
 import { attachmentOf, type Context } from './context.ts'
 import { ipamOf, type Lease } from './ipam.ts'
@@ -69,7 +70,7 @@ async function addOnce(context: Context, keeper: Keeper, netns: Netns, isCallerG
     return result
   } catch (error) {
     await removeAttachment(attachmentOf(context), dataDir, keeper, () => ipam.release(), netns).catch((undoError: Error) => {
-      process.stderr.write(`The undo of this ADD is left to DEL: ${undoError.message}\n`)
+      tell(`The undo of this ADD is left to DEL: ${undoError.message}`)
     })
     throw error
   }

@@ -8,6 +8,7 @@ import { leaseOwner } from '../ipam/lease.ts'
 import { isAmong, type Owner } from '../ipam/owner-file.ts'
 import type { Attachment } from '../link/plan.ts'
 import { recordCollect, recordList, recordSetAside, refuseUnreadable } from '../link/record.ts'
+import { tell } from '../linux/read-write.ts'
 import type { Context } from './context.ts'
 import { ipamOf } from './ipam.ts'
 
@@ -31,7 +32,7 @@ export async function gc(context: Context, removeAll: (attachment: Attachment) =
   for (const record of broken) {
     await attempt(() => {
       refuseUnreadable(record)
-      process.stderr.write(`The record ${record.file} cannot be used: ${record.reason}\n`)
+      tell(`The record ${record.file} cannot be used: ${record.reason}`)
       if (record.attachment !== undefined) return isLost(conf, record.attachment, valid) ? removeAll(record.attachment) : undefined
       if (!record.isNewer) recordSetAside(record) // the newer version still finds its own
     })

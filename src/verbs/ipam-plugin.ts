@@ -6,11 +6,12 @@ import { parseIpamConf } from '../cni/netconf.ts'
 import { printResult } from '../cni/result.ts'
 import { type IpamInput, ipamAdd, ipamCheck, ipamDel, ipamGc, ipamStatus } from '../ipam/plugin.ts'
 import { verifyOwner } from '../link/data-dir.ts'
+import { tell } from '../linux/read-write.ts'
 
 /** Returns the text to print, undefined for nothing. */
 export function runIpam(environment: Environment, stdin: string): string | undefined {
   const conf = parseIpamConf(stdin, environment)
-  for (const warning of conf.warnings) process.stderr.write(`tunlink: ${warning}\n`)
+  for (const warning of conf.warnings) tell(`tunlink: ${warning}`)
   const input: IpamInput = {
     network: conf.name,
     containerID: environment.containerID,

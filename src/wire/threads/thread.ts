@@ -5,6 +5,7 @@
 import { closeSync, writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { eventfd } from '../../linux/libc.ts'
+import { tell } from '../../linux/read-write.ts'
 import { EFD_CLOEXEC } from '../../linux/uapi.ts'
 import type { Counters } from '../wire.ts'
 import { FAILURES_OF_IO_URING, Restarts } from './restarts.ts'
@@ -204,7 +205,7 @@ export class WireThread {
       this.#shared.mode = mode
       this.#onWithoutIoUring(`its thread failed ${FAILURES_OF_IO_URING} times: ${reason}`)
     }
-    process.stderr.write(`A wire's thread failed and is started again in ${afterMs} ms, by ${mode}: ${reason}\n`)
+    tell(`A wire's thread failed and is started again in ${afterMs} ms, by ${mode}: ${reason}`)
     this.#restart = setTimeout(() => this.#start(), afterMs)
   }
 

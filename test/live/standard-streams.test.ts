@@ -1,14 +1,15 @@
-/** Standard input as runtimes give it. */
+/** Standard input and standard error as runtimes give them. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { constants } from 'node:os'
+import { dirname, join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { checked } from '../../src/linux/libc.ts'
 import { EXECUTABLES, environment, Lab } from '../support.ts'
 
-const test = suite('stdin')
+const test = suite('standard streams')
 
 const pipe2 = checked('pipe2', ['void *', 'int'])
 const NONBLOCK_CLOEXEC = 0o2004000
@@ -36,6 +37,19 @@ for (const [name, executable] of EXECUTABLES)
     const [status] = await once(plugin, 'close')
     assert.is(status, 0, printed)
     assert.match(JSON.parse(printed).ips[0].address, /^10\.66\.0\.\d+\/24$/)
+  })
+
+// <asm/unistd.h>
+const SYS_SENDTO = process.arch === 'arm64' ? 206 : 44
+for (const [name, executable] of EXECUTABLES)
+  test(`${name}: a standard error that nobody can write to keeps no error from being answered`, () => {
+    using lab = new Lab(executable)
+    // neither rtnetlink nor a socket as standard error; the undo fails, too, and would say so there
+    const errno = String(constants.errno.EBUSY)
+    lab.wrapper = [process.execPath, join(import.meta.dirname, 'without-syscall.ts'), String(SYS_SENDTO), errno]
+    const { status, json } = lab.cni('ADD', lab.netns(), { ipmasq: true })
+    assert.is(status, 1)
+    assert.match(json.msg, /EBUSY/)
   })
 
 test.run()
