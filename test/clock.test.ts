@@ -1,8 +1,5 @@
 /** The wall clock is set while something waits, forwards and back: NTP, a machine that resumes. */
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { agentHangs, ask } from '../src/agent/client.ts'
@@ -11,6 +8,7 @@ import { Stats } from '../src/agent/stats.ts'
 import { listenUnix } from '../src/linux/unix-socket.ts'
 import { Loop } from '../src/node/loop.ts'
 import { remembered } from '../src/wire/choose.ts'
+import { inDirectory } from './directory.ts'
 
 const test = suite('clock')
 
@@ -28,15 +26,6 @@ test.before.each(() => {
 test.after(() => {
   Date.now = now
 })
-
-async function inDirectory(body: (dataDir: string) => Promise<void>): Promise<void> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'tunlink-test-'))
-  try {
-    await body(dataDir)
-  } finally {
-    rmSync(dataDir, { recursive: true })
-  }
-}
 
 test('an agent that takes no connection hangs after the deadline, though the clock goes back', () =>
   inDirectory(async dataDir => {

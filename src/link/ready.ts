@@ -22,9 +22,9 @@ const LOOK_AGAIN_MS = 1
 export async function untilReady(plan: LinkPlan, netns: Netns): Promise<void> {
   if (plan.host === undefined) return // it has a carrier while a process is attached
   using pod = netns.enter(() => new NetlinkSocket())
-  if (plan.wire === 'kernel') return await untilSends(pod, plan.host.ifname) // "pod" is open till then
+  await untilSends(pod, plan.wire === 'kernel' ? plan.host.ifname : plan.ifname)
+  if (plan.wire === 'kernel') return
   using node = new NetlinkSocket()
-  await untilSends(pod, plan.ifname)
   await untilSends(node, plan.host.ifname)
 }
 

@@ -1,13 +1,11 @@
 /** Who ends an agent ends that one alone: not its successor, and not who else ends it. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { endAgent } from '../../src/agent/end.ts'
 import { lockPath } from '../../src/agent/protocol.ts'
 import { lockersOf, lockHolder, openLock, tryLock } from '../../src/linux/lock.ts'
+import { inDirectory } from '../directory.ts'
 import { eventually } from '../support.ts'
 import { alive } from './agents.ts'
 
@@ -15,15 +13,6 @@ const test = suite('end')
 
 /** Has the lock as soon as it is free, until it is ended. */
 const lockTaker = (dataDir: string): ChildProcess => spawn('flock', ['-F', lockPath(dataDir), 'sleep', '300'], { stdio: 'inherit' })
-
-async function inDirectory(body: (dataDir: string) => Promise<void>): Promise<void> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'tunlink-end-'))
-  try {
-    await body(dataDir)
-  } finally {
-    rmSync(dataDir, { recursive: true })
-  }
-}
 
 test('the agent that takes the place of one that is ended is left alone', () =>
   inDirectory(async dataDir => {

@@ -3,13 +3,13 @@
  * docs/environment.md has the table.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { agentEnv } from '../../src/agent/spawn.ts'
 import { SUPPORTED } from '../../src/cni/version.ts'
+import { inDirectory } from '../directory.ts'
 import { EXECUTABLES, eventually, Lab } from '../support.ts'
 
 const test = suite('environment')
@@ -20,15 +20,11 @@ const ANSWER = { cniVersion: SUPPORTED.at(-1), supportedVersions: SUPPORTED }
 /** Code that anybody would notice: it says so on standard output, and ends the process. */
 const INTRUDER = 'console.log("intruder"); process.exit(0)'
 
-function inDirectory(body: (directory: string) => void): void {
-  const directory = mkdtempSync(join(tmpdir(), 'tunlink-test-'))
-  try {
+const withIntruder = (body: (directory: string) => void): void =>
+  inDirectory(directory => {
     writeFileSync(join(directory, 'intruder.cjs'), INTRUDER)
     body(directory)
-  } finally {
-    rmSync(directory, { recursive: true })
-  }
-}
+  })
 
 function version(executable: string, env: Record<string, string>, cwd = '/') {
   const { status, stdout, stderr } = spawnSync(executable, {
@@ -47,7 +43,7 @@ function verifyDoesItsWork(executable: string, env: Record<string, string>, cwd?
 }
 
 test('BUN_OPTIONS changes nothing: the build ends what the runtime reads of it', () => {
-  inDirectory(directory => {
+  withIntruder(directory => {
     const intruder = join(directory, 'intruder.cjs')
     const options = [
       '--version',
@@ -75,7 +71,7 @@ test('BUN_OPTIONS changes nothing: the build ends what the runtime reads of it',
 })
 
 test('variables of Node and those that Bun shares with it change nothing in the executable', () => {
-  inDirectory(directory => {
+  withIntruder(directory => {
     const intruder = join(directory, 'intruder.cjs')
     const harmless: Record<string, string>[] = [
       { NODE_OPTIONS: `--require=${intruder}` },
@@ -97,7 +93,7 @@ test('variables of Node and those that Bun shares with it change nothing in the 
 
 for (const [name, executable] of EXECUTABLES) {
   test(`${name}: files in the working directory change nothing`, () => {
-    inDirectory(directory => {
+    withIntruder(directory => {
       const write = (file: string, content: string) => {
         mkdirSync(dirname(join(directory, file)), { recursive: true })
         writeFileSync(join(directory, file), content)
@@ -116,7 +112,7 @@ for (const [name, executable] of EXECUTABLES) {
 }
 
 test('what the build cannot switch off gives no answer that a runtime would take for one', () => {
-  inDirectory(directory => {
+  withIntruder(directory => {
     const left: Record<string, string>[] = [
       { BUN_BE_BUN: '1' },
       { BUN_JSC_noSuchOption: '1' },
@@ -132,7 +128,7 @@ test('what the build cannot switch off gives no answer that a runtime would take
 })
 
 test('NODE_OPTIONS does reach dist/tunlink.cjs, as docs/environment.md says', () => {
-  inDirectory(directory => {
+  withIntruder(directory => {
     assert.is(version(SCRIPT, { NODE_OPTIONS: `--require=${join(directory, 'intruder.cjs')}` }).stdout, 'intruder\n')
   })
 })

@@ -1,7 +1,6 @@
 /** Records and leases that a full disk, a power cut, another program or an editor has left. */
 import { execFileSync } from 'node:child_process'
-import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { linkSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { suite } from 'uvu'
@@ -11,6 +10,7 @@ import { acquire, collect, leaseOf, release } from '../../src/ipam/lease.ts'
 import { parseIpam } from '../../src/ipam/pool.ts'
 import { readResolvConf } from '../../src/ipam/resolv-conf.ts'
 import { isBroken, recordCollect, recordFile, recordList, recordRead, recordRemove, recordWrite } from '../../src/link/record.ts'
+import { inDirectory } from '../directory.ts'
 import { cases } from './cases.ts'
 import { damaged, runs, text, value } from './garbage.ts'
 import { RECORDS } from './good.ts'
@@ -57,15 +57,6 @@ const name = fc.constantFrom(
   'fd66::0',
   '.new-c1:eth0',
 )
-
-function inDirectory<T>(body: (dataDir: string) => T): T {
-  const dataDir = mkdtempSync(join(tmpdir(), 'tunlink-test-'))
-  try {
-    return body(dataDir)
-  } finally {
-    rmSync(dataDir, { recursive: true, force: true })
-  }
-}
 
 /** Puts a thing in its place; false where something is there already. */
 function put(path: string, [, make]: Thing): void {
