@@ -56,26 +56,35 @@ export function firewallEntries(dataDir: string): FirewallEntry[] {
   return plans.filter(isThere).map(firewallEntry)
 }
 
-export function protectLink(plan: LinkPlan, dataDir: string): void {
-  using netfilter = new NetlinkSocket(NETLINK_NETFILTER)
-  addToFirewall(netfilter, firewallEntry(plan), () => firewallEntries(dataDir))
-}
+export const protectLink = (plan: LinkPlan, dataDir: string): void =>
+  withNetfilter(netfilter => addToFirewall(netfilter, firewallEntry(plan), () => firewallEntries(dataDir)))
 
 /**
  * A kernel without nf_tables has nothing to remove: an ADD that fails there is undone by this
  * function, too.
  */
 export function unprotectLink(entry: FirewallEntry, dataDir: string): void {
-  using netfilter = openNetfilter()
-  if (netfilter === undefined) return
-  removeFromFirewall(netfilter, entry, () => firewallEntries(dataDir).filter(({ link }) => link !== entry.link))
+  const others = () => firewallEntries(dataDir).filter(({ link }) => link !== entry.link)
+  try {
+    withNetfilter(netfilter => removeFromFirewall(netfilter, entry, others))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPROTONOSUPPORT') throw error
+  }
 }
 
-function openNetfilter(): NetlinkSocket | undefined {
+/**
+ * Stays open as long as the process, whose network namespace is the node's: closing such a socket
+ * waits until the kernel has freed what was deleted (nft_rcv_nl_event), some 10 ms.
+ */
+let kept: NetlinkSocket | undefined
+
+function withNetfilter(body: (netfilter: NetlinkSocket) => void): void {
+  kept ??= new NetlinkSocket(NETLINK_NETFILTER)
   try {
-    return new NetlinkSocket(NETLINK_NETFILTER)
+    body(kept)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EPROTONOSUPPORT') return undefined
+    kept[Symbol.dispose]() // answers may be waiting in it
+    kept = undefined
     throw error
   }
 }

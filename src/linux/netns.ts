@@ -1,5 +1,6 @@
 /** Network namespaces: see setns(2), network_namespaces(7), ioctl_ns(2). */
-import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs'
+import { endNow } from './last-words.ts'
 import { checked, ioctlNumber, setns } from './libc.ts'
 import { CLONE_NEWNET, NS_GET_NSTYPE } from './uapi.ts'
 
@@ -110,21 +111,12 @@ function comeBack(here: number): void {
       return
     } catch (error) {
       if (tries < MOST_TRIES) continue // the kernel may be out of memory for a moment
-      endHere(error as Error)
+      endNow(new Error(`Cannot leave a network namespace, so this process ends: ${(error as Error).message}`))
     }
   }
 }
 
 const MOST_TRIES = 10
-
-function endHere(error: Error): never {
-  try {
-    writeSync(2, `Cannot leave a network namespace, so this process ends: ${error.message}\n`)
-  } finally {
-    process.kill(process.pid, 'SIGKILL')
-  }
-  throw error // not reached
-}
 
 /**
  * Throws SyscallError when it cannot be asked. A path that is not a namespace counts as a namespace

@@ -10,6 +10,7 @@ import { CniError, CODE, toErrorJson } from '../cni/error.ts'
 import { SUPPORTED } from '../cni/version.ts'
 import { verifyOwner } from '../link/data-dir.ts'
 import { kernelError } from '../link/errors.ts'
+import { setLastWords } from '../linux/last-words.ts'
 import { readAll, tell, writeAll } from '../linux/read-write.ts'
 import { statusError } from '../verbs/status-error.ts'
 import { callerOf } from './caller.ts'
@@ -17,6 +18,15 @@ import { callerOf } from './caller.ts'
 /** Runs one CNI verb; resolves with the exit status. */
 export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
   let stdin = ''
+  const refuse = (error: unknown): number => {
+    const { cniVersion } = peek(stdin)
+    // Input that cannot be read says nothing about this node.
+    const isOfNode = env.CNI_COMMAND === 'STATUS' && stdin !== ''
+    const told = isOfNode ? statusError(error) : kernelError(error)
+    print(toErrorJson(told, typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0'))
+    return 1
+  }
+  setLastWords(error => process.exit(refuse(error)))
   try {
     const environment = parseEnvironment(env)
     if (environment.command === 'VERSION') return print({ cniVersion: SUPPORTED.at(-1), supportedVersions: SUPPORTED })
@@ -27,12 +37,7 @@ export async function runPlugin(env: NodeJS.ProcessEnv): Promise<number> {
     const { runHere } = await import('./here.ts')
     return print(await runHere(environment, stdin))
   } catch (error) {
-    const { cniVersion } = peek(stdin)
-    // Input that cannot be read says nothing about this node.
-    const isOfNode = env.CNI_COMMAND === 'STATUS' && stdin !== ''
-    const told = isOfNode ? statusError(error) : kernelError(error)
-    print(toErrorJson(told, typeof cniVersion === 'string' && cniVersion !== '' ? cniVersion : '0.1.0'))
-    return 1
+    return refuse(error)
   }
 }
 

@@ -5,7 +5,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { socketPath } from '../../src/agent/protocol.ts'
 import { startAgent } from '../agent/agents.ts'
-import { eventually, Lab } from '../support.ts'
+import { eventually, inside, Lab } from '../support.ts'
 
 const test = suite('lone removal')
 const LONE = { agent: { spawn: false } }
@@ -17,6 +17,16 @@ test('a broken record: both ends go, as DEL knows the namespace', () => {
   writeFileSync(join(lab.dataDir, 'links/net', `${pod}:eth0.json`), '{')
   lab.must('DEL', pod, LONE)
   assert.equal([...lab.links(pod), ...lab.links(lab.node), ...lab.files()], [])
+})
+
+test('a kernel wire whose pod has moved the veth end away: all of it goes', () => {
+  using lab = new Lab()
+  const [pod, elsewhere] = [lab.netns(), lab.netns()]
+  lab.must('ADD', pod, LONE)
+  const [veth] = lab.links(pod).filter(name => name !== 'eth0')
+  inside(pod, 'ip', 'link', 'set', veth!, 'netns', `/run/netns/${elsewhere}`)
+  lab.must('DEL', pod, LONE)
+  assert.equal([...lab.links(pod), ...lab.links(elsewhere), ...lab.links(lab.node), ...lab.files()], [])
 })
 
 test('an agent lets go of a link that a plugin has removed by itself', async () => {

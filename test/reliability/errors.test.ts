@@ -56,6 +56,20 @@ for (const scenario of scenarios)
     assert.equal(faults, [])
   })
 
+test('a plugin that cannot leave the namespace of the pod answers, and leaves a record of what is there', async () => {
+  const scenario = SCENARIOS.find(({ verb, wire, hasAgent }) => verb === 'ADD' && wire === 'kernel' && !hasAgent)!
+  await clean(bench, scenario)
+  const before = bench.state()
+  await prepare(bench, scenario, false)
+  const leaving = { name: 'setns', nth: 2, what: 'net:', changes: false }
+  const action = { point: leaving, verdict: numberOf('ENOMEM'), isLasting: true }
+  const { ran } = await perform(bench, scenario, { counts: isOurs, action })
+  assert.equal(answerFaults(ran), [])
+  assert.match(ran.json.msg, /Cannot leave a network namespace, so this process ends: setns: ENOMEM/)
+  await bench.must('GC', scenario.conf)
+  assert.equal(await leftovers(bench, before), [])
+})
+
 test('the neighbour with a kernel wire has not lost a packet', () => bench.verifyNeighbour('errors'))
 
 const nameOf = ({ point, errno, isLasting }: Injection) =>
