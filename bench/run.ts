@@ -93,7 +93,7 @@ function write(): void {
   const page = join(docs, 'performance.md')
   const { kernel, cpus, cpu, date } = about
   const was = noisy.length > 0 ? `noisy before ${noisy.join(', ')}` : 'calm'
-  const where = `${date}, ${kernel}, ${cpus} CPUs (${cpu}), the machine ${was}; ${rounds} rounds, fewer of what is slow.`
+  const where = `${date}, ${kernel}, ${cpus} CPUs (${cpu}).\nThe machine was ${was}; ${rounds} rounds, fewer of what is slow.`
   writeFileSync(page, insert(readFileSync(page, 'utf8'), `${where}\n\n${table(results)}`))
 }
 
