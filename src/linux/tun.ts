@@ -59,12 +59,21 @@ export function setOwner(fd: number, owner: number | undefined, group: number | 
   if (group !== undefined) ioctlNumber(fd, uapi.TUNSETGROUP, group)
 }
 
-/** Opens the device `name`, which must exist (ENODEV): TUNSETIFF alone would make a new one. */
+/**
+ * Opens the device `name`, which must exist (ENODEV). TUNSETIFF alone would make a new one, but
+ * none can be made with the index of lo.
+ */
 export function attachTun(options: { name: string; vnetHdr: boolean; multiQueue?: boolean }): number {
-  if (ifNameToIndex(options.name) === 0)
-    throw Object.assign(new Error(`attach to ${options.name}: ENODEV (no such device)`), { code: 'ENODEV' })
-  return openTun(options.name, flags(options))
+  const isThere = () => ifNameToIndex(options.name) !== 0
+  try {
+    if (isThere()) return openTun(options.name, flags(options), LOOPBACK_IFINDEX)
+  } catch (error) {
+    if (isThere()) throw error
+  }
+  throw Object.assign(new Error(`attach to ${options.name}: ENODEV (no such device)`), { code: 'ENODEV' })
 }
+
+const LOOPBACK_IFINDEX = 1 // <net/net_namespace.h>
 
 /**
  * Enables every offload that lets GSO packets pass unsegmented; `uso` is false where the kernel
