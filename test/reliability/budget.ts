@@ -1,4 +1,4 @@
-/** How much of a sweep is run: a sample in seconds, or all that fits into minutes. */
+/** How much of a sweep is run: a sample in seconds, or all of it in hours. */
 
 /** TUNLINK_LONG=1: the long form. */
 export const isLong = process.env.TUNLINK_LONG === '1'
@@ -7,11 +7,11 @@ export const isLong = process.env.TUNLINK_LONG === '1'
 export const SEED = Number(process.env.TUNLINK_SEED ?? Date.now() % 1_000_000)
 
 /**
- * Time for one file (TUNLINK_SECONDS), shared out among its scenarios: what one leaves is the
- * others'.
+ * Time for one file (TUNLINK_SECONDS; in the long form no limit), shared out among its scenarios:
+ * what one leaves is the others'.
  */
 export class Budget {
-  readonly #untilMs = Date.now() + Number(process.env.TUNLINK_SECONDS ?? (isLong ? 600 : 12)) * 1000
+  readonly #untilMs = Date.now() + Number(process.env.TUNLINK_SECONDS ?? (isLong ? Number.POSITIVE_INFINITY : 12)) * 1000
   #shares: number
 
   constructor(shares: number) {
