@@ -216,9 +216,9 @@ function parse(text: string): unknown {
 }
 
 /** Resolves when `condition` holds; throws after `seconds`, ten times as many on a slow machine. */
-export async function eventually(what: string, condition: () => boolean, seconds = 30): Promise<void> {
+export async function eventually(what: string, condition: () => boolean | Promise<boolean>, seconds = 30): Promise<void> {
   const deadline = Date.now() + seconds * 1000 * (isSlow ? 10 : 1)
-  while (!condition()) {
+  while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`did not happen within ${seconds} s: ${what}`)
     await new Promise(resolve => setTimeout(resolve, 50))
   }

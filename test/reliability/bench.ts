@@ -24,6 +24,9 @@ export interface Ran extends Output {
   hangs: boolean
 }
 
+/** An agent whose calls all succeed has taken up its links by then. */
+const TAKE_UP_MS = 1_000
+
 const RANGES = [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]]
 
 export class Bench {
@@ -95,15 +98,24 @@ export class Bench {
     return this.#served()
   }
 
-  /** Starts an agent that is watched; until it serves or has ended. */
+  /** Starts an agent that is watched; until it has taken up its links, has refused, or has ended. */
   async beginAgent(watch: Watch): Promise<Ran> {
     this.supervisor.judge = watch.judge
+    this.#isWaiting = true
     const run = await this.#startAgent()
-    const served = this.#served().then(() => undefined)
-    const ended = await Promise.race([run.ended, served])
+    const ended = await Promise.race([run.ended, this.#takenUp().then(() => undefined)])
     this.supervisor.judge = undefined
     this.#isWaiting = false
     return { status: null, signal: null, stdout: '', stderr: '', ...ended, hangs: false, json: undefined }
+  }
+
+  /** An agent whose calls fail may answer with an error, or not at all: it tries again by itself. */
+  async #takenUp(): Promise<void> {
+    const status = () => ask(this.lab.dataDir, { op: 'status' }, TAKE_UP_MS).catch(() => undefined)
+    for (const until = Date.now() + TAKE_UP_MS; this.#isWaiting && Date.now() < until; await sleep(10)) {
+      const answer = await status()
+      if (answer !== undefined && answer.held === answer.links) return
+    }
   }
 
   #startAgent(): Promise<Run> {

@@ -25,6 +25,11 @@ export class Budget {
   }
 }
 
+/** A call that a garbage collector or a clock made in one run is not made in every run. */
+export const TRIES = 3
+/** The part of the calls that must have been struck in one of so many tries. */
+export const MOST_STRIKE = 0.9
+
 const SHORT_SCENARIOS = 4
 
 /**

@@ -22,7 +22,7 @@ export async function leftovers(bench: Bench, before: string): Promise<string[]>
 }
 
 /** Lines that came and went. */
-function difference(before: string, after: string): string {
+export function difference(before: string, after: string): string {
   const [old, now] = [before.split('\n'), after.split('\n')]
   const gone = old.filter(line => !now.includes(line)).map(line => `- ${line}`)
   return [...gone, ...now.filter(line => !old.includes(line)).map(line => `+ ${line}`)].join('\n')

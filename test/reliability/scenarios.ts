@@ -22,7 +22,7 @@ const WIRES = {
   attach: { farEnd: 'attach', owner: 0, group: 0 },
 }
 
-/** Without an agent: one would be started after each DEL, for the neighbour's link. */
+/** Starts no agent: DEL and GC would, for the neighbour's link. */
 const LONE = { agent: { spawn: false } }
 
 export const SCENARIOS: Scenario[] = (['kernel', 'thread', 'attach'] as const).flatMap(wire =>
@@ -30,6 +30,8 @@ export const SCENARIOS: Scenario[] = (['kernel', 'thread', 'attach'] as const).f
     ...(['ADD', 'DEL', 'GC'] as const).flatMap(verb => [
       // The first ADD starts the agent.
       { verb, wire, hasAgent: false, target: 'plugin', verbConf: verb === 'ADD' ? {} : LONE } as const,
+      // The other way round: whether an agent is started has nothing to do with the wire.
+      ...(wire === 'kernel' ? [{ verb, wire, hasAgent: false, target: 'plugin', verbConf: verb === 'ADD' ? LONE : {} } as const] : []),
       { verb, wire, hasAgent: true, target: 'agent', verbConf: {} } as const,
       { verb, wire, hasAgent: true, target: 'plugin', verbConf: {} } as const,
     ]),
@@ -37,10 +39,11 @@ export const SCENARIOS: Scenario[] = (['kernel', 'thread', 'attach'] as const).f
   ].map(scenario => ({ name: nameOf(scenario), conf: WIRES[wire], ...scenario, verbConf: { ...WIRES[wire], ...scenario.verbConf } })),
 )
 
-function nameOf({ verb, wire, hasAgent, target }: Omit<Scenario, 'name' | 'conf'>): string {
+function nameOf({ verb, wire, hasAgent, target, verbConf }: Omit<Scenario, 'name' | 'conf'>): string {
   const of = wire === 'attach' ? 'attach' : `${wire} wire`
   if (verb === 'agent') return `the start of an agent, ${of}`
-  return `${verb}, ${of}, ${hasAgent ? `by an agent, the ${target}` : 'without an agent, the plugin'}`
+  if (hasAgent) return `${verb}, ${of}, by an agent, the ${target}`
+  return `${verb}, ${of}, without an agent, the plugin${verbConf === LONE ? ' that starts none' : ''}`
 }
 
 /** Brings the pod and the agent to where the scenario begins. */
