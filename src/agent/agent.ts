@@ -94,7 +94,8 @@ export class Agent {
     const { plans, broken } = recordList(this.#dataDir)
     for (const { file, reason } of broken) log('record cannot be used', { file, reason })
     this.#guard.start()
-    await this.#links.takeUp(plans, () => void this.#reconcileAgain())
+    const unreadable = broken.filter(({ isUnreadable }) => isUnreadable).length
+    await this.#links.takeUp(plans, unreadable, () => void this.#reconcileAgain())
     await this.sweep()
   }
 
@@ -113,9 +114,11 @@ export class Agent {
     return this.#links.sweep()
   }
 
-  /** True while there is a record of a link whose far end is the node. */
+  /** True while there is a record of a link whose far end is the node, or one that cannot be read. */
   get hasLinks(): boolean {
-    return this.#links.size > 0 || recordList(this.#dataDir).plans.some(plan => plan.host !== undefined)
+    if (this.#links.size > 0) return true
+    const { plans, broken } = recordList(this.#dataDir)
+    return plans.some(({ host }) => host !== undefined) || broken.some(({ isUnreadable }) => isUnreadable)
   }
 
   status(): Omit<AgentStatus, 'pid' | 'version' | 'outdated'> {

@@ -73,11 +73,11 @@ export class HeldLinks implements Keeper {
   }
 
   /**
-   * Takes up those of `plans` that are not held. Refused devices are tried again later, by a call
-   * of `again`.
+   * Takes up those of `plans` that are not held. Refused devices, and the records that could not be
+   * read, are tried again later, by a call of `again`.
    */
-  async takeUp(plans: LinkPlan[], again: () => void): Promise<void> {
-    let refused = 0
+  async takeUp(plans: LinkPlan[], unreadable: number, again: () => void): Promise<void> {
+    let refused = unreadable
     for (const plan of plans.filter(plan => plan.host !== undefined && !this.#held.has(plan.host.ifname))) {
       try {
         if (!namespaceIsThere(plan.netns, plan.netnsId)) continue
