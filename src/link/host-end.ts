@@ -1,5 +1,6 @@
 /** What the node's end of a link depends on: forwarding, source checks, masquerading. */
-import { familyOf } from '../address.ts'
+import { familyOf, parseAddress } from '../address.ts'
+import { leaseOf } from '../ipam/lease.ts'
 import { ifNameToIndex } from '../linux/libc.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { sysctlGet, sysctlSet } from '../linux/sysctl.ts'
@@ -34,11 +35,14 @@ export function prepareHostEnd(node: NetlinkSocket, end: EndPlan): void {
   ignoreRouterAdvertisements(end.ifname)
 }
 
+/** A link whose masqueraded addresses are not known, as its record is missing or broken, has none. */
+export type Masqueraded = Attachment & Partial<Pick<LinkPlan, 'masquerade'>>
+
 /**
  * The link's entry in the node's firewall: the pod may send from its own addresses only, and these
  * may be masqueraded.
  */
-export const firewallEntry = (plan: Attachment & { masquerade: string[] }): FirewallEntry => ({
+export const firewallEntry = (plan: Attachment & Pick<LinkPlan, 'masquerade'>): FirewallEntry => ({
   link: hostIfname(plan),
   masquerade: plan.masquerade,
 })
@@ -50,10 +54,14 @@ export const firewallEntry = (plan: Attachment & { masquerade: string[] }): Fire
 export function firewallEntries(dataDir: string): FirewallEntry[] {
   const { plans, broken } = recordList(dataDir)
   for (const record of broken) refuseUnreadable(record)
+  return entriesOf(plans, dataDir)
+}
+
+function entriesOf(plans: LinkPlan[], dataDir: string): FirewallEntry[] {
   // Called after the devices are deleted: a restoration in between could otherwise bring the entry
   // back.
   const isThere = ({ host }: LinkPlan) => host !== undefined && ifNameToIndex(host.ifname) !== 0
-  return plans.filter(isThere).map(firewallEntry)
+  return plans.filter(isThere).map(plan => ({ link: hostIfname(plan), masquerade: leasedOf(plan, dataDir) ?? plan.masquerade }))
 }
 
 export const protectLink = (plan: LinkPlan, dataDir: string): void =>
@@ -63,7 +71,8 @@ export const protectLink = (plan: LinkPlan, dataDir: string): void =>
  * A kernel without nf_tables has nothing to remove: an ADD that fails there is undone by this
  * function, too.
  */
-export function unprotectLink(entry: FirewallEntry, dataDir: string): void {
+export function unprotectLink(remains: Masqueraded, dataDir: string): void {
+  const entry = { link: hostIfname(remains), masquerade: ownMasquerade(remains, dataDir) }
   const others = () => firewallEntries(dataDir).filter(({ link }) => link !== entry.link)
   try {
     withNetfilter(netfilter => removeFromFirewall(netfilter, entry, others))
@@ -71,6 +80,39 @@ export function unprotectLink(entry: FirewallEntry, dataDir: string): void {
     if ((error as NodeJS.ErrnoException).code !== 'EPROTONOSUPPORT') throw error
   }
 }
+
+/**
+ * The addresses that may be removed with the link. A record that was edited by hand, or that
+ * outlived its lease, may name another pod's.
+ */
+function ownMasquerade(remains: Masqueraded, dataDir: string): string[] {
+  const { network, masquerade } = remains
+  if (masquerade === undefined) return leaseOf(dataDir, network, remains) ?? []
+  return leasedOf({ ...remains, masquerade }, dataDir) ?? notOfOthers({ ...remains, masquerade }, dataDir)
+}
+
+/**
+ * The link's masqueraded addresses as its lease has them; undefined without a lease, as of another
+ * IPAM.
+ */
+function leasedOf({ masquerade, ...attachment }: Attachment & Pick<LinkPlan, 'masquerade'>, dataDir: string): string[] | undefined {
+  if (masquerade.length === 0) return masquerade
+  try {
+    return leaseOf(dataDir, attachment.network, attachment)
+  } catch {
+    return undefined // whoever releases the lease reports it
+  }
+}
+
+/** Reads every record: only links without a lease need it. */
+function notOfOthers(link: Attachment & Pick<LinkPlan, 'masquerade'>, dataDir: string): string[] {
+  const entries = entriesOf(recordList(dataDir).plans, dataDir).filter(entry => entry.link !== hostIfname(link))
+  const taken = new Set(entries.flatMap(entry => entry.masquerade.map(keyOf)))
+  return link.masquerade.filter(address => !taken.has(keyOf(address)))
+}
+
+/** The same for each way to write an IPv6 address. */
+const keyOf = (address: string) => parseAddress(address)!.bytes.toString('hex')
 
 /**
  * Stays open as long as the process, whose network namespace is the node's: closing such a socket

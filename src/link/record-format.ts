@@ -52,7 +52,7 @@ const isEnd = (value: unknown) =>
 const isShape = (value: unknown) => isObject(value) && isCount(value.rate) && isCount(value.burst)
 
 /** The validation of each field. */
-const FIELDS: Record<string, (value: unknown) => boolean> = {
+export const FIELDS: Record<string, (value: unknown) => boolean> = {
   version: value => value === 1 || value === PLAN_VERSION,
   network: isText,
   containerID: passes(verifyContainerID),

@@ -7,11 +7,11 @@ import { type DoomedLink, deleteAndWait } from '../linux/link-deleter.ts'
 import { NetlinkSocket } from '../linux/netlink.ts'
 import { Netns, type NetnsId, netnsIdAt, sameNetns } from '../linux/netns.ts'
 import { findDevice, isGone } from './device.ts'
-import { firewallEntry, unprotectLink } from './host-end.ts'
-import { type Attachment, hostIfname, type LinkPlan } from './plan.ts'
+import { type Masqueraded, unprotectLink } from './host-end.ts'
+import { hostIfname, type LinkPlan } from './plan.ts'
 
 /** The part of a plan that is needed to remove a link: also known when the record is broken. */
-export type Remains = Attachment & Pick<LinkPlan, 'masquerade'> & { netns?: string; netnsId?: NetnsId }
+export type Remains = Masqueraded & { netns?: string; netnsId?: NetnsId }
 
 /**
  * `deleteLink` deletes a device: LinkDeleter.delete() need not wait for the kernel. `opened` is the
@@ -30,7 +30,7 @@ export async function remove(remains: Remains, dataDir: string, deleteLink = del
   }
   const results = await Promise.allSettled(doomed.map(deleteLink))
   for (const result of results) if (result.status === 'rejected' && !isGone(result.reason)) throw result.reason
-  unprotectLink(firewallEntry(remains), dataDir)
+  unprotectLink(remains, dataDir)
 }
 
 /** The index of the device if it is in the calling thread's network namespace and ours. */

@@ -2,7 +2,6 @@
  * Removes links: for DEL and GC, for the undo of an ADD, and for an ADD that finds what a killed
  * one has left.
  */
-import { leaseOf } from '../ipam/lease.ts'
 import type { Keeper } from '../link/keeper.ts'
 import { type Attachment, hostIfname } from '../link/plan.ts'
 import { isBroken, recordRead, recordRemove, refuseUnreadable } from '../link/record.ts'
@@ -29,8 +28,7 @@ export async function removeLink(
 function remainsOf(attachment: Attachment, dataDir: string, netns: Netns | undefined): Remains {
   const record = recordRead(dataDir, attachment)
   if (netns === undefined) refuseUnreadable(record)
-  if (record !== undefined && !isBroken(record)) return record
-  return { ...attachment, masquerade: leaseOf(dataDir, attachment.network, attachment) ?? [] }
+  return record === undefined || isBroken(record) ? attachment : record
 }
 
 /**

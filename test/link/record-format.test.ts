@@ -1,8 +1,8 @@
 /** Every field of a record is validated when it is read: people edit files by hand. */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { hostIfname, type LinkPlan } from '../../src/link/plan.ts'
-import { parseRecord } from '../../src/link/record-format.ts'
+import { type EndPlan, hostIfname, type LinkPlan } from '../../src/link/plan.ts'
+import { FIELDS, parseRecord } from '../../src/link/record-format.ts'
 
 const test = suite('record format')
 const attachment = { network: 'net', containerID: 'c1', ifname: 'eth0' }
@@ -26,31 +26,72 @@ const RECORD: LinkPlan = {
   },
   host: { ifname: hostIfname(attachment), addresses: [{ local: '10.66.0.1', peer: '10.66.0.2', prefix: 32 }], routes: [] },
   masquerade: ['10.66.0.2'],
+  cniIfname: 'eth0',
+  podName: 'default/web',
+  started: 1_700_000_000_000.5,
+  toPod: { rate: 125_000, burst: 1514 },
+  fromPod: { rate: 125_000, burst: 1514 },
 }
 const ATTACH: LinkPlan = { ...RECORD, farEnd: 'attach', owner: 1000, group: 1000 }
 delete ATTACH.wire
 delete ATTACH.host
 
 const parse = (record: object) => parseRecord(JSON.stringify(record))
-/** The record with one of its pod's routes or addresses changed. */
-const withRoute = (change: object) => ({ pod: { ...RECORD.pod, routes: [{ ...RECORD.pod.routes[0], ...change }] } })
-const withAddress = (change: object) => ({ pod: { ...RECORD.pod, addresses: [{ ...RECORD.pod.addresses[0], ...change }] } })
-const withHost = (change: object) => ({ host: { ...RECORD.host, ...change } })
+
+const ADDRESS = { local: '10.66.0.2', peer: '10.66.0.1', prefix: 32 }
+const ROUTE = { dst: '10.0.0.0/8', gw: '10.66.0.1' }
+/** `end` with wrong addresses, and with wrong routes. */
+function wrongEnds(end: EndPlan): object[] {
+  const address = (key: string, ...values: unknown[]) => values.map(value => ({ ...ADDRESS, [key]: value }))
+  const route = (key: string, ...values: unknown[]) => values.map(value => ({ ...ROUTE, [key]: value }))
+  const addresses = [
+    null,
+    7,
+    '10.66.0.2/32',
+    ...address('local', '', 7, '10.66.0.256', '10.66.0.2/32', undefined),
+    ...address('peer', '', 7, 'fd66::1', null),
+    ...address('prefix', -1, 33, 1.5, '32', undefined),
+  ]
+  const routes = [
+    null,
+    7,
+    '10.0.0.0/8',
+    ...route('dst', '', 7, '10.0.0.0', '10.0.0.0/33', undefined),
+    ...route('gw', '', 7, 'fd66::1', '10.66.0.1/32'),
+    ...['mtu', 'advmss', 'priority', 'table'].flatMap(key => route(key, '', -1, 1.5, 2 ** 32, null)),
+    ...route('scope', -1, 256, ''),
+    ...route('onlink', 0, 'yes', null),
+  ]
+  return [
+    ...[...addresses.map(one => [one]), null, {}, '', undefined].map(wrong => ({ ...end, addresses: wrong })),
+    ...[...routes.map(one => [one]), null, {}, '', undefined].map(wrong => ({ ...end, routes: wrong })),
+  ]
+}
 
 test('what ADD writes is read as it was', () => {
   for (const record of [RECORD, ATTACH]) assert.equal(parse(record), record)
 })
 
 const ANYTHING = [null, '', [], {}, true, -1, 1.5, 1e300, '../x']
+const WRONG_SHAPES = [
+  ...ANYTHING,
+  ...[-1, 1.5, '7', null, 1e300, undefined].flatMap(wrong => [
+    { rate: wrong, burst: 1 },
+    { rate: 1, burst: wrong },
+  ]),
+]
 /** For each field what it must not be, beside ANYTHING that is not named as right. */
 const WRONG: [field: keyof LinkPlan, changes: object[]][] = [
   ['version', [{ version: 3 }, { version: 0 }, ...ANYTHING.map(version => ({ version }))]],
   ['network', [{ network: '' }, { network: 7 }, { network: undefined }]],
   ['containerID', [...ANYTHING, '.c1', 'c/1', 'c1\n', undefined].map(containerID => ({ containerID }))],
   ['ifname', [...ANYTHING, 'a/b', 'a:b', 'a b', '..', 'eth%d', 'x'.repeat(16), undefined].map(ifname => ({ ifname }))],
+  ['cniIfname', [...ANYTHING, 'a/b', 'a:b', 'a b', '..', 'eth%d', 'x'.repeat(16)].map(cniIfname => ({ cniIfname }))],
   ['farEnd', [...ANYTHING, undefined].map(farEnd => ({ farEnd }))],
   ['wire', [...ANYTHING, undefined].map(wire => ({ wire }))],
   ['netns', [...ANYTHING, 'run/netns/c1', '/run\0', undefined].map(netns => ({ netns }))],
+  ['podName', [null, '', [], {}, true, 7].map(podName => ({ podName }))],
+  ['started', [null, '', '7', [], {}, true].map(started => ({ started }))],
   ['netnsId', [...ANYTHING.slice(0, -2), { dev: -1, ino: 1 }, { dev: 1 }].map(netnsId => ({ netnsId }))],
   ['mtu', [...ANYTHING, 0, 67, 65536, undefined].map(mtu => ({ mtu }))],
   ['txQLen', [...ANYTHING, 0, 2 ** 31].map(txQLen => ({ txQLen }))],
@@ -62,19 +103,16 @@ const WRONG: [field: keyof LinkPlan, changes: object[]][] = [
     [
       ...[...ANYTHING, undefined].map(pod => ({ pod })),
       ...[...ANYTHING, 'eth1', undefined].map(ifname => ({ pod: { ...RECORD.pod, ifname } })),
-      ...['', 7, '10.66.0.256', '10.66.0.2/32', undefined].map(local => withAddress({ local })),
-      ...['', 7, 'fd66::1', null].map(peer => withAddress({ peer })),
-      ...[-1, 33, 1.5, '32', undefined].map(prefix => withAddress({ prefix })),
-      ...['', 7, '10.0.0.0', '10.0.0.0/33', undefined].map(dst => withRoute({ dst })),
-      ...['', 7, 'fd66::1', '10.66.0.1/32'].map(gw => withRoute({ gw })),
-      ...['mtu', 'advmss', 'priority', 'table'].flatMap(key => ['', -1, 1.5, 2 ** 32, null].map(value => withRoute({ [key]: value }))),
-      ...[-1, 256, ''].map(scope => withRoute({ scope })),
-      ...[0, 'yes', null].map(onlink => withRoute({ onlink })),
+      ...wrongEnds(RECORD.pod).map(pod => ({ pod })),
     ],
   ],
   [
     'host',
-    [...[...ANYTHING, undefined].map(host => ({ host })), ...['eth0', 'tl0123456789abc', '../x', 7].map(ifname => withHost({ ifname }))],
+    [
+      ...[...ANYTHING, undefined].map(host => ({ host })),
+      ...['eth0', 'tl0123456789abc', '../x', 7].map(ifname => ({ host: { ...RECORD.host, ifname } })),
+      ...wrongEnds(RECORD.host!).map(host => ({ host })),
+    ],
   ],
   [
     'masquerade',
@@ -82,7 +120,13 @@ const WRONG: [field: keyof LinkPlan, changes: object[]][] = [
       masquerade,
     })),
   ],
+  ['toPod', WRONG_SHAPES.map(toPod => ({ toPod }))],
+  ['fromPod', WRONG_SHAPES.map(fromPod => ({ fromPod }))],
 ]
+
+test('each field that is validated has wrong values here', () => {
+  assert.equal(WRONG.map(([field]) => field).sort(), Object.keys(FIELDS).sort())
+})
 
 for (const [field, changes] of WRONG)
   test(`"${field}": ${changes.length} wrong values are refused, and named`, () => {

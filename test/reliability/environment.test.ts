@@ -2,15 +2,16 @@
  * The executable does what it is for, whatever variables and files a runtime's environment has:
  * docs/environment.md has the table.
  */
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { agentEnv } from '../../src/agent/spawn.ts'
 import { SUPPORTED } from '../../src/cni/version.ts'
 import { inDirectory } from '../directory.ts'
-import { EXECUTABLES, eventually, Lab } from '../support.ts'
+import { EXECUTABLES, eventually, inside, Lab } from '../support.ts'
+import { listen } from './inside-lab.ts'
 
 const test = suite('environment')
 
@@ -26,10 +27,12 @@ const withIntruder = (body: (directory: string) => void): void =>
     body(directory)
   })
 
+const PLAIN = { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, CNI_COMMAND: 'VERSION' }
+
 function version(executable: string, env: Record<string, string>, cwd = '/') {
   const { status, stdout, stderr } = spawnSync(executable, {
     cwd,
-    env: { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, CNI_COMMAND: 'VERSION', ...env },
+    env: { ...PLAIN, ...env },
     encoding: 'utf8',
     timeout: 60_000,
   })
@@ -86,6 +89,9 @@ test('variables of Node and those that Bun shares with it change nothing in the 
       },
       { BUN_DISABLE_TRANSPILER: '1', BUN_RUNTIME_TRANSPILER_CACHE_PATH: directory, BUN_FEATURE_FLAG_INTERNAL_FOR_TESTING: '1' },
       { JSC_useJIT: '0', JSC_noSuchOption: '1' },
+      { MIMALLOC_SHOW_STATS: '1' },
+      { BUN_INSPECT_NOTIFY: `unix://${directory}/nobody` }, // without BUN_INSPECT
+      { BUN_INSPECT_CONNECT_TO: `${directory}/nobody` },
     ]
     for (const env of harmless) verifyDoesItsWork(TUNLINK, env)
   })
@@ -116,6 +122,7 @@ test('what the build cannot switch off gives no answer that a runtime would take
     const left: Record<string, string>[] = [
       { BUN_BE_BUN: '1' },
       { BUN_JSC_noSuchOption: '1' },
+      { BUN_JSC_watchdog: '1' },
       { BUN_INSPECT_PRELOAD: join(directory, 'intruder.cjs') },
     ]
     for (const env of left)
@@ -124,6 +131,59 @@ test('what the build cannot switch off gives no answer that a runtime would take
         undefined,
         `${JSON.stringify(env)} changes nothing any more: take it out of docs/environment.md`,
       )
+  })
+})
+
+test('a debugger: BUN_INSPECT listens or calls, and the answer is as ever; with ?wait=1 or ?break=1 there is none', async () => {
+  using lab = new Lab(TUNLINK)
+  const netns = lab.netns()
+  inside(netns, 'ip', 'link', 'set', 'lo', 'up')
+  const answer = (env: Record<string, string>) => {
+    const { status, stdout } = spawnSync('ip', ['netns', 'exec', netns, TUNLINK], {
+      env: { ...PLAIN, ...env },
+      encoding: 'utf8',
+      timeout: 60_000,
+    })
+    assert.equal([status, JSON.parse(stdout)], [0, ANSWER], JSON.stringify(env))
+  }
+  for (const BUN_INSPECT of ['127.0.0.1:0', '127.0.0.1:6499', '1']) answer({ BUN_INSPECT, BUN_INSPECT_NOTIFY: 'unix:///nonexistent' })
+  const path = join(lab.dataDir, 'debugger.sock')
+  const called: Record<string, string>[] = [{ BUN_INSPECT: `unix://${path}` }, { BUN_INSPECT_CONNECT_TO: path }]
+  for (const env of called) {
+    const editor = await listen(path)
+    try {
+      answer(env)
+      await eventually(`${JSON.stringify(env)} connects`, () => editor.asked() > 0)
+    } finally {
+      editor.close()
+    }
+  }
+  for (const mode of ['wait', 'break']) {
+    const env = { ...PLAIN, BUN_INSPECT: `127.0.0.1:0?${mode}=1` }
+    const plugin = spawn('ip', ['netns', 'exec', netns, TUNLINK], { env, stdio: ['ignore', 'pipe', 'ignore'] })
+    const ended = new Promise(done => plugin.on('close', done))
+    let text = ''
+    plugin.stdout.on('data', chunk => (text += chunk))
+    try {
+      await eventually('it listens, on all addresses', () => inside(netns, 'ss', '-Hltn').includes('0.0.0.0:6499'))
+      await new Promise(done => setTimeout(done, 2_000))
+      assert.equal([text, plugin.exitCode], ['', null], `?${mode}=1 does not wait any more: change docs/environment.md`)
+    } finally {
+      plugin.kill('SIGKILL')
+      await ended
+    }
+  }
+})
+
+test('files and lines that the runtime writes when it is told to: the answer is as ever', () => {
+  inDirectory(directory => {
+    for (const name of ['ORDER_OUT', 'DIGEST_OUT', 'ORDER_NAMES_OUT']) {
+      verifyDoesItsWork(TUNLINK, { [`BUN_BYTECODE_${name}`]: join(directory, name) })
+      verifyDoesItsWork(TUNLINK, { [`BUN_BYTECODE_${name}`]: '/nonexistent/file' })
+    }
+    assert.equal(readdirSync(directory).sort(), ['DIGEST_OUT', 'ORDER_OUT'])
+    verifyDoesItsWork(TUNLINK, { MIMALLOC_VERBOSE: '1' })
+    assert.match(version(TUNLINK, { MIMALLOC_VERBOSE: '1' }).stderr, /mimalloc/)
   })
 })
 

@@ -5,7 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { inside, type Lab, pings } from '../support.ts'
+import { eventually, inside, type Lab, pings } from '../support.ts'
 import { alone, inLab } from './inside-lab.ts'
 
 const test = suite('hostile pod')
@@ -62,9 +62,9 @@ const UNKNOWN = [
   `${TO_NODE}${FROM}ffff 0000`,
   `${TO_NODE}${FROM}0800 45`,
 ].map(hex => hex.replaceAll(' ', ''))
-/** From fe80::7 to ff02::1, ICMPv6 134: router for 1,800 s, its checksum left to chance. */
+/** From fe80::7 to ff02::1, ICMPv6 134, as a kernel would take it: router for 1,800 s. */
 const ADVERTISEMENT =
-  `333300000001${FROM}86dd60000000 0010 3aff fe800000000000000000000000000007 ff020000000000000000000000000001 8600 0000 40 00 0708 00000000 00000000`.replaceAll(
+  `333300000001${FROM}86dd60000000 0010 3aff fe800000000000000000000000000007 ff020000000000000000000000000001 8600 3521 40 00 0708 00000000 00000000`.replaceAll(
     ' ',
     '',
   )
@@ -143,6 +143,33 @@ function clear(netns: string): void {
   const devices = 'for device in $(ls /sys/class/net); do [ $device = lo ] || ip link del $device || true; done 2>/dev/null'
   inside(netns, 'sh', '-ec', `${devices}; ip addr flush dev lo; nft flush ruleset`)
 }
+
+test('a router advertisement from the pod: the table drops it, and where it does not, the node’s end takes no route from it', () =>
+  inLab(async lab => {
+    const pod = lab.netns()
+    const tl = lab.must('ADD', pod, alone).json.interfaces[0].name
+    /** How many the node has received, whatever it made of them. */
+    const received = () => Number(inside(lab.node, 'nstat', '-asz', 'Icmp6InRouterAdvertisements').match(/Advertisements +(\d+)/)![1])
+    const routes = () => inside(lab.node, 'ip', '-6', 'route', 'show', 'default')
+    const accept = (device: string) => inside(lab.node, 'sysctl', '-qw', `net.ipv6.conf.${device}.accept_ra=2`)
+    const advertise = () => inside(pod, 'sh', '-ec', frames(tl, ADVERTISEMENT))
+
+    accept(tl)
+    advertise()
+    assert.ok(pings(pod, 'fd66::1')) // what was sent before it has come
+    assert.equal([received(), routes()], [0, ''], 'the table drops it')
+    lab.must('DEL', pod, alone)
+
+    accept('default') // what a device made now has, unless told otherwise
+    lab.must('ADD', pod, alone)
+    inside(lab.node, 'nft', 'delete', 'table', 'inet', 'tunlink')
+    advertise()
+    await eventually('it is received without the table', () => received() === 1)
+    assert.is(routes(), '', 'by our setting it gives the node no route')
+    accept(tl)
+    advertise()
+    await eventually('it gives the node a route where accept_ra is 2', () => routes().includes(`via fe80::7 dev ${tl}`))
+  }))
 
 test('a pod that floods is deleted in the middle of it, and its neighbour goes on', () =>
   inLab(async lab => {

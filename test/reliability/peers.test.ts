@@ -81,6 +81,8 @@ const checkAfter = (what: string, where: 'pod' | 'node', damage: string): Case =
   right: 'fails',
   run(scene) {
     const prevResult = scene.add()
+    const before = scene.call('CHECK', {}, { prevResult })
+    if (before.status !== 0) return `fails before any damage: ${before.json.msg}`
     inside(where === 'pod' ? scene.pod : scene.lab.node, 'sh', '-ec', damage.replaceAll('DEV', scene.device))
     return scene.call('CHECK', {}, { prevResult }).status === 0 ? 'succeeds' : 'fails'
   },

@@ -7,7 +7,9 @@ import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { eventually, inside, ip, pings } from '../support.ts'
+import { addressPart, hostCidr } from '../../src/address.ts'
+import type { LinkPlan } from '../../src/link/plan.ts'
+import { eventually, inside, ip, type Lab, pings } from '../support.ts'
 import { alone, callBeside, dual, inLab, listen } from './inside-lab.ts'
 
 const test = suite('records')
@@ -118,15 +120,40 @@ test('pipes in the place of its files, or of the namespace, keep no call waiting
     assert.equal([...lab.links(pod), ...lab.links(lab.node)], [])
   }))
 
+const recordOf = (lab: Lab, pod: string) => join(lab.dataDir, `links/net/${pod}:eth0.json`)
+const readRecord = (lab: Lab, pod: string) => JSON.parse(readFileSync(recordOf(lab, pod), 'utf8'))
+
+const localsOf = ({ pod }: LinkPlan) => pod.addresses.map(({ local }) => local)
+const addressesOf = ({ ips }: { ips: { address: string }[] }) => ips.map(({ address }) => addressPart(address))
+
+/** What the kernel masquerades, IPv4 first. */
+const masqueraded = (lab: Lab): string[] =>
+  ['masq4', 'masq6'].flatMap(
+    set => JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', set)).nftables[1].set.elem ?? [],
+  )
+
 /** Edits of one pod's record to speak about another pod. */
-const EDITS: [what: string, edit: (record: Record<string, unknown>, other: Record<string, unknown>) => object][] = [
+const EDITS: [what: string, edit: (record: LinkPlan, other: LinkPlan) => object][] = [
   ['all of the other’s', (_, other) => other],
   ['the other’s containerID', (record, { containerID }) => ({ ...record, containerID })],
   ['another network', record => ({ ...record, network: 'other' })],
-  ['another ifname', record => ({ ...record, ifname: 'eth1', pod: { ...(record.pod as object), ifname: 'eth1' } })],
+  ['another ifname', record => ({ ...record, ifname: 'eth1', pod: { ...record.pod, ifname: 'eth1' } })],
   ['the other’s namespace', (record, { netns, netnsId }) => ({ ...record, netns, netnsId })],
   ['the other’s node’s end', (record, { host }) => ({ ...record, host })],
   ['the other’s masquerade', (record, { masquerade }) => ({ ...record, masquerade })],
+  [
+    'the other’s addresses and masquerade',
+    (record, { pod, masquerade }) => ({ ...record, pod: { ...record.pod, addresses: pod.addresses }, masquerade }),
+  ],
+  [
+    'all that the other’s ends have',
+    (record, { pod, host, masquerade }) => ({ ...record, pod, host: { ...host, ifname: record.host!.ifname }, masquerade }),
+  ],
+  ['the other’s addresses on the node’s end', (record, { host }) => ({ ...record, host: { ...record.host, addresses: host!.addresses } })],
+  [
+    'routes to the other on the node’s end',
+    (record, { masquerade }) => ({ ...record, host: { ...record.host, routes: masquerade.map(dst => ({ dst: hostCidr(dst) })) } }),
+  ],
   ['no wire', ({ wire, ...record }) => record],
   ['a path of a namespace with dots', record => ({ ...record, netns: '/run/netns/../../etc/passwd' })],
 ]
@@ -135,21 +162,48 @@ test(`${EDITS.length} edits of a record take nothing from another pod, and CHECK
   inLab(lab => {
     const victim = lab.netns()
     const result = lab.must('ADD', victim, alone).json
-    const file = (pod: string) => join(lab.dataDir, `links/net/${pod}:eth0.json`)
-    const read = (pod: string) => JSON.parse(readFileSync(file(pod), 'utf8'))
-    const masqueraded = () =>
-      JSON.parse(inside(lab.node, 'nft', '-j', 'list', 'set', 'inet', 'tunlink', 'masq4')).nftables[1].set.elem ?? []
     for (const [what, edit] of EDITS) {
       const pod = lab.netns()
       const { json } = lab.must('ADD', pod, alone)
-      writeFileSync(file(pod), JSON.stringify(edit(read(pod), read(victim))))
+      writeFileSync(recordOf(lab, pod), JSON.stringify(edit(readRecord(lab, pod), readRecord(lab, victim))))
       assert.is(lab.cni('CHECK', pod, { ...alone, prevResult: json }).status, 1, `CHECK says nothing of ${what}`)
       lab.must('DEL', pod, alone)
       assert.equal([lab.links(pod), lab.links(lab.node)], [[], [result.interfaces[0].name]], what)
-      assert.equal(masqueraded(), [result.ips[0].address.replace('/32', '')], what)
+      assert.equal(masqueraded(lab), addressesOf(result), what)
       lab.must('CHECK', victim, { ...alone, prevResult: result })
     }
     assert.ok(pings(victim, '10.66.0.1') && pings(victim, 'fd66::1'))
+  }))
+
+test('the table made anew from a record with another pod’s addresses has its own pod’s, by the lease', () =>
+  inLab(lab => {
+    const [pod, other] = [lab.netns(), lab.netns()]
+    const own = lab.must('ADD', pod, alone).json
+    const quiet = { ...alone, ipMasq: false }
+    lab.must('ADD', other, quiet)
+    const [record, others] = [pod, other].map(name => readRecord(lab, name))
+    writeFileSync(recordOf(lab, pod), JSON.stringify({ ...record, pod: others.pod, masquerade: localsOf(others) }))
+    inside(lab.node, 'nft', 'flush', 'ruleset')
+    lab.must('ADD', lab.netns(), quiet)
+    assert.equal(masqueraded(lab), addressesOf(own))
+    lab.must('DEL', pod, alone)
+    assert.equal(masqueraded(lab), [])
+  }))
+
+test('without a lease, DEL by a record with another pod’s addresses leaves that pod its masquerading', () =>
+  inLab(lab => {
+    const [victim, pod] = [lab.netns(), lab.netns()]
+    const asking = (...ips: string[]) => ({ ...alone, ipam: undefined, runtimeConfig: { ips } })
+    const { json } = lab.must('ADD', victim, asking('10.66.0.5', 'fd66::5'))
+    lab.must('ADD', pod, asking('10.66.0.6', 'fd66::6'))
+    const edited = { ...readRecord(lab, pod), pod: readRecord(lab, victim).pod, masquerade: ['10.66.0.5', 'fd66:0::5', 'fd66::6'] }
+    edited.pod.addresses = edited.masquerade.map((local: string) => ({ local, prefix: 32 }))
+    writeFileSync(recordOf(lab, pod), JSON.stringify(edited))
+    lab.must('DEL', pod, asking())
+    assert.equal(masqueraded(lab), ['10.66.0.5', '10.66.0.6', 'fd66::5'])
+    lab.must('CHECK', victim, { ...asking(), prevResult: json })
+    lab.must('DEL', victim, asking())
+    assert.equal(masqueraded(lab), ['10.66.0.6'])
   }))
 
 test('a device under our name without our alias is never deleted, in the pod or on the node', () =>

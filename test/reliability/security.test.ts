@@ -63,6 +63,17 @@ const FOREIGN: [what: string, make: (dir: string) => void, words: RegExp][] = [
   ['whose records another user owns', dir => chownSync(join(dir, 'links'), SOMEBODY, 0), /links": user 4242 owns it/],
   ['whose network’s records everybody may write', dir => chmodSync(join(dir, 'links/net'), 0o757), /links\/net": its mode is 757/],
   ['whose leases everybody may write', dir => chmodSync(join(dir, 'ipam/net'), 0o722), /ipam\/net": its mode is 722/],
+  [
+    'whose leases’ owners another user owns',
+    dir => chownSync(join(dir, 'ipam/net/.owners'), SOMEBODY, 0),
+    /ipam\/net\/\.owners": user 4242 owns it/,
+  ],
+  [
+    'whose leases’ owners everybody may write',
+    dir => chmodSync(join(dir, 'ipam/net/.owners'), 0o702),
+    /ipam\/net\/\.owners": its mode is 702/,
+  ],
+  ['whose leases’ owners are elsewhere', dir => moveAndLink(join(dir, 'ipam/net/.owners')), /ipam\/net\/\.owners" is a symbolic link/],
   ['whose records are elsewhere', dir => moveAndLink(join(dir, 'links/net')), /links\/net" is a symbolic link/],
   ['whose leases are elsewhere', dir => moveAndLink(join(dir, 'ipam')), /ipam" is a symbolic link/],
   ['that is a symbolic link', dir => moveAndLink(dir), /is a symbolic link|not a directory/],
@@ -75,7 +86,7 @@ function moveAndLink(path: string): void {
 
 /** Undoes what FOREIGN did. */
 function restore(dir: string): void {
-  for (const path of ['', '/links', '/links/net', '/ipam', '/ipam/net'].map(part => dir + part)) {
+  for (const path of ['', '/links', '/links/net', '/ipam', '/ipam/net', '/ipam/net/.owners'].map(part => dir + part)) {
     if (lstatSync(path).isSymbolicLink()) {
       rmSync(path)
       renameSync(`${path}.elsewhere`, path)
