@@ -1,6 +1,7 @@
 /** `tunlink agent`. */
 import { PROTOCOL } from '../agent/protocol.ts'
-import { type Command, CommandError, DATA_DIR, type Given } from './command.ts'
+import { tell } from '../linux/read-write.ts'
+import { type Command, DATA_DIR, type Given, STATUS } from './command.ts'
 import { print } from './output.ts'
 
 export const command: Command = {
@@ -30,6 +31,8 @@ async function agent(given: Given): Promise<number> {
     if (!(await runAgent(options))) process.stderr.write(`Another agent serves ${dataDir} already\n`)
     return 0
   } catch (error) {
-    throw new CommandError(`Cannot start the agent: ${(error as Error).message}`)
+    tell(`tunlink agent: Cannot start: ${(error as Error).message}`)
+    // Links that it has taken up would keep the process and its lock, and it would answer nobody.
+    process.exit(STATUS.failed)
   }
 }

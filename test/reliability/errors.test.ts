@@ -71,17 +71,21 @@ test('a plugin that cannot leave the namespace of the pod answers, and leaves a 
   assert.equal(await leftovers(bench, before), [])
 })
 
-test('an agent that cannot read its records at its start reads them later', async () => {
-  const scenario = SCENARIOS.find(({ verb, wire }) => verb === 'agent' && wire === 'thread')!
-  await clean(bench, scenario)
-  await prepare(bench, scenario, false)
-  const before = bench.state()
-  const counts = (name: string, what: string) => name === 'read' && what.includes('/links/')
-  const reading = { name: 'read', nth: 1, what: 'a record', changes: false }
-  const { ran } = await perform(bench, scenario, { counts, action: { point: reading, verdict: numberOf('EIO'), isLasting: true } })
-  assert.equal(await faultsOfStart(scenario, ran, false, before), [])
-  await clean(bench, scenario)
-})
+for (const [what, name, about, nth, errno] of [
+  ['read its records reads them later', 'read', '/links/', 1, 'EIO'],
+  ['accept connections ends, although it has taken up links', 'listen', '', 2, 'ENOMEM'],
+] as const)
+  test(`an agent that cannot ${what}`, async () => {
+    const scenario = SCENARIOS.find(({ verb, wire }) => verb === 'agent' && wire === 'thread')!
+    await clean(bench, scenario)
+    await prepare(bench, scenario, false)
+    const before = bench.state()
+    const action = { point: { name, nth, what: about, changes: false }, verdict: numberOf(errno), isLasting: true }
+    const { ran, watch } = await perform(bench, scenario, { counts: (call, what) => call === name && what.includes(about), action })
+    assert.ok(watch.isHit)
+    assert.equal(await faultsOfStart(scenario, ran, false, before), [])
+    await clean(bench, scenario)
+  })
 
 test('nearly every injection struck a call', () => assert.ok(total.hit >= MOST_STRIKE * total.done, JSON.stringify(total)))
 
