@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { output, start } from '../processes.ts'
+import { output, program, start } from '../processes.ts'
 import { eventually, inside, Lab, some } from '../support.ts'
 
 const test = suite('damages')
@@ -166,6 +166,22 @@ test('attach: CHECK names it: a device that would not outlive the process that h
     holder.kill()
   }
   lab.must('DEL', pod, ATTACH)
+})
+
+test('thread: CHECK names it: an agent that holds the link and gets no thread for it', async () => {
+  using lab = new Lab()
+  const pod = lab.netns()
+  const result = addChecked(lab, pod, THREAD)
+  process.kill(lab.agentPid()!, 'SIGKILL')
+  await eventually('it has ended', () => lab.agentPid() === undefined)
+  const agent = output(start(lab.node, ...program('agent/threadless', 'agent', lab.dataDir)))
+  await eventually('another one serves', () => agent.text().includes('serves'))
+  let json: { msg?: string } = {}
+  await eventually('CHECK fails', () => {
+    json = lab.cni('CHECK', pod, { ...THREAD, prevResult: result }).json
+    return json !== undefined
+  })
+  assert.match(String(json.msg), /the agent has no wire for tl\w+, so it carries nothing/)
 })
 
 test.run()
