@@ -31,7 +31,7 @@ export class Model {
   readonly #lab: Lab
   readonly #chance: Chance
   readonly #owners = new Map<string, Slot>()
-  /** How long the last call took that nobody killed. */
+  /** How long the last call took that nobody killed: the last third goes to the process's end. */
   readonly #tookMs: Record<Command, number> = { ADD: 250, DEL: 250, CHECK: 250, GC: 250 }
   #serial = 0
 
@@ -58,7 +58,7 @@ export class Model {
     const own = this.slots.filter(slot => slot.network === network)
     const valid = own.filter(({ state }) => state === 'live').map(({ containerID }) => ({ containerID, ifname: 'eth0' }))
     const conf = { ...confOf(network), 'cni.dev/valid-attachments': valid }
-    if (this.#chance.happens(50)) await this.#kill('GC', own[0]!, conf)
+    if (this.#chance.happens(75)) await this.#kill('GC', own[0]!, conf)
     this.#must(await this.#call('GC', own[0]!, conf))
     for (const slot of own.filter(({ state }) => state === 'lost')) {
       this.#forget(slot)
@@ -138,7 +138,7 @@ export class Model {
 
   /** A call that is killed at any part of it, or a little too late: then it must have succeeded. */
   async #kill(command: Command, slot: Slot, conf?: object): Promise<Answer> {
-    const answer = await this.#call(command, slot, conf, this.#chance.below(1.25 * this.#tookMs[command]))
+    const answer = await this.#call(command, slot, conf, this.#chance.below((2 / 3) * this.#tookMs[command]))
     if (answer.status === undefined) this.#count(`${command} killed`)
     else this.#must(answer)
     return answer
