@@ -133,12 +133,12 @@ export class Agent {
       threads,
       links: links.length,
       held: this.#links.size,
-      unserved: links.filter(({ wire, link }) => wire === 'thread' && !this.#links.wires.serves(link)).length,
+      unserved: links.filter(({ wire, isOpen }) => wire === 'thread' && !isOpen).length,
     }
   }
 
   list(): ListedLink[] {
-    return listLinks(this.#dataDir, link => this.#links.has(link))
+    return listLinks(this.#dataDir, (link, wire) => (wire === 'thread' ? this.#links.wires.serves(link) : this.#links.has(link)))
   }
 
   /** Hands over every descriptor, for adopt() in this process or after execve(2). */

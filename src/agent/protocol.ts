@@ -104,7 +104,7 @@ export interface ListedLink extends Attachment {
   link: string
   netns: string
   wire: Wire
-  /** True when its TUN is held, or its thread wire is open. */
+  /** True when its TUN is held; with a thread wire, when a thread carries it or is about to. */
   isOpen: boolean
   podToHost?: Counters
   hostToPod?: Counters

@@ -4,7 +4,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ask } from '../../src/agent/client.ts'
 import { output, program, start, transfer } from '../processes.ts'
-import { eventually, inside, ip, Lab, mebibytes, pings, some } from '../support.ts'
+import { eventually, inside, ip, Lab, mebibytes, pings } from '../support.ts'
 
 const dual = { wire: 'kernel', ipam: { type: 'tunlink', ranges: [[{ subnet: '10.66.0.0/24' }], [{ subnet: 'fd66::/64' }]] } }
 /** No agent is ever started. */
@@ -123,60 +123,5 @@ test('counters are those of the node’s end, from the pod and to the pod', asyn
     assert.ok(link.hostToPod!.packets >= 10 && link.hostToPod!.bytes >= 1280, JSON.stringify(link))
   }
 })
-
-/**
- * What is broken, by a command in the pod or on the node, and what CHECK says of it. TL is the name
- * of the node's end.
- */
-const DAMAGES: [string, 'pod' | 'node', string, RegExp][] = [
-  ['the qdisc of eth0', 'pod', 'tc qdisc del dev eth0 clsact', /qdisc clsact of eth0 is missing/],
-  ['the qdisc of the veth', 'pod', 'tc qdisc del dev TL clsact', /qdisc clsact of tl.* is missing/],
-  ['the filter of eth0', 'pod', 'tc filter del dev eth0 egress', /filter tunlink_out of eth0 egress is missing/],
-  ['the filter of the veth', 'pod', 'tc filter del dev TL ingress', /filter tunlink_in of tl.* ingress is missing/],
-  ['the pod’s veth end down', 'pod', 'ip link set TL down', /pod's end tl.* is down/],
-  ['the pod’s veth end renamed', 'pod', 'ip link set TL down; ip link set TL name other', /pod's end tl.* is missing or renamed/],
-  ['another MAC address in the pod', 'pod', 'ip link set TL address 02:00:00:00:00:09', /MAC address 02:00:00:00:00:09/],
-  ['ARP on the pod’s veth end', 'pod', 'ip link set TL arp on', /lacks the flag NOARP/],
-  ['a smaller MTU of the veth', 'pod', 'ip link set TL mtu 1300', /has mtu 1300, less than/],
-  ['a smaller MTU of eth0', 'pod', 'ip link set eth0 mtu 1300', /eth0 has mtu 1300, not 1500/],
-  ['eth0 down', 'pod', 'ip link set eth0 down', /eth0 lacks the flag UP/],
-  ['eth0 renamed', 'pod', 'ip link set eth0 down; ip link set eth0 name eth9', /link eth0 is missing/],
-  ['the pod’s address', 'pod', 'ip -4 addr flush dev eth0', /eth0 lacks the address/],
-  ['the pod’s default route', 'pod', 'ip route del default', /route 0.0.0.0\/0 via 10.66.0.1 dev eth0 is missing/],
-  ['the kernel’s peer route in the pod', 'pod', 'ip route del default; ip route del 10.66.0.1 dev eth0', /route 10.66.0.1\/32 dev eth0/],
-  ['the node’s end down', 'node', 'ip link set TL down', /node's end tl.* is down/],
-  ['the node’s end gone', 'node', 'ip link del TL', /is missing/],
-  ['the node’s end renamed', 'node', 'ip link set TL down; ip link set TL name other', /node's end tl.* is missing/],
-  ['another MAC address on the node', 'node', 'ip link set TL address 02:00:00:00:00:09', /MAC address 02:00:00:00:00:09/],
-  ['the kernel’s peer route on the node', 'node', 'ip route del POD4 dev TL', /route 10.66.0.\d+\/32 dev tl.* is missing/],
-  ['the IPv6 peer route on the node', 'node', 'ip -6 route del POD6 dev TL', /route fd66:.*\/128 dev tl.* is missing/],
-  ['forwarding', 'node', 'sysctl -qw net.ipv4.ip_forward=0', /ip_forward is 0/],
-  ['forwarding of the device', 'node', 'sysctl -qw net.ipv4.conf.TL.forwarding=0', /conf.tl.*.forwarding is 0/],
-  ['IPv6 forwarding', 'node', 'sysctl -qw net.ipv6.conf.all.forwarding=0', /ipv6.conf.all.forwarding is 0/],
-  ['rp_filter', 'node', 'sysctl -qw net.ipv4.conf.TL.rp_filter=0', /rp_filter is 0/],
-  ['the firewall’s table', 'node', 'nft flush ruleset', /nft|table/],
-  ['the source check', 'node', 'nft delete element inet tunlink links { "TL" }', /source addresses of what comes in by .* are not checked/],
-  ['the alias of eth0', 'pod', 'ip link set eth0 alias other', /link eth0 has the alias "other"/],
-  ['the alias of the node’s end', 'node', 'ip link set TL alias other', /node's end tl.* has the alias "other"/],
-  ['router advertisements', 'node', 'sysctl -qw net.ipv6.conf.TL.accept_ra=2', /accept_ra is 2/],
-  ['the masquerade element', 'node', 'nft delete element inet tunlink masq4 { POD4 }', /masquerade/],
-]
-
-for (const [what, where, command, expected] of some(DAMAGES, 14)) {
-  test(`CHECK names it: ${what}`, () => {
-    using lab = new Lab()
-    const pod = lab.netns()
-    const conf = { ...alone, ipMasq: true, mtu: 1500 }
-    const { json } = lab.must('ADD', pod, conf)
-    const [v4, v6] = addressesOf(json)
-    lab.must('CHECK', pod, { ...conf, prevResult: json })
-    const line = command.replaceAll('TL', json.interfaces[0].name).replaceAll('POD4', v4).replaceAll('POD6', v6)
-    inside(where === 'pod' ? pod : lab.node, 'sh', '-ec', line)
-    const { status, json: error } = lab.cni('CHECK', pod, { ...conf, prevResult: json })
-    assert.is(status, 1, `${line} is not seen`)
-    assert.match(`${error.msg}; ${error.details}`, expected)
-    lab.must('DEL', pod, conf)
-  })
-}
 
 test.run()

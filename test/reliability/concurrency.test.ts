@@ -1,14 +1,16 @@
 /**
  * Many calls at once, in random order, with plugins and agents that are killed: kernel, leases and
- * records are as a model says, and no address is ever at two links. TUNLINK_SEED=N: that order
- * again (processes differ in speed, so what meets may not). TUNLINK_LONG=1: 600 calls of 4 seeds.
+ * records are as a model says, and no address is at two links at any moment. TUNLINK_SEED=N: that
+ * order again (processes differ in speed, so what meets may not). TUNLINK_LONG=1: 600 calls of 4
+ * seeds.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { holder } from '../agent/agents.ts'
-import { eventually, Lab } from '../support.ts'
-import { filesOf, linksOf, nftElements, nodeEnds, peers } from './kernel-state.ts'
+import { eventually, inside, Lab } from '../support.ts'
+import { AddressWatch } from './address-watch.ts'
+import { filesOf, linksOf, nftElements, nodeEnds } from './kernel-state.ts'
 import { addressesOf, Model, type Slot } from './model.ts'
 import { Chance, firstSeed } from './random.ts'
 
@@ -17,6 +19,8 @@ const isLong = process.env.TUNLINK_LONG === '1'
 const SEEDS = isLong ? 4 : 1
 const STEPS = isLong ? 600 : 50
 const AT_ONCE = 16
+/** In 600 calls each is certain. */
+const KILLED = ['ADD killed', 'DEL killed', 'CHECK killed', 'GC killed']
 const NETWORKS = ['red', 'blue']
 const PODS_EACH = 12
 
@@ -87,18 +91,9 @@ class Runner {
   }
 }
 
-/** Looks at the node again and again: how often; rejects when an address is at two links. */
-async function observe(lab: Lab, isOver: () => boolean): Promise<number> {
-  for (let looks = 0; ; looks++) {
-    for (const [address, devices] of await peers(lab.node))
-      assert.is(devices.length, 1, `${address} is at the far end of ${devices.join(' and ')}`)
-    if (isOver()) return looks
-    await sleep(50)
-  }
-}
-
 /** The kernel, the files and the firewall have what lives, and nothing else. */
-function compare(lab: Lab, model: Model): void {
+async function compare(lab: Lab, model: Model, watch: AddressWatch): Promise<void> {
+  await watch.caughtUp()
   const { live } = model
   const sorted = (items: string[]) => [...items].sort()
   const ends = sorted(live.map(({ result }) => result.interfaces[0].name))
@@ -117,6 +112,7 @@ function compare(lab: Lab, model: Model): void {
   assert.equal(elements.links, ends, 'nft links')
   assert.equal(elements.masq4, sorted(addresses.filter(address => !address.includes(':'))), 'nft masq4')
   assert.equal(elements.masq6, sorted(addresses.filter(address => address.includes(':'))), 'nft masq6')
+  assert.equal(watch.held, sorted(addresses), 'addresses as the kernel has said them')
 }
 
 async function runSeed(seed: number): Promise<void> {
@@ -124,26 +120,51 @@ async function runSeed(seed: number): Promise<void> {
   using lab = new Lab()
   const runner = new Runner(lab, new Chance(seed))
   const { model } = runner
-  let isOver = false
-  const watching = observe(lab, () => isOver)
-  watching.catch(() => {}) // awaited below
-  await runner.run(STEPS).finally(() => {
-    isOver = true
-  })
-  const looks = await watching
-  for (const network of NETWORKS) await model.gc(network)
-  await model.checkAll()
-  compare(lab, model)
-  const live = model.live.length
-  await model.delAll()
-  compare(lab, model)
+  const watch = await AddressWatch.start(
+    lab.node,
+    model.slots.map(({ netns }) => netns),
+  )
+  let live = 0
+  try {
+    await runner.run(STEPS)
+    for (const network of NETWORKS) await model.gc(network)
+    await model.checkAll()
+    await compare(lab, model, watch)
+    live = model.live.length
+    await model.delAll()
+    await compare(lab, model, watch)
+  } finally {
+    await watch.end()
+  }
+  assert.equal(watch.doubles, [])
+  if (isLong) for (const kind of KILLED) assert.ok(model.done[kind]! > 0, `some ${kind}`)
+  if (isLong) assert.ok(runner.kills > 0, 'some agents killed')
   const calls = Object.entries(model.done).map(([kind, count]) => `${count} ${kind}`)
   console.log(
     `figure: concurrency, seed ${seed}: ${calls.join(', ')}, ${AT_ONCE} at a time; ${runner.kills} agents killed; ` +
-      `${live} links at the end as the model has them, none after the last DEL; node looked at ${looks} times, no address twice`,
+      `${live} links at the end as the model has them, none after the last DEL; ` +
+      `each of ${watch.changes} changes of an address on the node and in the pods seen, none at two links`,
   )
   await eventually('no agent is left', () => holder(lab) === undefined, 60)
 }
+
+test('the watch sees an address that is at two links for a moment, on the node or in pods', async () => {
+  using lab = new Lab()
+  const pods = [lab.netns(), lab.netns()]
+  const watch = await AddressWatch.start(lab.node, pods)
+  for (const pod of pods)
+    inside(lab.node, 'ip', 'link', 'add', pod.replace('tlt', 'v'), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', pod)
+  const address = (what: string, netns: string, device: string, local: string, peer: string) =>
+    inside(netns, 'ip', 'address', what, local, 'peer', peer, 'dev', device)
+  for (const pod of pods) {
+    address('add', lab.node, pod.replace('tlt', 'v'), '10.66.0.1', '10.66.0.2')
+    address('add', pod, 'eth0', 'fd66::2', 'fd66::1')
+  }
+  for (const pod of pods) inside(pod, 'ip', 'link', 'del', 'eth0')
+  await watch.end()
+  assert.equal([watch.changes, watch.held], [8, []])
+  assert.match(watch.doubles.join('\n'), /10\.66\.0\.2 is at current \d+ and current \d+\n.*fd66::2 is at 0 \d+ and 1 \d+/)
+})
 
 for (let index = 0; index < SEEDS; index++)
   test(`calls at once, ${index + 1}: kernel, leases, records and firewall are as the model has them`, () => runSeed(firstSeed() + index))

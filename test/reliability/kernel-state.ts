@@ -1,6 +1,5 @@
 /** What there is of links, as ip(8), nft(8) and the files say it. */
-import { execFile, execFileSync, spawnSync } from 'node:child_process'
-import { promisify } from 'node:util'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { ip, type Lab } from '../support.ts'
 
 /** Sorted elements of the sets of the table `inet tunlink`; empty where there is no table. */
@@ -25,16 +24,6 @@ export const nodeEnds = (lab: Lab): string[] =>
 /** Lines of a namespace's links but lo, for a comparison. */
 export const linksOf = (netns: string): string[] =>
   ip(netns, 'link').flatMap(({ ifname }: { ifname: string }) => (ifname === 'lo' ? [] : ifname))
-
-/** Every address at the far end of a link of the node, with the devices that have it. */
-export async function peers(netns: string): Promise<Map<string, string[]>> {
-  const { stdout } = await promisify(execFile)('ip', ['-n', netns, '-j', 'address'], { encoding: 'utf8' })
-  const devices = new Map<string, string[]>()
-  for (const { ifname, addr_info } of JSON.parse(stdout) as { ifname?: string; addr_info?: { address?: string }[] }[])
-    for (const { address } of addr_info ?? [])
-      if (address !== undefined) devices.set(address, [...(devices.get(address) ?? []), String(ifname)])
-  return devices
-}
 
 /** The files of leases and records below a network, without those of directories. */
 export const filesOf = (lab: Lab, part: 'links' | 'ipam', network: string): string[] =>

@@ -22,18 +22,17 @@ export interface Slot {
   result?: any
 }
 
-/**
- * An ADD takes some tens of milliseconds on a calm machine, a DEL fewer: kills come at any part.
- */
-const LATEST_KILL_MS = 250
+type Command = 'ADD' | 'DEL' | 'CHECK' | 'GC'
 
 export class Model {
   readonly slots: Slot[]
-  /** How often each kind of call was made. */
+  /** How often each kind of call was made; "killed": how often a kill came before its end. */
   readonly done: Record<string, number> = {}
   readonly #lab: Lab
   readonly #chance: Chance
   readonly #owners = new Map<string, Slot>()
+  /** How long the last call took that nobody killed: the last third goes to the process's end. */
+  readonly #tookMs: Record<Command, number> = { ADD: 250, DEL: 250, CHECK: 250, GC: 250 }
   #serial = 0
 
   constructor(lab: Lab, chance: Chance, networks: string[], podsEach: number) {
@@ -59,8 +58,12 @@ export class Model {
     const own = this.slots.filter(slot => slot.network === network)
     const valid = own.filter(({ state }) => state === 'live').map(({ containerID }) => ({ containerID, ifname: 'eth0' }))
     const conf = { ...confOf(network), 'cni.dev/valid-attachments': valid }
+    if (this.#chance.happens(75)) await this.#kill('GC', own[0]!, conf)
     this.#must(await this.#call('GC', own[0]!, conf))
-    for (const slot of own) if (slot.state === 'lost') slot.state = 'none'
+    for (const slot of own.filter(({ state }) => state === 'lost')) {
+      this.#forget(slot)
+      slot.state = 'none'
+    }
   }
 
   /** CHECK of all that live. */
@@ -79,19 +82,23 @@ export class Model {
   async #add(slot: Slot): Promise<void> {
     slot.containerID = `c${this.#serial++}`
     const answer = this.#must(await this.#call('ADD', slot))
-    for (const address of addressesOf(answer.json)) {
+    this.#own(slot, answer)
+    Object.assign(slot, { state: 'live', result: answer.json })
+  }
+
+  #own(slot: Slot, { json }: Answer): void {
+    for (const address of addressesOf(json)) {
       const other = this.#owners.get(address)
       assert.is(other, undefined, `${address} of ${slot.containerID} is that of ${other?.containerID} too`)
       this.#owners.set(address, slot)
     }
-    Object.assign(slot, { state: 'live', result: answer.json })
   }
 
   /** The runtime kills the plugin, and either sends a DEL or ends as well. */
   async #addAndGiveUp(slot: Slot): Promise<void> {
     slot.containerID = `c${this.#serial++}`
-    await this.#call('ADD', slot, confOf(slot.network), this.#chance.below(LATEST_KILL_MS))
-    this.#count('ADD given up')
+    const answer = await this.#kill('ADD', slot)
+    if (answer.status === 0) this.#own(slot, answer)
     if (this.#chance.happens(40)) slot.state = 'lost'
     else this.#must(await this.#delOnce(slot))
   }
@@ -103,15 +110,16 @@ export class Model {
   }
 
   async #check(slot: Slot): Promise<void> {
-    this.#must(await this.#call('CHECK', slot, { ...confOf(slot.network), prevResult: slot.result }))
+    const conf = { ...confOf(slot.network), prevResult: slot.result }
+    if (this.#chance.happens(25)) await this.#kill('CHECK', slot, conf)
+    this.#must(await this.#call('CHECK', slot, conf))
   }
 
   /** Perhaps killed, then once more. */
   async #del(slot: Slot): Promise<void> {
     if (this.#chance.happens(25)) {
       this.#forget(slot)
-      await this.#call('DEL', slot, confOf(slot.network), this.#chance.below(LATEST_KILL_MS))
-      this.#count('DEL killed')
+      await this.#kill('DEL', slot)
     }
     this.#must(await this.#delOnce(slot))
   }
@@ -128,10 +136,21 @@ export class Model {
     for (const [address, owner] of this.#owners) if (owner === slot) this.#owners.delete(address)
   }
 
-  #call(command: 'ADD' | 'DEL' | 'CHECK' | 'GC', { containerID, netns }: Slot, conf?: object, killAfterMs?: number): Promise<Answer> {
+  /** A call that is killed at any part of it, or a little too late: then it must have succeeded. */
+  async #kill(command: Command, slot: Slot, conf?: object): Promise<Answer> {
+    const answer = await this.#call(command, slot, conf, this.#chance.below((2 / 3) * this.#tookMs[command]))
+    if (answer.status === undefined) this.#count(`${command} killed`)
+    else this.#must(answer)
+    return answer
+  }
+
+  async #call(command: Command, slot: Slot, conf: object = confOf(slot.network), killAfterMs?: number): Promise<Answer> {
     this.#count(command)
-    const own = conf ?? confOf(this.slots.find(slot => slot.netns === netns)!.network)
-    return call(this.#lab, { command, containerID, netns, conf: own, ...(killAfterMs === undefined ? {} : { killAfterMs }) })
+    const { containerID, netns } = slot
+    const startedMs = performance.now()
+    const answer = await call(this.#lab, { command, containerID, netns, conf, ...(killAfterMs === undefined ? {} : { killAfterMs }) })
+    if (killAfterMs === undefined) this.#tookMs[command] = performance.now() - startedMs
+    return answer
   }
 
   #count(kind: string): void {

@@ -1,7 +1,7 @@
 /**
  * CHECK and GC tell the truth: what later plugins of a chain may change is no fault, what is lost
  * on disk is one, and GC goes on after an error. What is damaged in the kernel is in
- * test/live/kernel-wire.test.ts.
+ * test/live/damages.test.ts.
  */
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
