@@ -114,7 +114,7 @@ export class Agent {
     return this.#links.sweep()
   }
 
-  /** True while there is a record of a link whose far end is the node, or one that cannot be read. */
+  /** True while there is a record of a link to the node, or one that cannot be read. */
   get hasLinks(): boolean {
     if (this.#links.size > 0) return true
     const { plans, broken } = recordList(this.#dataDir)

@@ -35,7 +35,7 @@ export function prepareHostEnd(node: NetlinkSocket, end: EndPlan): void {
   ignoreRouterAdvertisements(end.ifname)
 }
 
-/** A link whose masqueraded addresses are not known, as its record is missing or broken, has none. */
+/** `masquerade` is absent where the record is missing or broken. */
 export type Masqueraded = Attachment & Partial<Pick<LinkPlan, 'masquerade'>>
 
 /**

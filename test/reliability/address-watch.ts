@@ -1,6 +1,6 @@
 /**
- * Every address of a node's links and of its pods, from one moment to the next: the kernel says each
- * change to one socket in the order in which they happen, whatever namespace they are in.
+ * Every address of a node's links and of its pods, from one moment to the next: the kernel says
+ * each change to one socket in the order in which they happen, whatever namespace they are in.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'

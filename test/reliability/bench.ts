@@ -98,7 +98,7 @@ export class Bench {
     return this.#served()
   }
 
-  /** Starts an agent that is watched; until it has taken up its links, has refused, or has ended. */
+  /** Starts an agent that is watched; until it has taken up its links, or has ended. */
   async beginAgent(watch: Watch): Promise<Ran> {
     this.supervisor.judge = watch.judge
     this.#isWaiting = true
@@ -109,7 +109,7 @@ export class Bench {
     return { status: null, signal: null, stdout: '', stderr: '', ...ended, hangs: false, json: undefined }
   }
 
-  /** An agent whose calls fail may answer with an error, or not at all: it tries again by itself. */
+  /** An agent whose calls fail may answer with an error, or not at all; it tries again. */
   async #takenUp(): Promise<void> {
     const status = () => ask(this.lab.dataDir, { op: 'status' }, TAKE_UP_MS).catch(() => undefined)
     for (const until = Date.now() + TAKE_UP_MS; this.#isWaiting && Date.now() < until; await sleep(10)) {
