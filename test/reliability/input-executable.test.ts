@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXECUTABLES, ip, Lab } from '../support.ts'
+import { EXECUTABLES, inside, ip, Lab } from '../support.ts'
 import { AnswerTimes, timed } from './answer-times.ts'
 import { casesAsync } from './cases.ts'
 import { damaged, nestedJson, runs, text } from './garbage.ts'
@@ -75,14 +75,14 @@ interface Result {
 
 /** A result has the version that was asked for, and only addresses that the pod really has. */
 function verifyResult(lab: Lab, pod: string, { env, stdin }: Run, result: Result, context: string): void {
-  const { cniVersion = '0.1.0', type, dataDir, name } = JSON.parse(stdin)
+  const { cniVersion, type } = JSON.parse(stdin)
   assert.is(result.cniVersion, cniVersion || '0.1.0', context)
   const old = [result.ip4, result.ip6].flatMap(item => (item === undefined ? [] : [{ address: item.ip, interface: undefined }]))
   const { interfaces = [], ips = old } = result
-  if (type !== undefined && type !== 'tunlink') {
+  if (typeof type === 'string' && type !== 'tunlink') {
     // as the IPAM of another plugin: a lease and no link
     const leased = ips.map(({ address }) => address.split('/')[0]!)
-    assert.ok(leased.length > 0 && leased.every(address => lab.files().includes(address)), `${context} ${dataDir} ${name}`)
+    assert.ok(leased.length > 0 && leased.every(address => lab.files().includes(address)), context)
     assert.equal(lab.links(pod), [], context)
     return
   }
@@ -102,11 +102,11 @@ function verifyResult(lab: Lab, pod: string, { env, stdin }: Run, result: Result
 function confined(conf: unknown, lab: Lab): unknown {
   if (typeof conf !== 'object' || conf === null || Array.isArray(conf)) return conf
   const { ipam, dataDir, ...rest } = conf as Record<string, unknown>
-  const inside = (path: unknown) => (typeof path === 'string' && path.startsWith('/') ? lab.dataDir : (path ?? lab.dataDir))
+  const within = (path: unknown) => (typeof path === 'string' && path.startsWith('/') ? lab.dataDir : (path ?? lab.dataDir))
   const isObject = typeof ipam === 'object' && ipam !== null && !Array.isArray(ipam)
   const own =
-    isObject && 'dataDir' in ipam ? { ...ipam, dataDir: inside(ipam.dataDir) } : isObject ? { ...ipam, dataDir: lab.dataDir } : ipam
-  return { ...rest, dataDir: inside(dataDir), ...(ipam === undefined ? {} : { ipam: own }) }
+    isObject && 'dataDir' in ipam ? { ...ipam, dataDir: within(ipam.dataDir) } : isObject ? { ...ipam, dataDir: lab.dataDir } : ipam
+  return { ...rest, dataDir: within(dataDir), ...(ipam === undefined ? {} : { ipam: own }) }
 }
 
 /** Mostly `good`. */
@@ -165,6 +165,9 @@ const goodRuns = (lab: Lab, pod: string): Run[] =>
     stdin: JSON.stringify(inLab(conf, lab)),
   }))
 
+/** So that the next error must leave forwarding off. */
+const forwardNothing = ({ node }: Lab) => inside(node, 'sysctl', '-qw', 'net.ipv4.ip_forward=0', 'net.ipv6.conf.all.forwarding=0')
+
 for (const [index, [name, executable]] of EXECUTABLES.entries()) {
   test(`${name}: environment and configuration at random`, async () => {
     using lab = new Lab(executable)
@@ -184,9 +187,10 @@ for (const [index, [name, executable]] of EXECUTABLES.entries()) {
         made[lab.links(pod).length > 0 ? 'links' : 'leases']++
         const removed = run(lab, { ...given, env: { ...given.env, CNI_COMMAND: 'DEL' } })
         assert.ok(verifyAnswer(removed, context), `what ADD made, DEL removes: ${context}`)
+        forwardNothing(lab)
       }
       const after = stateOf(lab, pod)
-      // a link leaves the node's forwarding on, and its empty table
+      // a link has turned forwarding on, and leaves its empty table
       if (isMade) assert.equal(withoutNode(after), withoutNode(before), context)
       else assert.equal(after, before, context)
       before = after
