@@ -2,11 +2,13 @@
 import { lstatSync } from 'node:fs'
 import { CniError, CODE, isErrorCode } from '../cni/error.ts'
 import { show } from '../cni/must-be.ts'
-import { type Answer, type Answers, PROTOCOL, type Request, socketPath } from './protocol.ts'
+import { type Answer, type Answers, type Op, PROTOCOL, type Request, socketPath } from './protocol.ts'
 
 /** Longer than an ADD with a slow IPAM plugin takes; shorter than runtimes wait for a plugin. */
 const DEADLINE_MS = 10_000
 const RETRY_MS = 20
+/** Bytes: the list of 40,000 links. Whatever sends more without an end of line is no agent. */
+const LONGEST_ANSWER = 16 << 20
 /**
  * An agent that renews itself closes connections of which it has read nothing: the request is sent
  * again. If that happens more often than this, the agent has a fault.
@@ -66,10 +68,11 @@ export async function ask<R extends Request>(dataDir: string, request: R, deadli
   if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) throw notASocket(path)
   for (let resets = 0; ; ) {
     try {
-      return parseAnswer(path, await exchange(path, text, Math.max(until - performance.now(), 1))) as Answers[R['op']]
+      return parseAnswer(path, request.op, await exchange(path, text, Math.max(until - performance.now(), 1))) as Answers[R['op']]
     } catch (error) {
       const isFull = codeOf(error) === 'EAGAIN' // the queue of connections is full
       if (error === TIMEOUT || (isFull && performance.now() > until)) throw hangs(path, deadlineMs)
+      if (error === TOO_LONG) throw new AgentError('foreign', `the agent at ${path} sent more than ${LONGEST_ANSWER} bytes as an answer`)
       if (isReset(error)) resets++
       else if (!isFull) throw error
       if (resets > MOST_RESETS) throw error
@@ -86,10 +89,12 @@ const notASocket = (path: string) => Object.assign(new Error(`${path} is a symbo
 
 const TIMEOUT = new Error('no answer in time')
 
+const TOO_LONG = new Error('no end of the answer')
+
 const hangs = (path: string, deadlineMs: number) =>
   new AgentError('hangs', `the agent at ${path} did not answer within ${deadlineMs / 1000} s`, 'one that hangs is replaced by the next ADD')
 
-function parseAnswer(path: string, line: string): object {
+function parseAnswer(path: string, op: Op, line: string): object {
   let answer: Answer | null
   try {
     answer = JSON.parse(line)
@@ -104,11 +109,35 @@ function parseAnswer(path: string, line: string): object {
     )
   if (!answer.ok) throw errorOf(path, answer)
   const { protocol, ok, ...rest } = answer
+  if (ok !== true || IS_WHOLE[op]?.(rest) === false)
+    throw new AgentError('foreign', `the agent at ${path} answered "${op}" with ${show(rest)}`)
   return rest
 }
 
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const areAll = (list: unknown, is: (item: unknown) => boolean): boolean => Array.isArray(list) && list.every(is)
+
+function isJsonObject(text: unknown): boolean {
+  try {
+    return typeof text === 'string' && isObject(JSON.parse(text))
+  } catch {
+    return false
+  }
+}
+
+/**
+ * What an answer must have for its caller to go on: a result goes to the runtime as it is.
+ */
+const IS_WHOLE: { [O in Op]?: (answer: Record<string, unknown>) => boolean } = {
+  add: ({ result, warnings = [] }) => isJsonObject(result) && areAll(warnings, warning => typeof warning === 'string'),
+  list: ({ links }) => areAll(links, isObject),
+  stats: ({ verbs }) => isObject(verbs),
+  status: ({ pid }) => Number.isSafeInteger(pid),
+}
+
 function errorOf(path: string, { error, unseen }: Extract<Answer, { ok: false }>): CniError {
-  if (!isErrorCode(error?.code) || typeof error.msg !== 'string')
+  if (!isErrorCode(error?.code) || typeof error.msg !== 'string' || !['string', 'undefined'].includes(typeof error.details))
     return new AgentError('foreign', `the agent at ${path} answered with an error that is none: ${show(error ?? null)}`)
   return Object.assign(new CniError(error.code, error.msg, error.details), unseen ? { unseen: true } : {})
 }
@@ -118,12 +147,12 @@ const closedEarly = () => Object.assign(new Error('the agent closed the connecti
 
 /**
  * Sends one line and resolves with the line that answers it. Rejects with TIMEOUT after
- * `deadlineMs`.
+ * `deadlineMs`, and with TOO_LONG.
  */
 async function exchangeByNode(path: string, line: string, deadlineMs: number): Promise<string> {
   const { connect } = await import('node:net')
   return new Promise((resolve, reject) => {
-    const received = lineReader(resolve)
+    const received = lineReader(resolve, reject)
     const socket = connect(path, () => socket.write(line))
     const timer = setTimeout(() => end(TIMEOUT), deadlineMs)
     const end = (error?: Error) => {
@@ -145,7 +174,7 @@ async function exchangeByNode(path: string, line: string, deadlineMs: number): P
  */
 function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
-    const received = lineReader(resolve)
+    const received = lineReader(resolve, reject)
     let unsent = Buffer.from(line)
     let connected: BunSocket | undefined
     const end = (error?: Error) => {
@@ -173,14 +202,21 @@ function exchangeByBun(path: string, line: string, deadlineMs: number): Promise<
   })
 }
 
-/** Takes chunks. Returns true when a line is complete, which then goes to `resolve`. */
-function lineReader(resolve: (line: string) => void): (chunk: Uint8Array) => boolean {
+/**
+ * Takes chunks. Returns true when a line is complete, which then goes to `resolve`, or is too long:
+ * TOO_LONG goes to `reject`.
+ */
+function lineReader(resolve: (line: string) => void, reject: (error: Error) => void): (chunk: Uint8Array) => boolean {
   const chunks: Uint8Array[] = []
+  let size = 0
   return chunk => {
     chunks.push(chunk)
-    if (!chunk.includes(10)) return false
-    const text = Buffer.concat(chunks).toString()
-    resolve(text.slice(0, text.indexOf('\n')))
+    size += chunk.length
+    if (chunk.includes(10)) {
+      const text = Buffer.concat(chunks).toString()
+      resolve(text.slice(0, text.indexOf('\n')))
+    } else if (size > LONGEST_ANSWER) reject(TOO_LONG)
+    else return false
     return true
   }
 }

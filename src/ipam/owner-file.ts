@@ -33,7 +33,7 @@ export const isAmong = (valid: Pick<Owner, 'containerID' | 'ifname'>[], { contai
 export interface OwnerFile {
   /** undefined when the file was truncated, or is not ours. */
   owner: Owner | undefined
-  /** Addresses that the file names. The owner may hold others: see `links`. */
+  /** Addresses that the file names, each once. The owner may hold others: see `links`. */
   addresses: string[]
   inode: number
   /** Number of names of the inode: the file itself, and the addresses held. */
@@ -109,7 +109,7 @@ export function readOwnerFile(file: string): OwnerFile | undefined {
   const { ino: inode, nlink: links } = stat
   if (!stat.isFile()) return { owner: undefined, addresses: [], inode, links: 1 }
   const [first, ...lines] = textOf(file).split('\n')
-  return { owner: parseOwner(first!), addresses: lines.filter(isAddressName), inode, links }
+  return { owner: parseOwner(first!), addresses: [...new Set(lines.filter(isAddressName))], inode, links }
 }
 
 /** Empty text for a file that is too large to be ours. */

@@ -10,7 +10,8 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { AgentError, agentHangs, agentIsForeign, ask, noAgent } from '../../src/agent/client.ts'
-import { socketPath } from '../../src/agent/protocol.ts'
+import { type Request, socketPath } from '../../src/agent/protocol.ts'
+import type { Environment } from '../../src/cni/environment.ts'
 import { CniError } from '../../src/cni/error.ts'
 import { listenUnix } from '../../src/linux/unix-socket.ts'
 import { EXECUTABLES } from '../support.ts'
@@ -58,7 +59,7 @@ test('a request carries the version', async () => {
   const serve = (socket: Socket) =>
     void socket.on('data', chunk => {
       received += chunk
-      socket.write('{"protocol":2,"ok":true}\n')
+      socket.write('{"protocol":2,"ok":true,"verbs":{}}\n')
     })
   await withAgent(serve, async dataDir => void (await ask(dataDir, { op: 'stats' })))
   assert.is(received, '{"protocol":2,"op":"stats"}\n')
@@ -114,6 +115,51 @@ test('an answer of another version, or none at all, is refused in words', async 
   }
 })
 
+test('an answer that lacks what its request is for, or is none, is that of no agent', async () => {
+  const environment: Environment = {
+    command: 'ADD',
+    containerID: 'c',
+    netns: '/n',
+    ifname: 'eth0',
+    args: '',
+    path: [],
+    netnsOverride: false,
+  }
+  const add: Request = { op: 'add', environment, stdin: '{}', caller: { pid: 1, netnsFd: 3, ino: 1 }, started: 1 }
+  const answers: [Request, string][] = [
+    [add, '"ok":true'],
+    [add, '"ok":true,"result":""'],
+    [add, '"ok":true,"result":"[]"'],
+    [add, '"ok":true,"result":"{}","warnings":5'],
+    [add, '"ok":1,"result":"{}"'],
+    [{ op: 'list' }, '"ok":true,"links":[null]'],
+    [{ op: 'status' }, '"ok":true'],
+    [{ op: 'stats' }, '"ok":true,"verbs":[]'],
+    [{ op: 'renew' }, '"ok":false,"error":{"code":7,"msg":"x","details":{}}'],
+  ]
+  for (const [request, rest] of answers) {
+    await withAgent(answering(`{"protocol":2,${rest}}\n`), async dataDir => {
+      const thrown = await ask(dataDir, request).catch(error => error)
+      assert.ok(agentIsForeign(thrown), `${request.op} ${rest}: ${thrown}`)
+      assert.is(thrown.code, 11)
+    })
+  }
+})
+
+test('an answer without an end is read to a limit, not until the deadline', async () => {
+  const flood = (socket: Socket) => {
+    const send = () => {
+      while (!socket.destroyed && socket.write('x'.repeat(1 << 20)));
+    }
+    socket.on('drain', send).once('data', send)
+  }
+  await withAgent(flood, async dataDir => {
+    const thrown = await failure(dataDir, 60_000)
+    assert.ok(agentIsForeign(thrown), String(thrown))
+    assert.match(thrown.message, /sent more than 16777216 bytes/)
+  })
+})
+
 test('a connection that is closed without an answer is tried again, but not for ever', async () => {
   let connections = 0
   const reluctant = (until: number) => (socket: Socket) => {
@@ -139,7 +185,7 @@ if (!isBun)
   test('all of it by Bun', () => {
     const run = spawnSync(EXECUTABLES[0]![1], [import.meta.filename], { encoding: 'utf8', env: { ...process.env, BUN_BE_BUN: '1' } })
     assert.is(run.status, 0, run.stdout + run.stderr)
-    assert.match(run.stdout, /Passed: +8/)
+    assert.match(run.stdout, /Passed: +10/)
   })
 
 test.run()

@@ -135,6 +135,13 @@ test('acquire() goes on where a power cut left an owner file that says nothing',
   take('a', DUAL)
   assert.is(leased().length, 2)
 })
+test('an address that an owner file names twice hides no other that the owner has', () => {
+  take('a', { ranges: [[{ subnet: '10.0.0.8/32' }], [{ subnet: '10.0.0.9/32' }]] })
+  writeFileSync(ownerFile('a'), `${JSON.stringify(owner('a'))}\n10.0.0.8\n10.0.0.8\n`)
+  assert.equal(leaseOf(dir, 'net', owner('a'))?.sort(), ['10.0.0.8', '10.0.0.9'])
+  release(dir, 'net', owner('a'))
+  assert.equal(leased(), [])
+})
 test('symbolic links are never followed, and stand in for nothing', () => {
   const outside = join(dir, 'outside')
   writeFileSync(outside, '{"containerID":"a","ifname":"eth0"}\n10.0.0.9\n')

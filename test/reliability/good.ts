@@ -125,6 +125,13 @@ export const RECORDS: LinkPlan[] = [
   },
 ]
 
+/** First lines of owner files of leases. */
+export const OWNERS: Record<string, unknown>[] = [
+  { containerID: 'c1', ifname: 'eth0', cniIfname: 'eth0' },
+  { containerID: 'c1', ifname: 'eth0' },
+  { containerID: 'c2', ifname: 'net1', cniIfname: 'eth0' },
+]
+
 export const NODES: Record<string, unknown>[] = [
   {
     metadata: { name: 'n1', resourceVersion: '7' },
