@@ -59,7 +59,7 @@ export class LoneKeeper implements Keeper {
  * not an error.
  */
 export async function takeUp({ dataDir, agent }: Conf, attachment: Attachment): Promise<void> {
-  const open = () => ask(dataDir, { op: 'open', attachment })
+  const open = () => ask(dataDir, { op: 'open', attachment }, TAKE_UP_MS)
   try {
     await open()
   } catch (error) {
