@@ -101,7 +101,7 @@ const POOL = parseIpam({ type: 'tunlink', subnet: '10.66.0.0/28' })
 /** Some of the pool, and one that another pool has given before. */
 const addresses = fc.constantFrom('10.66.0.2', '10.66.0.3', '10.66.0.9', '10.66.0.14', 'fd66::2')
 
-/** The lines of an owner file, some of them damaged: cut, twice, empty, of an editor, no addresses. */
+/** Lines of owner files, some damaged: cut, twice, empty, of an editor, no addresses. */
 const ownerFiles: fc.Arbitrary<OwnerFile[]> = fc.uniqueArray(
   fc
     .record({
