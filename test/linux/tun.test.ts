@@ -8,7 +8,7 @@ import { ioctl } from '../../src/linux/libc.ts'
 import { inNetns } from '../../src/linux/netns.ts'
 import { attachTun } from '../../src/linux/tun.ts'
 import { IFNAMSIZ, TUNGETIFF } from '../../src/linux/uapi.ts'
-import { Lab } from '../support.ts'
+import { inside, Lab } from '../support.ts'
 
 const test = suite('tun')
 const TIMES = 100
@@ -24,6 +24,7 @@ function persists(fd: number): boolean {
 test('attachTun() never makes a device, also when that which was there has just been deleted', async () => {
   using lab = new Lab()
   const pod = lab.netns()
+  const attach = () => inNetns(`/run/netns/${pod}`, () => attachTun({ name: 'tun0', vnetHdr: false }))
   const ip = spawn('ip', ['-n', pod, '-force', '-batch', '-'], { stdio: ['pipe', 'ignore', 'ignore'] })
   ip.stdin!.end('tuntap add dev tun0 mode tun\nlink delete tun0\n'.repeat(TIMES))
   const seen = { attached: 0, made: 0, refusals: new Set<string>() }
@@ -32,7 +33,7 @@ test('attachTun() never makes a device, also when that which was there has just 
   for (; isRunning; await setImmediate()) {
     for (let tries = 0; tries < 100; tries++) {
       try {
-        const fd = inNetns(`/run/netns/${pod}`, () => attachTun({ name: 'tun0', vnetHdr: false }))
+        const fd = attach()
         try {
           seen[persists(fd) ? 'attached' : 'made']++
         } finally {
@@ -44,7 +45,11 @@ test('attachTun() never makes a device, also when that which was there has just 
     }
   }
   assert.is(seen.made, 0, JSON.stringify(seen))
-  assert.ok(seen.attached > 0)
+  assert.throws(attach, /ENODEV/)
+  inside(pod, 'ip', 'tuntap', 'add', 'dev', 'tun0', 'mode', 'tun')
+  const fd = attach()
+  assert.ok(persists(fd))
+  closeSync(fd)
 })
 
 test.run()
