@@ -126,9 +126,7 @@ function isJsonObject(text: unknown): boolean {
   }
 }
 
-/**
- * What an answer must have for its caller to go on: a result goes to the runtime as it is.
- */
+/** What an answer must have for its caller to go on: a result goes to the runtime as it is. */
 const IS_WHOLE: { [O in Op]?: (answer: Record<string, unknown>) => boolean } = {
   add: ({ result, warnings = [] }) => isJsonObject(result) && areAll(warnings, warning => typeof warning === 'string'),
   list: ({ links }) => areAll(links, isObject),

@@ -6,7 +6,7 @@ import type { ListedLink } from './protocol.ts'
 
 /**
  * Every link on record whose far end is the node, with the counters of the node's end: what that
- * end received, the pod has sent. `isOpen` says what ListedLink's is.
+ * end received, the pod has sent. `isOpen`: see ListedLink.
  */
 export function listLinks(dataDir: string, isOpen: (link: string, wire: Wire) => boolean): ListedLink[] {
   using node = new NetlinkSocket()

@@ -88,7 +88,8 @@ export function unprotectLink(remains: Masqueraded, dataDir: string): void {
 function ownMasquerade(remains: Masqueraded, dataDir: string): string[] {
   const { network, masquerade } = remains
   if (masquerade === undefined) return leaseOf(dataDir, network, remains) ?? []
-  return leasedOf({ ...remains, masquerade }, dataDir) ?? notOfOthers({ ...remains, masquerade }, dataDir)
+  const link = { ...remains, masquerade }
+  return leasedOf(link, dataDir) ?? notOfOthers(link, dataDir)
 }
 
 /**
